@@ -1,0 +1,1 @@
+"""What `fer-agent calibrate` measures in a room."""

@@ -1,0 +1,49 @@
+"""The command line: a file a command, found by its name; the only code that prints or exits."""
+
+import importlib
+import os
+import pkgutil
+import sys
+
+import click
+
+from agent import __version__
+from agent.errors import FerAgentError
+
+
+class _Commands(click.Group):
+    """Every module of this package that has no leading underscore is a command; imported when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        names = (m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+        return sorted(name.replace("_", "-") for name in names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command = importlib.import_module(f"{__name__}.{cmd_name.replace('-', '_')}").command
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="fer-agent")
+def cli() -> None:
+    """A classroom sensor for the edge: it publishes aggregate engagement, never a picture or a person.
+
+    Inferring emotions in education is prohibited in the EU (AI Act Art. 5(1)(f)) except for medical or safety
+    reasons. The index is a proxy and is not validated as a measure of learning.
+    """
+
+
+def main() -> None:
+    """Run the program: an error is one line on stderr and an exit code, never a traceback."""
+    try:
+        cli(prog_name="fer-agent")
+    except FerAgentError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader (head, less) went away; Python would complain again while flushing stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

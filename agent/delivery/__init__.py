@@ -1,0 +1,1 @@
+"""Summary → MQTT, without losing a window."""

@@ -1,0 +1,1 @@
+"""This machine: clock, watchdog, temperature, disk."""

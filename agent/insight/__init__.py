@@ -1,0 +1,1 @@
+"""Readings → one honest summary of the room."""

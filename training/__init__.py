@@ -1,0 +1,1 @@
+"""Train, evaluate and compare the emotion models (Keras 3, any backend)."""

@@ -1,0 +1,1 @@
+"""One file an experiment: source, cost, result and command first, then CONFIG."""

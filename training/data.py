@@ -1,0 +1,209 @@
+"""FER2013 + FERPlus, in either published layout, as arrays; decoded once and cached outside the repo.
+
+Layouts, found by their files:
+- folder: DIR/FER2013Train|FER2013Valid|FER2013Test/label.csv + PNG files (the edition that papers used)
+- csv: DIR/fer2013.csv + DIR/fer2013new.csv, rows aligned (the other edition of the votes)
+"""
+
+import csv
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from agent.emotions import FERPLUS_COLUMNS
+from agent.errors import InputError
+from training import protocol
+
+SIDE: Final = 48
+"""Side of a FER2013 face, pixels."""
+
+SPLITS: Final = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
+"""Our split names → FER2013's `Usage`."""
+
+FOLDERS: Final = {"train": "FER2013Train", "validation": "FER2013Valid", "test": "FER2013Test"}
+
+CACHE_VERSION: Final = 1
+"""Raise when what is cached changes."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One official split, in file order."""
+
+    faces: npt.NDArray[np.uint8]
+    """(n, 48, 48) grey levels 0-255."""
+    votes: npt.NDArray[np.int64]
+    """(n, 10) annotator votes, columns as `FERPLUS_COLUMNS`."""
+    fer2013: npt.NDArray[np.int64] | None
+    """(n,) original FER2013 label 0-6, or None (the folder layout has none)."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The three official splits of one edition."""
+
+    edition: Literal["label.csv", "fer2013new.csv"]
+    train: Split
+    validation: Split
+    test: Split
+
+
+def load(directory: Path) -> Dataset:
+    """Return the dataset in `directory`; the first call decodes, later ones read the cache.
+
+    Raises
+    ------
+    InputError
+        no known layout, a wrong column, a pixel row of the wrong length, or CSVs that do not align; the
+        message names file and row
+    """
+    folder_csvs = [directory / name / "label.csv" for name in FOLDERS.values()]
+    pair = [directory / "fer2013.csv", directory / "fer2013new.csv"]
+    if all(path.is_file() for path in folder_csvs):
+        return _cached(folder_csvs, "label.csv", lambda: _read_folders(directory))
+    if all(path.is_file() for path in pair):
+        return _cached(pair, "fer2013new.csv", lambda: _read_csvs(*pair))
+    present = sorted(path.name for path in directory.iterdir())[:5] if directory.is_dir() else "no such directory"
+    raise InputError(
+        f"{directory}: expected fer2013.csv + fer2013new.csv, or {', '.join(FOLDERS.values())} with label.csv "
+        f"in each, got {present}"
+    )
+
+
+def soft_targets(split: Split, faces: Literal["majority", "all"]) -> tuple[npt.NDArray, npt.NDArray]:
+    """Return (uint8 faces (m, 48, 48), float32 vote distributions (m, 8)) to train on.
+
+    "majority" keeps what the protocol keeps; "all" adds ambiguous faces whose top vote is an emotion.
+    """
+    kept, _ = protocol.majority(split.votes) if faces == "majority" else protocol.argmax(split.votes)
+    target = protocol.distribution(split.votes)
+    kept = kept & (target.sum(axis=1) > 0)
+    return split.faces[kept], target[kept]
+
+
+def _cached(
+    sources: list[Path], edition: Literal["label.csv", "fer2013new.csv"], read: Callable[[], dict[str, Split]]
+) -> Dataset:
+    stamp = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in sources]
+    key = hashlib.sha256(repr((CACHE_VERSION, stamp)).encode()).hexdigest()[:16]
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fer-agent"
+    path = home / f"ferplus-{key}.npz"
+    if path.is_file():
+        with np.load(path) as stored:
+            splits = {name: _from_arrays(name, stored) for name in SPLITS}
+    else:
+        splits = read()
+        home.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.stem}.{os.getpid()}.npz")
+        np.savez(temporary, **{k: v for name, split in splits.items() for k, v in _to_arrays(name, split)})
+        temporary.replace(path)
+    return Dataset(edition=edition, **splits)
+
+
+def _to_arrays(name: str, split: Split) -> Iterator[tuple[str, npt.NDArray]]:
+    yield f"{name}_faces", split.faces
+    yield f"{name}_votes", split.votes
+    if split.fer2013 is not None:
+        yield f"{name}_fer2013", split.fer2013
+
+
+def _from_arrays(name: str, stored) -> Split:  # noqa: ANN001 (numpy's NpzFile is generic only from 2.2 on)
+    label = stored[f"{name}_fer2013"] if f"{name}_fer2013" in stored else None
+    return Split(stored[f"{name}_faces"], stored[f"{name}_votes"], label)
+
+
+def _votes(cells: list[str], where: str) -> list[int]:
+    """Return ten vote counts, or say which row is wrong."""
+    if len(cells) != len(FERPLUS_COLUMNS) or not all(c.strip().isdecimal() for c in cells):
+        raise InputError(f"{where}: expected {len(FERPLUS_COLUMNS)} vote counts, got {cells}")
+    return [int(c) for c in cells]
+
+
+def _read_folders(directory: Path) -> dict[str, Split]:
+    splits = {}
+    for name, folder in FOLDERS.items():
+        path = directory / folder / "label.csv"
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+        faces, votes = [], []
+        for number, row in enumerate(tqdm(rows, desc=f"reading {folder}", unit="face"), 1):
+            where = f"{path}:{number}"
+            votes.append(_votes(row[2:], where))
+            faces.append(_read_image(directory / folder / row[0], where))
+        splits[name] = Split(np.stack(faces), np.array(votes), None)
+    return splits
+
+
+def _read_image(path: Path, where: str) -> npt.NDArray[np.uint8]:
+    face = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
+    if face is None:
+        raise InputError(f"{where}: {path.name} is missing or no image")
+    if face.shape != (SIDE, SIDE):
+        raise InputError(f"{where}: expected a {SIDE}x{SIDE} face, got {face.shape} in {path.name}")
+    return face.astype(np.uint8, copy=False)
+
+
+def _read_csvs(pixels_path: Path, votes_path: Path) -> dict[str, Split]:
+    """Return the splits of the CSV layout; the two files must have the same rows in the same order."""
+    faces: dict[str, list] = {usage: [] for usage in SPLITS.values()}
+    votes: dict[str, list] = {usage: [] for usage in SPLITS.values()}
+    labels: dict[str, list] = {usage: [] for usage in SPLITS.values()}
+    with open(pixels_path, newline="", encoding="utf-8") as a, open(votes_path, newline="", encoding="utf-8") as b:
+        pixel_rows, vote_rows = csv.DictReader(a), csv.DictReader(b)
+        _expect_columns(pixel_rows, {"emotion", "pixels", "Usage"}, pixels_path)
+        _expect_columns(vote_rows, {"Usage", "Image name", *FERPLUS_COLUMNS}, votes_path)
+        pairs = zip(tqdm(pixel_rows, desc=f"reading {pixels_path.name}", unit="face"), vote_rows, strict=False)
+        for number, (pixel, vote) in enumerate(pairs, 2):
+            usage = pixel["Usage"]
+            if usage not in faces or usage != vote["Usage"]:
+                raise InputError(
+                    f"{votes_path}:{number}: rows do not align: Usage is {vote['Usage']!r} here and "
+                    f"{usage!r} in {pixels_path.name}"
+                )
+            if not vote["Image name"]:
+                continue  # FERPlus names no image where FER2013's row is not a face
+            faces[usage].append(_pixels(pixel["pixels"], f"{pixels_path}:{number}"))
+            votes[usage].append(_votes([vote[c] or "" for c in FERPLUS_COLUMNS], f"{votes_path}:{number}"))
+            labels[usage].append(_fer2013_label(pixel["emotion"], f"{pixels_path}:{number}"))
+        if (left := next(pixel_rows, None)) or (left := next(vote_rows, None)):
+            raise InputError(f"{pixels_path} and {votes_path.name} do not align: one has more rows, e.g. {str(left)[:60]}")
+    return {n: Split(np.stack(faces[u]), np.array(votes[u]), np.array(labels[u])) for n, u in SPLITS.items() if faces[u]}
+
+
+def _expect_columns(reader: csv.DictReader, wanted: set[str], path: Path) -> None:
+    got = set(reader.fieldnames or [])
+    if not wanted <= got:
+        raise InputError(f"{path}:1: expected columns {sorted(wanted)}, missing {sorted(wanted - got)}")
+
+
+def _fer2013_label(cell: str, where: str) -> int:
+    if cell not in {"0", "1", "2", "3", "4", "5", "6"}:
+        raise InputError(f"{where}: expected a FER2013 emotion 0-6, got {cell!r}")
+    return int(cell)
+
+
+def _pixels(text: str, where: str) -> npt.NDArray[np.uint8]:
+    try:
+        values = np.array(text.split(), dtype=np.int64)
+    except ValueError as cause:
+        raise InputError(f"{where}: expected {SIDE * SIDE} grey levels, got {text[:20]!r}…") from cause
+    if values.size != SIDE * SIDE or values.min() < 0 or values.max() > 255:
+        raise InputError(f"{where}: expected {SIDE * SIDE} grey levels 0-255, got {values.size} values")
+    return values.astype(np.uint8).reshape(SIDE, SIDE)
+
+
+def head(dataset: Dataset, n: int) -> Dataset:
+    """Return the first `n` faces of each split."""
+
+    def cut(split: Split) -> Split:
+        return Split(split.faces[:n], split.votes[:n], None if split.fer2013 is None else split.fer2013[:n])
+
+    return Dataset(dataset.edition, cut(dataset.train), cut(dataset.validation), cut(dataset.test))

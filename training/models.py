@@ -1,0 +1,76 @@
+"""The networks. Each takes raw grey levels 0-255, scales them in its first layer, and ends in 8 logits."""
+
+from typing import Any
+
+import keras
+from keras import layers
+
+from agent.emotions import LABELS
+from training.config import Config
+
+
+def build(config: Config, side: int | None) -> keras.Model:
+    """Return the untrained network of `config`: float32 (n, side, side, 1), 0-255 → float32 logits (n, 8).
+
+    `side` None leaves height and width open, for progressive sizes; only ResNet-50 can do that.
+    """
+    inputs = keras.Input((side, side, 1), name="face")
+    scaled = layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(inputs)
+    features = {"cnn": _cnn, "cnn_bn_dropout": _cnn_bn_dropout, "resnet50": _resnet50}[config.model](scaled, config)
+    # float32 whatever the precision: softmax and loss lose too much in half precision.
+    logits = layers.Dense(len(LABELS), name="logits", dtype="float32")(features)
+    return keras.Model(inputs, logits, name=config.name)
+
+
+def _cnn(x: Any, config: Config) -> Any:
+    """Return features of a plain convolutional network: three pairs of 3x3 convolutions, no normalisation."""
+    for filters in (32, 64, 128):
+        for _ in range(2):
+            x = layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer="he_normal")(x)
+        x = layers.MaxPooling2D(2)(x)
+    x = layers.Flatten()(x)
+    return layers.Dense(256, activation="relu", kernel_initializer="he_normal")(x)
+
+
+def _cnn_bn_dropout(x: Any, config: Config) -> Any:
+    """Return features of a VGG-like network with batch normalisation and dropout after every stage."""
+    for filters, dropout in ((64, 0.1), (128, 0.2), (256, 0.3), (256, 0.3)):
+        for _ in range(2):
+            x = layers.Conv2D(filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
+            x = layers.BatchNormalization()(x)
+            x = layers.ReLU()(x)
+        x = layers.MaxPooling2D(2)(x)
+        x = layers.Dropout(dropout)(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    return layers.Dropout(0.4)(x)
+
+
+def _resnet50(x: Any, config: Config) -> Any:
+    """Return the pooled features of `keras.applications.ResNet50` (He et al. 2016), at a width and stem stride."""
+    base = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(None, None, 1), pooling="avg")
+
+    def changed(layer: keras.layers.Layer) -> keras.layers.Layer:
+        settings = layer.get_config()
+        if isinstance(layer, layers.Conv2D):
+            settings["filters"] = max(8, round(settings["filters"] * config.width / 8) * 8)
+            if layer.name == "conv1_conv":
+                settings["strides"] = (config.stem_stride, config.stem_stride)
+        elif layer.name.endswith("_3_bn"):
+            # Every residual block starts as the identity, which trains faster (He et al. 2019, "Bag of Tricks").
+            settings["gamma_initializer"] = "zeros"
+        return layer.__class__.from_config(settings)
+
+    body = keras.models.clone_model(base, clone_function=changed)
+    # Layer by layer, not as a nested model: the converter and the layer table of quantize.verify see them all.
+    outputs: dict[str, Any] = {}
+    for layer in body.layers:
+        if isinstance(layer, layers.InputLayer):
+            outputs[layer.name] = x
+            continue
+        parents = [outputs[t._keras_history.operation.name] for t in _as_list(layer.input)]
+        outputs[layer.name] = layer(parents if len(parents) > 1 else parents[0])
+    return outputs[body.layers[-1].name]
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
