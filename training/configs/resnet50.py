@@ -11,13 +11,13 @@ from training.config import Augment, Config, Phase
 CONFIG = Config(
     name="resnet50",
     model="resnet50",
-    phases=(Phase(epochs=8, side=32), Phase(epochs=18, side=48)),
+    phases=(Phase(epochs=6, side=40), Phase(epochs=14, side=48)),
     batch=128,
     optimizer="adamw",
     learning_rate=1e-3,
     warmup_epochs=1,
     weight_decay=0.05,
     train_on="all",
-    augment=Augment(flip=True, rotate=15, scale=0.1, shift=0.08, contrast=0.2, brightness=20, erase=0.2),
+    augment=Augment(flip=True, rotate=12, scale=0.1, shift=0.06, contrast=0.2, brightness=20),
     precision="mixed_bfloat16",
 )
