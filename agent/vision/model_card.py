@@ -1,0 +1,314 @@
+"""The model bundle: read it whole, check it whole, refuse it whole. Law: no byte reaches a runtime unhashed.
+
+A bundle is a folder that `python -m quantize.convert` writes:
+
+model.tflite    full-integer int8 network, faces in, logits out
+card.json       what it is and how good it is (`Card`)
+golden.npz      faces and the logits that they must give, checked in the runtime at hand
+SHA256SUMS      of the three files above, as `sha256sum` writes it
+
+A truncated .tflite is a segmentation fault, not an exception: hence the hash first, and of the bytes that are used.
+"""
+
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from agent.emotions import LABELS
+from agent.errors import ModelError
+from agent.vision.preprocess import VERSION
+
+FILES: Final = ("model.tflite", "card.json", "golden.npz")
+"""What a bundle must hold beside its SHA256SUMS."""
+
+EDGETPU: Final = "model_edgetpu.tflite"
+"""The same network compiled for the Edge TPU; a bundle may hold it."""
+
+SUMS: Final = "SHA256SUMS"
+
+MODELS: Final = Path(__file__).parents[1] / "models"
+"""Bundles that the package carries."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Part(BaseModel):
+    """Base of the card and its parts: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Tensor(_Part):
+    """An integer tensor at the network's edge: real = scale x (integer - zero_point)."""
+
+    dtype: Literal["int8", "uint8"]
+    scale: float = Field(gt=0)
+    zero_point: int = Field(ge=-128, le=255)
+
+
+class Calibration(_Part):
+    """Logits → probabilities: softmax(logits / temperature + biases)."""
+
+    method: Literal["none", "bcts"] = "none"
+    """"bcts": bias-corrected temperature scaling (Alexandari et al. 2020)."""
+    temperature: float = Field(default=1.0, gt=0)
+    biases: tuple[float, ...] = Field(default=(0.0,) * len(LABELS), min_length=len(LABELS), max_length=len(LABELS))
+    """One a label, in the order of `LABELS`."""
+    split: str = ""
+    """Split that it was fitted on."""
+    n: int = Field(default=0, ge=0)
+    """Faces that it was fitted on."""
+
+
+class Training(_Part):
+    """Where the float network comes from."""
+
+    config: str
+    """Name in training/configs/."""
+    data: str
+    """Data set and edition of its votes."""
+    protocol: str
+    """How votes become the label of every accuracy here."""
+    faces: int = Field(ge=0)
+    """Faces trained on."""
+    epochs: int | None = Field(default=None, ge=0)
+    """Epochs done when it was converted; None where that is not known."""
+
+
+class Quantization(_Part):
+    """How the integers were made."""
+
+    method: str
+    representative: int = Field(ge=1)
+    """Faces of the training split that set the activation ranges."""
+    per_class: tuple[int, ...]
+    """Of them in each class, in the order of `LABELS`."""
+    seed: int
+    """Of their choice."""
+    ops: dict[str, int]
+    """Operators of model.tflite, counted."""
+    converter: str
+    """Program and version."""
+
+
+class Metric(_Part):
+    """One measured number and what it was measured on."""
+
+    name: Literal["accuracy", "macro_f1", "ece", "nll", "agreement", "mean_probability_error"]
+    model: Literal["float", "int8", "int8 against float"]
+    runtime: str
+    """What ran it, with its version."""
+    split: Literal["train", "validation", "test"]
+    n: int = Field(ge=1)
+    """Faces."""
+    value: float
+    """0-1, except nll (nats)."""
+    ci95: tuple[float, float] | None = None
+    """95 % interval, where one was computed."""
+
+
+class Golden(_Part):
+    """What the golden check allows."""
+
+    max_logit_error: float = Field(gt=0)
+    """Largest allowed difference of a logit in a runtime's default kernels, in logits; set from what the
+    runtimes differed by when the bundle was made. Reference kernels must be bit-equal."""
+
+
+class Card(_Part):
+    """card.json."""
+
+    format: Literal["fer-bundle/1"]
+    id: str = Field(pattern=r"^[a-z0-9._-]{1,96}$")
+    """Name, input side, width of the integers and start of the hash."""
+    labels: tuple[str, ...]
+    """Class order of the logits; must be `LABELS`."""
+    preprocess_version: str
+    """`agent.vision.preprocess.VERSION` that it was trained and calibrated with."""
+    side: int = Field(ge=16, le=512)
+    """Network input, pixels."""
+    input: Tensor
+    output: Tensor
+    sha256: Sha256
+    """Of model.tflite."""
+    bytes: int = Field(ge=1)
+    """Of model.tflite."""
+    parameters: int = Field(ge=1)
+    macs: int = Field(ge=1)
+    """Multiply-accumulates a face."""
+    training: Training
+    quantization: Quantization
+    calibration: Calibration
+    golden: Golden
+    metrics: tuple[Metric, ...]
+
+    @model_validator(mode="after")
+    def _fits_this_agent(self) -> Self:
+        if self.labels != LABELS:
+            raise ValueError(f"labels: expected {LABELS}, got {self.labels}")
+        if self.preprocess_version != VERSION:
+            raise ValueError(
+                f"preprocess_version: this agent has {VERSION!r}, the model needs {self.preprocess_version!r}"
+            )
+        exact = {"int8": (1.0, -128), "uint8": (1.0, 0)}[self.input.dtype]
+        if (self.input.scale, self.input.zero_point) != exact:
+            raise ValueError(
+                f"input: expected scale and zero point {exact} so that grey levels are exact, got {self.input}"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Goldens:
+    """Faces with the logits that they must give."""
+
+    faces: npt.NDArray[np.uint8]
+    """(n, side, side, 1) grey levels 0-255, as `preprocess` returns them."""
+    reference: npt.NDArray[np.int8]
+    """(n, 8) output integers of the reference kernels: the same on every machine."""
+    default: npt.NDArray[np.int8]
+    """(n, 8) output integers of LiteRT's default kernels."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle, in memory."""
+
+    path: Path
+    card: Card
+    model: bytes
+    """model.tflite."""
+    golden: Goldens
+    edgetpu: bytes | None = None
+    """model_edgetpu.tflite, if the bundle has one."""
+
+    @classmethod
+    def load(cls, path: Path) -> "Bundle":
+        """Return the bundle in folder `path`.
+
+        Raises
+        ------
+        ModelError
+            it is no bundle, a byte was changed, or it is for another preprocess, label order or agent
+        """
+        files = _read_checked(path)
+        card = _card(path, files["card.json"])
+        digest = hashlib.sha256(files["model.tflite"]).hexdigest()
+        if card.sha256 != digest:
+            raise ModelError(f"{path}: card.json names model.tflite of SHA-256 {card.sha256[:12]}…, got {digest[:12]}…")
+        return cls(path, card, files["model.tflite"], _golden(path, files["golden.npz"], card), files.get(EDGETPU))
+
+    def check_golden(
+        self, infer: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.int8]], *, reference: bool = False
+    ) -> None:
+        """Run the golden faces through `infer`, uint8 (n, side, side, 1) → output integers int8 (n, 8), and compare.
+
+        Reference kernels must be bit-equal with what the bundle holds. Default kernels round differently on each
+        processor, so their logits may differ by `card.golden.max_logit_error`.
+
+        Raises
+        ------
+        ModelError
+            this runtime does not compute what the model was measured with
+        """
+        got = infer(self.golden.faces)
+        expected = self.golden.reference if reference else self.golden.default
+        if got.shape != expected.shape or got.dtype != expected.dtype:
+            raise ModelError(
+                f"{self.path}: golden check: expected {expected.dtype} {expected.shape}, got {got.dtype} {got.shape}"
+            )
+        steps = np.abs(got.astype(np.int64) - expected).max()
+        error = float(steps) * self.card.output.scale
+        allowed = 0.0 if reference else self.card.golden.max_logit_error
+        if error > allowed:
+            raise ModelError(
+                f"{self.path}: golden check: this runtime's logits differ by {error:.3f}, allowed {allowed:.3f}; "
+                "reinstall the runtime and numpy, or try another runtime"
+            )
+
+
+def find(name: str) -> Path:
+    """Return the folder of the bundle called `name`: a path, or a name in the package ("released").
+
+    Raises
+    ------
+    ModelError
+        there is none
+    """
+    for path in (Path(name), MODELS / name):
+        if path.is_dir():
+            return path
+    known = sorted(p.name for p in MODELS.glob("*") if p.is_dir())
+    raise ModelError(
+        f"{name}: no such model bundle; expected a folder, or one of {', '.join(known) or '(none in the package)'}"
+    )
+
+
+def sums(files: dict[str, bytes]) -> str:
+    """Return the text of SHA256SUMS for `files`, by name."""
+    return "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items()))
+
+
+def _read_checked(path: Path) -> dict[str, bytes]:
+    """Return the bytes of every file that SHA256SUMS lists, each hashed."""
+    if not path.is_dir():
+        raise ModelError(f"{path}: expected the folder of a model bundle ({', '.join(FILES)}, {SUMS})")
+    listed = {}
+    for number, line in enumerate(_read(path / SUMS).decode("ascii", "replace").splitlines(), 1):
+        digest, _, name = line.partition("  ")
+        if name not in (*FILES, EDGETPU) or name in listed:
+            raise ModelError(
+                f"{path / SUMS}:{number}: expected the SHA-256 of one of {', '.join(FILES)}, got {line[:80]!r}"
+            )
+        listed[name] = digest
+    if missing := set(FILES) - set(listed):
+        raise ModelError(f"{path / SUMS}: expected {', '.join(FILES)}, missing {', '.join(sorted(missing))}")
+    files = {name: _read(path / name) for name in listed}
+    for name, content in files.items():
+        if (got := hashlib.sha256(content).hexdigest()) != listed[name]:
+            raise ModelError(
+                f"{path / name}: expected SHA-256 {listed[name][:12]}…, got {got[:12]}…; install the bundle again"
+            )
+    return files
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as cause:
+        raise ModelError(f"{path}: cannot be read ({cause.strerror}); install the bundle again") from cause
+
+
+def _card(path: Path, content: bytes) -> Card:
+    try:
+        return Card.model_validate_json(content)
+    except ValidationError as cause:
+        first = cause.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        more = f" (and {cause.error_count() - 1} more)" if cause.error_count() > 1 else ""
+        raise ModelError(f"{path / 'card.json'}: {where + ': ' if where else ''}{first['msg']}{more}") from cause
+
+
+def _golden(path: Path, content: bytes, card: Card) -> Goldens:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            golden = Goldens(stored["faces"], stored["reference"], stored["default"])
+    except (OSError, ValueError, KeyError) as cause:
+        raise ModelError(f"{path / 'golden.npz'}: expected arrays faces, reference, default ({cause})") from cause
+    n = len(golden.faces)
+    if golden.faces.dtype != np.uint8 or golden.faces.shape != (n, card.side, card.side, 1) or n == 0:
+        raise ModelError(
+            f"{path / 'golden.npz'}: expected uint8 faces (n, {card.side}, {card.side}, 1), got {golden.faces.shape}"
+        )
+    for name, logits in (("reference", golden.reference), ("default", golden.default)):
+        if logits.dtype != np.int8 or logits.shape != (n, len(LABELS)):
+            raise ModelError(f"{path / 'golden.npz'}: {name}: expected int8 ({n}, {len(LABELS)}), got {logits.shape}")
+    return golden
