@@ -1,0 +1,88 @@
+"""The policy gate: may this camera be opened at all? Pure but for one look at what kind of file a source is.
+
+Regulation (EU) 2024/1689 (AI Act) Art. 5(1)(f) prohibits inferring emotions "in the areas of workplace and education
+institutions" except for medical or safety reasons, since 2 February 2025.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from agent import config
+from agent.errors import PolicyError
+from agent.insight.countries import EU_EEA, KNOWN
+from agent.insight.privacy import PROFILES
+
+_REQUIRED: Final = ("controller", "purpose", "legal_basis", "consent", "setting", "jurisdiction")
+_PROHIBITED: Final = ("education", "workplace")
+_BLANKS: Final = ("", "-", "?", "…", "...", "n/a", "none", "todo", "tbd", "xxx", "fixme")
+"""Texts that say nothing (compared in lower case)."""
+
+
+def is_live(source: str) -> bool:
+    """True unless `source` is a regular file: camera indices, devices, pipes, "picamera2" and URLs show life."""
+    return not Path(source).is_file()
+
+
+def check_policy(settings: config.Settings, live: bool) -> None:
+    """Return if the policy allows this agent to watch; a video file needs no policy.
+
+    live: a camera or stream (see `is_live`). Raises PolicyError with everything that is missing, or the prohibition.
+    """
+    check_schedule(settings.schedule)
+    if not live:
+        return
+    _check_filled(settings.policy)
+    _check_prohibition(settings.policy)
+    _check_k_min(settings.privacy)
+
+
+def check_schedule(schedule: tuple[config.Hours, ...]) -> None:
+    """Raise PolicyError for hours that could be read in two ways."""
+    for number, hours in enumerate(schedule, start=1):
+        if not hours.days:
+            raise PolicyError(f"agent.toml: [[schedule]] entry {number}: days must name at least one day, got none")
+        if hours.start == hours.end:
+            raise PolicyError(
+                f"agent.toml: [[schedule]] entry {number}: end must differ from start, got {hours.start} for both; "
+                'write a whole day as "00:00"-"12:00" and "12:00"-"00:00"'
+            )
+
+
+def _check_filled(policy: config.Policy) -> None:
+    missing = [name for name in _REQUIRED if _blank(getattr(policy, name))]
+    if missing:
+        raise PolicyError(
+            f"agent.toml: a live camera needs a filled [policy] section, missing or empty: {', '.join(missing)}; "
+            "video files need none (see deploy/privacy/)"
+        )
+    code = policy.jurisdiction.strip().upper()
+    if code not in KNOWN:
+        raise PolicyError(
+            "agent.toml: policy.jurisdiction must be an ISO 3166 two-letter country code, "
+            f'"EU" or "EEA", got {policy.jurisdiction!r}'
+        )
+
+
+def _check_prohibition(policy: config.Policy) -> None:
+    inside = policy.jurisdiction.strip().upper() in EU_EEA
+    if inside and policy.setting in _PROHIBITED and _blank(policy.medical_or_safety):
+        raise PolicyError(
+            f"agent.toml: inferring emotions in {policy.setting} is prohibited in the EU/EEA "
+            f"(policy.jurisdiction = {policy.jurisdiction!r}, AI Act Art. 5(1)(f)) except for medical or safety "
+            "reasons; policy.medical_or_safety can declare one, and that declaration is the operator's own"
+        )
+
+
+def _check_k_min(privacy: config.Privacy) -> None:
+    least = PROFILES[privacy.profile].k_min
+    if privacy.k_min is not None and privacy.k_min < least:
+        raise PolicyError(
+            f"agent.toml: privacy.k_min must be at least {least} for a live camera in profile "
+            f"{privacy.profile!r}, got {privacy.k_min}"
+        )
+
+
+def _blank(text: str) -> bool:
+    """True for what fills a field without saying anything, placeholders like "<name>" included."""
+    plain = text.strip()
+    return plain.lower() in _BLANKS or (plain.startswith("<") and plain.endswith(">"))
