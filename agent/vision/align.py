@@ -1,0 +1,68 @@
+"""Face box and eyes → the square grey crop that the classifier was trained on: level eyes, the dataset's margin."""
+
+import math
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from agent.records import Box
+
+MARGIN: Final = 1.17
+"""Side of the crop in widths of the detector's box; the dataset's crop, measured (see EDGE.md)."""
+
+LARGEST: Final = 128
+"""Longest side of a crop, pixels: larger faces are shrunk, so that 200 faces stay small in memory."""
+
+
+def roll(box: Box) -> float:
+    """Return the angle of the line through the eyes, radians, clockwise in the picture; 0 without eyes."""
+    if box.eyes is None:
+        return 0.0
+    (x0, y0), (x1, y1) = box.eyes
+    return math.atan2(y1 - y0, x1 - x0)
+
+
+def crop(grey: npt.NDArray[np.uint8], box: Box, rise: float, margin: float = MARGIN) -> npt.NDArray[np.uint8]:
+    """Return the face, upright, as uint8 array of shape (s, s), grey 0-255, 1 <= s <= `LARGEST`.
+
+    Parameters
+    ----------
+    grey : uint8 array of shape (h, w)
+    box : in pixels of `grey`; what lies outside the picture repeats the border
+    rise : how far the crop's centre lies above the box's, in sides of the crop
+    margin : side of the crop in widths of the box
+    """
+    side = margin * box.width
+    out = max(1, min(LARGEST, round(side)))
+    if side > 2 * out:
+        return _shrunk(grey, box, rise, margin, side / out)
+    angle = roll(box)
+    scale = side / out
+    cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+    # The rise points "up" in the face's own frame. Output pixel (u, v) → picture pixel, pixel centres at integers.
+    x = box.x + box.width / 2 - 0.5 + math.sin(angle) * rise * side
+    y = box.y + box.height / 2 - 0.5 - math.cos(angle) * rise * side
+    middle = (out - 1) / 2
+    matrix = np.array([[cos, -sin, x - (cos - sin) * middle], [sin, cos, y - (sin + cos) * middle]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(grey, matrix, (out, out), flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
+def _shrunk(grey: npt.NDArray[np.uint8], box: Box, rise: float, margin: float, factor: float) -> npt.NDArray[np.uint8]:
+    """Cut a face much larger than `LARGEST`: shrink its surroundings by area first, since warping would alias."""
+    reach = margin * box.width
+    left, top = max(0, int(box.x - reach)), max(0, int(box.y - reach))
+    right, bottom = int(box.x + box.width + reach), int(box.y + box.height + reach)
+    part = grey[top:bottom, left:right]
+    width, height = max(1, round(part.shape[1] / factor)), max(1, round(part.shape[0] / factor))
+    small = np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    sx, sy = width / part.shape[1], height / part.shape[0]
+
+    def place(point: tuple[float, float]) -> tuple[float, float]:
+        return (point[0] - left) * sx, (point[1] - top) * sy
+
+    x, y = place((box.x, box.y))
+    eyes = None if box.eyes is None else (place(box.eyes[0]), place(box.eyes[1]))
+    return crop(small, Box(x, y, box.width * sx, box.height * sy, box.score, eyes), rise, margin)

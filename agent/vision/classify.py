@@ -1,0 +1,104 @@
+"""Face crops → calibrated probabilities: the bundle's int8 network in batches, softmax and calibration on the host."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from agent.errors import ModelError
+from agent.records import Face, Frame, Reading
+from agent.vision import tiles
+from agent.vision.model_card import Bundle, Calibration
+from agent.vision.preprocess import preprocess
+from agent.vision.runtime import choose
+from agent.vision.turns import Turns
+
+BATCH: Final = 8
+"""Most faces given to the network at once: more gains nothing and costs memory."""
+
+
+class Classifier:
+    """Reads emotions off faces. A context manager, then callable; not for use by two threads at once."""
+
+    def __init__(self, bundle: Bundle, *, threads: int, runtime: str = "auto", faces_per_frame: int) -> None:
+        """Take a checked bundle; `faces_per_frame` are classified a frame (see `turns`)."""
+        self._bundle = bundle
+        self._runtime = choose(runtime)
+        self._threads = threads
+        self._turns = Turns(faces_per_frame)
+        self._interpreter: Any = None
+        self._batch = 1
+
+    @property
+    def backend(self) -> str:
+        """Which runtime computes, e.g. "litert"."""
+        return self._runtime.name
+
+    def __enter__(self) -> Self:
+        self._interpreter = self._runtime.interpreter(self._bundle.model, self._threads)
+        self._batch = int(self._interpreter.get_input_details()[0]["shape"][0])
+        self._check_edges()
+        self._bundle.check_golden(self.logits)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._interpreter = None
+
+    def __call__(self, frame: Frame, faces: Sequence[Face]) -> list[Reading]:
+        """Return one reading a face, in order; no probabilities where it was rejected or must wait for its turn."""
+        fit = [i for i, face in enumerate(faces) if face.rejected is None]
+        chosen = [fit[i] for i in self._turns.choose(frame.at, [faces[i].box for i in fit])]
+        readings = [Reading(face.box, None) for face in faces]
+        if chosen:
+            side = self._bundle.card.side
+            rows = self.probabilities(np.stack([preprocess(faces[i].crop, side) for i in chosen]))
+            for i, row in zip(chosen, rows.tolist(), strict=True):
+                readings[i] = Reading(faces[i].box, tuple(row))
+        return readings
+
+    def probabilities(self, inputs: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """Return float64 (n, 8), each 0-1, rows sum 1, of inputs uint8 (n, side, side, 1) as `preprocess` made them."""
+        output = self._bundle.card.output
+        logits = (self.logits(inputs).astype(np.float64) - output.zero_point) * output.scale
+        return calibrated(logits, self._bundle.card.calibration)
+
+    def logits(self, inputs: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
+        """Return the network's own integers (n, 8) for inputs uint8 (n, side, side, 1), grey 0-255."""
+        assert self._interpreter is not None, "use as a context manager"
+        parts = [self._infer(inputs[part]) for part in tiles.batches(len(inputs), BATCH)]
+        return np.concatenate(parts) if parts else np.empty((0, len(self._bundle.card.labels)), np.int8)
+
+    def _infer(self, inputs: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
+        given = self._interpreter.get_input_details()[0]["index"]
+        if len(inputs) != self._batch:
+            self._interpreter.resize_tensor_input(given, list(inputs.shape))
+            self._interpreter.allocate_tensors()
+            self._batch = len(inputs)
+        card = self._bundle.card.input
+        # The zero point is exact (0 or -128, checked): grey levels go in as they are, no scaling here.
+        values = (inputs.astype(np.int16) + card.zero_point).astype(card.dtype)
+        self._interpreter.set_tensor(given, values)
+        self._interpreter.invoke()
+        return np.asarray(self._interpreter.get_tensor(self._interpreter.get_output_details()[0]["index"]))
+
+    def _check_edges(self) -> None:
+        """Refuse a network whose input or output is not what its card says: a grey level would not be itself."""
+        card = self._bundle.card
+        pairs = (("input", self._interpreter.get_input_details()), ("output", self._interpreter.get_output_details()))
+        for edge, (detail, *_) in pairs:
+            wanted = card.input if edge == "input" else card.output
+            scale, zero_point = detail["quantization"]
+            got = (np.dtype(detail["dtype"]).name, zero_point)
+            if got != (wanted.dtype, wanted.zero_point) or not np.isclose(scale, wanted.scale, rtol=1e-5):
+                raise ModelError(f"{self._bundle.path}: {edge}: expected {wanted}, got {got[0]}, {scale}, {zero_point}")
+
+
+def calibrated(logits: npt.NDArray[np.float64], calibration: Calibration) -> npt.NDArray[np.float64]:
+    """Return softmax(logits / temperature + biases), float64 (n, 8), rows sum 1, of logits (n, 8)."""
+    scores = logits / calibration.temperature + np.array(calibration.biases)
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
