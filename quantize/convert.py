@@ -1,0 +1,208 @@
+"""`python -m quantize.convert MODEL.keras --data DIR --out BUNDLE`: a trained model becomes a checked int8 bundle."""
+
+import csv
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+import numpy as np
+
+from agent.emotions import LABELS
+from agent.errors import InputError
+from agent.vision import runtime
+from agent.vision.model_card import Bundle, Calibration, Card, Metric, Quantization, Tensor, Training
+from agent.vision.preprocess import VERSION
+from quantize import calibrate, golden, graph, integers, lite, pack, representative, scores, source
+from quantize.network import Network
+from training import config, data
+from training.cli import reported
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to convert."""
+
+    side: int | None = None
+    """Network input, pixels; None takes the model's own."""
+    input_type: Literal["int8", "uint8"] = "int8"
+    faces: int = representative.FACES
+    """Representative faces, all classes together."""
+    seed: int = 1
+    threads: int = 2
+
+
+@dataclass(frozen=True)
+class Converted:
+    """Everything that goes into a bundle, and the float network that it is measured against."""
+
+    card: Card
+    model: bytes
+    golden: golden.Goldens
+    float_model: bytes
+
+
+def convert(path: Path, dataset: data.Dataset, options: Options) -> Converted:
+    """Return the integer network of the .keras file at `path`, calibrated and measured on `dataset`.
+
+    Raises
+    ------
+    InputError, ModelError
+        see `source.load`, `representative.choose`, `lite.to_integer`, `integers.check`
+    """
+    model = source.load(path, options.side)
+    side = model.input_shape[1]
+    chosen, label = representative.choose(dataset.train, options.faces, options.seed)
+    faces = representative.pinned(chosen, side)
+    _say(f"converting {model.name}, {side} px, {len(faces)} representative faces")
+    float_model = lite.to_float(model)
+    model_bytes = lite.to_integer(model, faces, input_type=options.input_type)
+    layout = graph.read(model_bytes, path.name)
+    integers.check(layout, path.name)
+    out = _tensor(layout.outputs[0])
+    goldens, allowed = golden.make(
+        model_bytes, runtime.choose(), golden.faces(faces, label, options.seed), faces, out.scale
+    )
+    calibration, metrics = _measure(model_bytes, float_model, dataset, side, options.threads)
+    card = Card(
+        format="fer-bundle/1",
+        id=_id(model.name, side, model_bytes),
+        labels=LABELS,
+        preprocess_version=VERSION,
+        side=side,
+        input=_tensor(layout.inputs[0]),
+        output=out,
+        sha256=hashlib.sha256(model_bytes).hexdigest(),
+        bytes=len(model_bytes),
+        parameters=layout.parameters,
+        macs=layout.macs,
+        training=_training(path, model.name, dataset),
+        quantization=Quantization(
+            method="post-training, min-max activation ranges, per-channel weights",
+            representative=len(faces),
+            per_class=tuple(int(v) for v in np.bincount(label, minlength=len(LABELS))),
+            seed=options.seed,
+            ops=layout.counts,
+            converter=lite.version(),
+        ),
+        calibration=calibration,
+        golden=allowed,
+        metrics=tuple(metrics),
+    )
+    return Converted(card, model_bytes, goldens, float_model)
+
+
+def _measure(
+    model: bytes, float_model: bytes, dataset: data.Dataset, side: int, threads: int
+) -> tuple[Calibration, list[Metric]]:
+    """Fit the calibration on validation, then measure both networks on validation and, once, on test."""
+    chosen = runtime.choose()
+    networks = [Network(content, chosen, threads=threads) for content in (float_model, model)]
+    calibration, metrics = Calibration(), []
+    for name in ("validation", "test"):
+        faces = scores.labelled(dataset, name, side)
+        floats, ints = (
+            network.logits(faces.faces, f"{name}, {kind}")
+            for network, kind in zip(networks, ("float", "int8"), strict=True)
+        )
+        if name == "validation":
+            calibration = calibrate.fit(ints, faces.label, name)
+        metrics += scores.rows(faces, floats, ints, calibration, scores.runtime_name(chosen))
+    return calibration, metrics
+
+
+def _tensor(tensor: graph.Tensor) -> Tensor:
+    assert tensor.scale is not None  # integers.check saw both
+    assert tensor.zero_point is not None
+    return Tensor(dtype="int8" if tensor.dtype == "INT8" else "uint8", scale=tensor.scale, zero_point=tensor.zero_point)
+
+
+def _id(name: str, side: int, model: bytes) -> str:
+    safe = "".join(c if c.isalnum() or c in "._-" else "-" for c in name.lower())
+    return f"{safe}-{side}px-int8-{hashlib.sha256(model).hexdigest()[:8]}"
+
+
+def _training(path: Path, name: str, dataset: data.Dataset) -> Training:
+    """Return where the model comes from: its config by name, its epochs by the history beside it."""
+    try:
+        train_on: Literal["majority", "all"] = config.load(name).train_on
+    except InputError:
+        train_on = "majority"
+    return Training(
+        config=name,
+        data=f"FER2013 + FERPlus, votes of {dataset.edition}",
+        protocol="majority (FERPlus): single votes zeroed, winner over half of the rest, no unknown or non-face",
+        faces=len(data.soft_targets(dataset.train, train_on)[0]),
+        epochs=_epochs(path.parent / "history.csv"),
+    )
+
+
+def _epochs(history: Path) -> int | None:
+    """Return how many epochs the history beside a model holds, or None."""
+    if not history.is_file():
+        return None
+    with open(history, newline="", encoding="utf-8") as file:
+        return sum(1 for _ in csv.DictReader(file))
+
+
+def summary(bundle: Bundle) -> str:
+    """Return what the card says, for a terminal."""
+    card = bundle.card
+    lines = [
+        f"{bundle.path}: {card.id}, {card.bytes / 1e6:.1f} MB, {card.parameters / 1e6:.1f} M parameters, "
+        f"{card.macs / 1e6:.0f} M MACs"
+    ]
+    for m in card.metrics:
+        interval = f" [{m.ci95[0]:.4f}, {m.ci95[1]:.4f}]" if m.ci95 else ""
+        lines.append(f"  {m.split:<10} {m.model:<18} {m.name:<22} {m.value:.4f}{interval}  n = {m.n}")
+    return "\n".join(lines)
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+@click.command(epilog="Example: python -m quantize.convert final.keras --data ~/ferplus --out bundle")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--data", "directory", type=click.Path(path_type=Path), required=True, help="FER2013 + FERPlus, either layout."
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the bundle to write.")
+@click.option("--side", type=click.IntRange(16, 512), default=None, help="Input, pixels [the model's own].")
+@click.option(
+    "--input",
+    "input_type",
+    type=click.Choice(["int8", "uint8"]),
+    default="int8",
+    show_default=True,
+    help="Type of the grey levels.",
+)
+@click.option(
+    "--faces", type=click.IntRange(8), default=representative.FACES, show_default=True, help="Representative faces."
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Of their choice.")
+@click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="For measuring.")
+@click.option(
+    "--float", "float_out", type=click.Path(path_type=Path), default=None, help="Write the float .tflite here too."
+)
+@click.option("--limit", type=int, default=None, help="Use only this many faces a split (to try the command).")
+@click.option("--force", is_flag=True, help="Replace a bundle that is there.")
+@reported
+def main(
+    model: Path, directory: Path, out: Path, float_out: Path | None, limit: int | None, force: bool, **how: Any
+) -> None:
+    """Convert MODEL, a .keras file of training.fit, to a full-integer int8 bundle."""
+    pack.refuse_existing(out, force)
+    source.tensorflow_keras()
+    dataset = data.load(directory)
+    if limit is not None:
+        dataset = data.head(dataset, limit)
+    made = convert(model, dataset, Options(**how))
+    if float_out is not None:
+        pack.write_file(float_out, made.float_model)
+    click.echo(summary(pack.write(out, made.card, made.model, made.golden, force=force)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Golden vectors: faces of nobody, and the integers that the network must give for them on every machine."""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from agent.emotions import LABELS
+from agent.vision.model_card import Golden, Goldens
+from agent.vision.runtime import Runtime
+from quantize.network import Network
+
+MARGIN: Final = 2
+"""Allowed difference of default kernels, in units of the largest one seen between LiteRT's two kernels."""
+
+LEAST_STEPS: Final = 4
+"""Allowed difference at least, in steps of the output's scale."""
+
+
+def faces(chosen: npt.NDArray[np.uint8], label: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.uint8]:
+    """Return 16 network inputs (16, side, side, 1): each class' mean of `chosen`, stretched to 0-255, and with noise.
+
+    A mean of dozens of faces shows no person, so the bundle holds no picture of anyone.
+    """
+    rng = np.random.default_rng(seed)
+    means = []
+    for c in range(len(LABELS)):
+        mean = chosen[label == c].astype(np.float64).mean(axis=0)
+        spread = max(float(np.ptp(mean)), 1.0)
+        means.append((mean - mean.min()) * 255 / spread)
+    clean = np.stack(means)
+    noisy = clean + rng.normal(0, 25, clean.shape)
+    return np.clip(np.rint(np.concatenate([clean, noisy])), 0, 255).astype(np.uint8)
+
+
+def make(
+    model: bytes, runtime: Runtime, inputs: npt.NDArray[np.uint8], others: npt.NDArray[np.uint8], scale: float
+) -> tuple[Goldens, Golden]:
+    """Return the golden vectors of `model` for `inputs`, and what its check allows.
+
+    The allowance comes from how far reference and default kernels are apart on `inputs` and `others`,
+    both (n, side, side, 1); `scale` is the output's.
+    """
+    both = np.concatenate([inputs, others])
+    reference = Network(model, runtime, reference=True).raw(both, "reference kernels")
+    default = Network(model, runtime).raw(both)
+    steps = int(np.abs(reference.astype(np.int64) - default).max())
+    n = len(inputs)
+    allowed = max(LEAST_STEPS, MARGIN * steps) * scale
+    return Goldens(inputs, reference[:n], default[:n]), Golden(max_logit_error=allowed)

@@ -1,0 +1,83 @@
+"""Float32 Keras network → .tflite bytes, float or full-integer."""
+
+import io
+import re
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from agent.errors import ModelError
+
+
+def to_float(model: Any) -> bytes:
+    """Return `model` as a float32 .tflite of batch 1."""
+    return _convert(_converter(model), model.name)
+
+
+def to_integer(model: Any, faces: npt.NDArray[np.uint8], *, input_type: Literal["int8", "uint8"] = "int8") -> bytes:
+    """Return `model` as a full-integer .tflite of batch 1: int8 or uint8 grey levels in, int8 logits out.
+
+    Weights are per channel (per tensor in dense layers, as the Edge TPU compiler wants them), activations per
+    tensor with the ranges that `faces` make.
+
+    Parameters
+    ----------
+    model : Keras network, float32 (n, side, side, 1), 0-255 → float32 logits (n, 8)
+    faces : uint8 array of shape (n, side, side, 1), 0-255, see `quantize.representative`
+
+    Raises
+    ------
+    ModelError
+        an operation has no integer form
+    """
+    import tensorflow as tf
+
+    converter = _converter(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([face[np.newaxis].astype(np.float32)] for face in faces)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = {"int8": tf.int8, "uint8": tf.uint8}[input_type]
+    converter.inference_output_type = tf.int8
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+    return _convert(converter, model.name)
+
+
+def version() -> str:
+    """Return the converter's name and version."""
+    import tensorflow as tf
+
+    return f"tensorflow {tf.__version__} TFLiteConverter"
+
+
+def _converter(model: Any) -> Any:
+    """Return a TFLite converter of `model` with batch 1 and its variables frozen."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    _, height, width, channels = model.input_shape
+    traced = tf.function(lambda face: model(face, training=False)).get_concrete_function(
+        tf.TensorSpec((1, height, width, channels), tf.float32, name="face")
+    )
+    # Keras 3 networks hold no trackable variables that the converter would find; constants need no finding.
+    return tf.lite.TFLiteConverter.from_concrete_functions([convert_variables_to_constants_v2(traced)])
+
+
+def _convert(converter: Any, name: str) -> bytes:
+    from absl import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    noise = io.StringIO()
+    try:
+        with warnings.catch_warnings(), redirect_stdout(noise), redirect_stderr(noise):
+            warnings.simplefilter("ignore")
+            return bytes(converter.convert())
+    except Exception as cause:  # the converter raises its own, and bare RuntimeErrors of its calibrator
+        ops = sorted(set(re.findall(r"\btf\.(\w+)", str(cause))))
+        what = f"no integer form of {', '.join(ops)}" if ops else (str(cause).strip().splitlines() or ["?"])[0][:200]
+        raise ModelError(f"{name}: the converter refused it: {what}") from cause
+    finally:
+        logging.set_verbosity(before)

@@ -1,0 +1,96 @@
+"""Write a bundle folder: it appears whole or not at all."""
+
+import io
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from agent.errors import CannotWriteError
+from agent.vision.model_card import SUMS, Bundle, Card, Goldens, sums
+
+
+def write(out: Path, card: Card, model: bytes, golden: Goldens, *, force: bool = False) -> Bundle:
+    """Write the bundle to `out`, read it back as the agent does, and return it.
+
+    Files go to a folder beside it, are flushed to disk, checked, and renamed; `force` replaces a bundle that is there.
+
+    Raises
+    ------
+    CannotWriteError
+        `out` is there already and `force` is not set, or the disk refuses
+    """
+    refuse_existing(out, force)
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        files = {"model.tflite": model, "card.json": _json(card), "golden.npz": _npz(golden)}
+        for name, content in {**files, SUMS: sums(files).encode()}.items():
+            _write(partial / name, content)
+        _fsync(partial)
+        Bundle.load(partial)
+        _swap(partial, out)
+    except OSError as cause:
+        raise CannotWriteError(f"{out}: cannot be written: {cause.strerror or cause}") from cause
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return Bundle.load(out)
+
+
+def refuse_existing(out: Path, force: bool) -> None:
+    """Raise CannotWriteError if `out` is there and is not a bundle, or `force` is not set."""
+    if not out.exists():
+        return
+    if not force:
+        raise CannotWriteError(f"{out}: is there already; add --force to replace it, or name another folder")
+    if not (out / SUMS).is_file():
+        raise CannotWriteError(f"{out}: is there and is no bundle (no {SUMS}); name another folder")
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write `content` to `path` by a temporary file, flush and rename."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        _write(partial, content)
+        partial.replace(path)
+    except OSError as cause:
+        partial.unlink(missing_ok=True)
+        raise CannotWriteError(f"{path}: cannot be written: {cause.strerror or cause}") from cause
+
+
+def _swap(partial: Path, out: Path) -> None:
+    """Rename `partial` to `out`; a bundle that is there steps aside first, since a folder cannot replace a folder."""
+    aside = out.with_name(f".{out.name}.replaced")
+    shutil.rmtree(aside, ignore_errors=True)
+    if out.exists():
+        out.rename(aside)
+    partial.rename(out)
+    _fsync(out.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _json(card: Card) -> bytes:
+    return (card.model_dump_json(indent=1) + "\n").encode()
+
+
+def _npz(golden: Goldens) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, faces=golden.faces, reference=golden.reference, default=golden.default)
+    return buffer.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

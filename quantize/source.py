@@ -1,0 +1,106 @@
+"""A .keras file → our float32 network with a fixed input side, in Keras on TensorFlow; anything else is refused."""
+
+import os
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any, Final
+
+from agent.emotions import LABELS
+from agent.errors import InputError, ModelError, UsageError
+
+RESCALING: Final = (1 / 127.5, -1.0)
+"""(scale, offset) of the first layer of every network in training/models.py."""
+
+
+def tensorflow_keras() -> Any:
+    """Return the module `keras`, with TensorFlow below it: the converter traces TensorFlow graphs only.
+
+    Raises
+    ------
+    UsageError
+        keras already runs on another backend in this process
+    """
+    if "keras" not in sys.modules:
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise UsageError(f"expected Keras on TensorFlow, got {keras.backend.backend()}; unset KERAS_BACKEND")
+    return keras
+
+
+def load(path: Path, side: int | None = None) -> Any:
+    """Return the network in `path`, rebuilt in float32 with `side` x `side` input.
+
+    `side` None takes the file's own. A checkpoint of mixed precision or with an open side is welcome.
+
+    Raises
+    ------
+    InputError
+        no such file
+    ModelError
+        not a Keras file, not one of our networks, or a side that is open, or another than `side`
+    """
+    keras = tensorflow_keras()
+    if not path.is_file():
+        raise InputError(f"{path}: no such model; expected a .keras file")
+    if not zipfile.is_zipfile(path):
+        raise ModelError(f"{path}: expected a .keras file, got something else (it is no zip archive)")
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except Exception as cause:  # whatever is wrong inside, the reader of this line can only replace the file
+        raise ModelError(f"{path}: not a readable Keras model: {_first_line(cause)}") from cause
+    check_ours(model, str(path))
+    return _rebuilt(keras, model, _side(model, side, path))
+
+
+def check_ours(model: Any, name: str) -> None:
+    """Raise ModelError unless `model` takes raw grey faces, scales them itself and gives one logit a label."""
+    shape_in, shape_out = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
+    if not isinstance(shape_in, tuple) or len(shape_in) != 4 or shape_in[3] != 1 or shape_in[1] != shape_in[2]:
+        raise ModelError(f"{name}: not ours: expected one square grey input (n, side, side, 1), got {shape_in}")
+    if shape_out != (None, len(LABELS)):
+        raise ModelError(f"{name}: not ours: expected {len(LABELS)} logits, got output {shape_out}")
+    first = next((layer for layer in model.layers if type(layer).__name__ != "InputLayer"), None)
+    config = first.get_config() if first is not None else {}
+    if type(first).__name__ != "Rescaling" or (config["scale"], config["offset"]) != RESCALING:
+        raise ModelError(
+            f"{name}: not ours: expected Rescaling{RESCALING} as the first layer, got {type(first).__name__}"
+        )
+    last = model.layers[-1].get_config()
+    if last.get("activation") != "linear":
+        raise ModelError(
+            f"{name}: not ours: expected logits (a linear last layer), got activation {last.get('activation')}"
+        )
+
+
+def _side(model: Any, side: int | None, path: Path) -> int:
+    own = model.input_shape[1]
+    if side is None and own is None:
+        raise ModelError(f"{path}: its input side is open; name one with --side (48 is the size of a FER2013 face)")
+    if side is not None and own is not None and side != own:
+        raise ModelError(f"{path}: its input side is {own}, not {side}")
+    return int(side or own)
+
+
+def _rebuilt(keras: Any, model: Any, side: int) -> Any:
+    """Return `model` in float32, with its side fixed and the same weights."""
+    config = model.get_config()
+    for layer in config["layers"]:
+        layer.pop("build_config", None)
+        settings = layer["config"]
+        settings["dtype"] = "float32"
+        if layer["class_name"] == "InputLayer":
+            settings["batch_shape"] = (None, side, side, 1)
+    try:
+        fixed = keras.Model.from_config(config)
+    except ValueError as cause:
+        raise ModelError(f"{model.name}: cannot take {side} px faces: {_first_line(cause)}") from cause
+    fixed.set_weights(model.get_weights())
+    return fixed
+
+
+def _first_line(cause: BaseException) -> str:
+    return (str(cause).strip() or type(cause).__name__).splitlines()[0][:200]
