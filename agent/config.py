@@ -100,6 +100,8 @@ class Privacy(Stage):
     """Sensing is off while this file exists."""
     led_gpio: int | None = Field(default=None, ge=0, le=64)
     """GPIO line of a status LED that is on while the camera is open; unset has none."""
+    pause_gpio: int | None = Field(default=None, ge=0, le=64)
+    """GPIO line of a switch to ground that turns sensing off while it is closed; unset has none."""
 
 
 class Hours(Stage):
@@ -130,6 +132,17 @@ class Policy(Stage):
     """ISO 3166 country code, e.g. "DE", or "EU"."""
     medical_or_safety: str = ""
     """The operator's own declaration of a medical or safety reason (AI Act Art. 5(1)(f)); empty has none."""
+
+
+class Updates(Stage):
+    """[updates]: who may replace the model. Without a key no other model than the package's is ever installed."""
+
+    keys: tuple[Annotated[str, Field(pattern=r"^RW[A-Za-z0-9+/]{54}$")], ...] = ()
+    """minisign public keys (the second line of minisign.pub) whose bundles are trusted."""
+    origins: tuple[Annotated[str, Field(pattern=r"^https://[^/@\s?#]+$")], ...] = ()
+    """HTTPS origins from which the command model-install may fetch, e.g. "https://models.example.org"."""
+    good_windows: int = Field(default=10, ge=1, le=10_000)
+    """Windows with a result after which a new model is kept; until then a crash loop brings the old one back."""
 
 
 class Mqtt(Stage):
@@ -170,4 +183,5 @@ class Settings(Stage):
     privacy: Privacy = Privacy()
     policy: Policy = Policy()
     schedule: tuple[Hours, ...] = ()
+    updates: Updates = Updates()
     mqtt: Mqtt = Mqtt()

@@ -1,0 +1,131 @@
+"""The policy gate: when a live camera may not be opened."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.config import Hours, Policy, Privacy, Settings
+from agent.errors import PolicyError
+from agent.insight.countries import EU_EEA, ISO_3166
+from agent.insight.policy import check_policy, is_live
+
+FILLED = {
+    "controller": "Example School, privacy@school.example",
+    "purpose": "Research on lesson pacing",
+    "legal_basis": "DPIA 2026-04",
+    "consent": "Written consent; opt out by the form at the door",
+    "setting": "research",
+    "jurisdiction": "CH",
+}
+
+
+def settings(**policy: str) -> Settings:
+    return Settings(policy=Policy(**{**FILLED, **policy}))
+
+
+def test_a_filled_policy_opens_the_camera() -> None:
+    """Six filled fields are enough outside the prohibition."""
+    check_policy(settings(), live=True)
+
+
+@pytest.mark.parametrize("field", sorted(FILLED))
+def test_every_field_must_be_filled(field: str) -> None:
+    """Each of the six fields, left empty, refuses a live camera and is named; exit code 78."""
+    with pytest.raises(PolicyError, match=f"missing or empty: {field};") as refused:
+        check_policy(settings(**{field: ""}), live=True)
+    assert refused.value.exit_code == 78
+
+
+@pytest.mark.parametrize("text", ["   ", "\t\n", "TODO", "<name and contact>", "n/a", "...", "-"])
+def test_text_that_says_nothing_is_empty(text: str) -> None:
+    """Blanks and placeholders do not fill a field."""
+    with pytest.raises(PolicyError, match="controller"):
+        check_policy(settings(controller=text), live=True)
+
+
+def test_all_that_is_missing_is_named_at_once() -> None:
+    """An absent [policy] names all six fields in one line."""
+    with pytest.raises(PolicyError, match="controller, purpose, legal_basis, consent, setting, jurisdiction"):
+        check_policy(Settings(), live=True)
+
+
+def test_video_files_need_no_policy() -> None:
+    """The same empty policy lets a video file play."""
+    check_policy(Settings(), live=False)
+
+
+@pytest.mark.parametrize("code", ["DE", "de", " fr ", "IS", "NO", "LI", "EU", "EEA", "EL", "RE", "AX"])
+@pytest.mark.parametrize("setting", ["education", "workplace"])
+def test_education_and_work_are_refused_in_the_eu_and_eea(code: str, setting: str) -> None:
+    """Art. 5(1)(f) AI Act: refused, and the message says whose declaration would be needed."""
+    with pytest.raises(PolicyError, match=r"5\(1\)\(f\).*operator's own"):
+        check_policy(settings(setting=setting, jurisdiction=code), live=True)
+
+
+def test_a_declared_medical_or_safety_reason_is_the_operators_own() -> None:
+    """With the operator's declaration EU education is allowed; blanks are no declaration."""
+    check_policy(
+        settings(setting="education", jurisdiction="DE", medical_or_safety="Epilepsy alarm, MDR 2026/3"), live=True
+    )
+    with pytest.raises(PolicyError):
+        check_policy(settings(setting="education", jurisdiction="DE", medical_or_safety="  "), live=True)
+
+
+@pytest.mark.parametrize(("setting", "code"), [("education", "US"), ("research", "DE"), ("medical", "DE")])
+def test_what_the_prohibition_does_not_name_is_allowed(setting: str, code: str) -> None:
+    """Education outside the EU/EEA, and other settings inside, need no declaration."""
+    check_policy(settings(setting=setting, jurisdiction=code), live=True)
+
+
+@pytest.mark.parametrize("code", ["Germany", "DEU", "ZZ", "D", "Europe", "D E"])
+def test_a_country_that_does_not_exist_cannot_dodge_the_prohibition(code: str) -> None:
+    """Only ISO 3166 two-letter codes (and EU, EEA, EL, UK) count as an answer."""
+    with pytest.raises(PolicyError, match="jurisdiction must be an ISO 3166"):
+        check_policy(settings(setting="education", jurisdiction=code), live=True)
+
+
+def test_the_lists_of_countries_are_whole() -> None:
+    """249 assigned codes; 27 members + 7 parts + 3 EEA states + 3 names for the Union itself or Greece."""
+    assert len(ISO_3166) == 249
+    assert len(EU_EEA) == 27 + 7 + 3 + 3
+    unassigned = EU_EEA - ISO_3166
+    assert unassigned == {"EU", "EEA", "EL"}
+
+
+@pytest.mark.parametrize(("profile", "least"), [("standard", 5), ("strict", 10)])
+def test_k_min_cannot_be_lowered_for_a_camera(profile: str, least: int) -> None:
+    """One below the profile's is refused live, allowed for a file; the profile's own is allowed."""
+    lowered = settings().model_copy(update={"privacy": Privacy(profile=profile, k_min=least - 1)})
+    with pytest.raises(PolicyError, match=f"k_min must be at least {least}"):
+        check_policy(lowered, live=True)
+    check_policy(lowered, live=False)
+    check_policy(settings().model_copy(update={"privacy": Privacy(profile=profile, k_min=least)}), live=True)
+
+
+def test_hours_of_no_length_are_refused() -> None:
+    """start = end could mean nothing or a whole day: neither is guessed."""
+    with pytest.raises(PolicyError, match="entry 1: end must differ"):
+        check_policy(Settings(schedule=(Hours(days=("mon",), start="08:00", end="08:00"),)), live=False)
+
+
+def test_hours_without_a_day_are_refused() -> None:
+    """An entry that names no day would silently never open."""
+    with pytest.raises(PolicyError, match="at least one day"):
+        check_policy(Settings(schedule=(Hours(days=(), start="08:00", end="09:00"),)), live=False)
+
+
+@pytest.mark.parametrize(
+    "source", ["0", "1", "/dev/video0", "picamera2", "rtsp://camera/1", "http://host/a.mp4", "https://host/a.mp4"]
+)
+def test_cameras_and_streams_are_live(source: str) -> None:
+    """Everything but a file on this disk counts as live."""
+    assert is_live(source)
+
+
+def test_only_a_regular_file_is_a_video_file(tmp_path: Path) -> None:
+    """A file is not live; a device behind a link that is named like a video is."""
+    video, link = tmp_path / "a.mp4", tmp_path / "b.mp4"
+    video.write_bytes(b"x")
+    link.symlink_to("/dev/zero")
+    assert not is_live(str(video))
+    assert is_live(str(link))
