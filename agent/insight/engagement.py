@@ -1,0 +1,95 @@
+"""From the probabilities of one window's seats to what it says of the room. Pure functions, no state.
+
+The index is a facial-expression proxy. It is not validated as a measure of learning or attention
+(Barrett et al. 2019). Law: every seat has equal weight, and nothing is decided by argmax.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from agent.emotions import LABELS
+from agent.insight import interval
+from agent.insight.weights import WeightTable
+from agent.records import Engagement, Moods
+
+LEAST_SAMPLES: Final = 5
+"""Accepted samples that a seat needs to count."""
+
+CAVEAT: Final = (
+    "A facial-expression proxy; not validated as a measure of learning, attention or understanding "
+    "(Barrett et al. 2019, doi 10.1177/1529100619832930)."
+)
+
+AFFECT: Final = {
+    "neutral": (0.0, 0.0),
+    "happiness": (0.81, 0.51),
+    "surprise": (0.40, 0.67),
+    "sadness": (-0.63, -0.27),
+    "anger": (-0.51, 0.59),
+    "disgust": (-0.60, 0.35),
+    "fear": (-0.64, 0.60),
+    "contempt": (-0.40, 0.20),
+}
+"""Emotion → (valence, arousal), -1…1, after Russell & Mehrabian 1977; contempt is this project's assumption."""
+
+_AFFECT: Final = np.array([AFFECT[label] for label in LABELS])  # (8, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """One window's result with what the privacy gate needs to add noise to it."""
+
+    moods: Moods
+    seat_scores: tuple[float, ...]
+    """Mean score of each seat, 0-100 points, sorted so that their order tells nothing."""
+    variance: float | None
+    """Variance of the index as an estimate for the whole room, points²; None with one seat."""
+
+
+def measure(
+    seats: Sequence[npt.NDArray[np.float64]], weights: WeightTable, room: int, baseline: float | None = None
+) -> Room | None:
+    """Return what the window says of the room, or None when no seat has enough samples.
+
+    Parameters
+    ----------
+    seats : one array of shape (m_i, 8) a seat: calibrated probabilities in order of time
+    weights : what each emotion counts for
+    room : N, people in the room, whether they gave samples or not
+    baseline : the room's own resting index, points, or None
+    """
+    enough = [seat / seat.sum(axis=1, keepdims=True) for seat in seats if len(seat) >= LEAST_SAMPLES]
+    if not enough:
+        return None
+    scores = [score(seat, weights) for seat in enough]
+    means = [float(seat.mean()) for seat in scores]
+    value = min(max(float(np.mean(means)), 0.0), 100.0)
+    variance = interval.variance_of_mean(scores, room)
+    ci95 = None if variance is None else interval.ci95(value, variance, len(enough))
+    delta = None if baseline is None else value - baseline
+    shares = np.mean([seat.mean(axis=0) for seat in enough], axis=0)
+    moods = _moods(shares / shares.sum(), Engagement(value, ci95, delta, weights.id))
+    return Room(moods, tuple(sorted(means)), variance)
+
+
+def score(probabilities: npt.NDArray[np.float64], weights: WeightTable) -> npt.NDArray[np.float64]:
+    """Return Σ_c s_c p_c: float64 array of shape (m,), 0-100 points, of probabilities (m, 8)."""
+    return probabilities @ weights.vector()
+
+
+def effective_people(omega: Sequence[float]) -> float:
+    """Return n_eff = (Σω)² / Σω²: the number of people behind a mean with these weights; k if all are equal."""
+    weights = np.asarray(omega, dtype=np.float64)
+    squares = float(weights @ weights)
+    return float(weights.sum()) ** 2 / squares if squares > 0 else 0.0
+
+
+def _moods(shares: npt.NDArray[np.float64], engagement: Engagement) -> Moods:
+    """Return all that follows from the room's mean probabilities (8,)."""
+    valence, arousal = (float(v) for v in shares @ _AFFECT)
+    expressivity = 100 * (1 - float(shares[LABELS.index("neutral")]))
+    return Moods(engagement, valence, arousal, min(max(expressivity, 0.0), 100.0), tuple(map(float, shares)))
