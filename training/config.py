@@ -97,7 +97,8 @@ def load(name_or_path: str) -> Config:
         known = sorted(p.stem for p in (Path(__file__).parent / "configs").glob("[!_]*.py"))
         raise InputError(f"{name_or_path}: no such config; there are {', '.join(known)}, or give a .py file")
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     config = getattr(module, "CONFIG", None)

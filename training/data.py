@@ -8,7 +8,7 @@ Layouts, found by their files:
 import csv
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -115,9 +115,8 @@ def _to_arrays(name: str, split: Split) -> Iterator[tuple[str, npt.NDArray]]:
         yield f"{name}_fer2013", split.fer2013
 
 
-def _from_arrays(name: str, stored) -> Split:  # noqa: ANN001 (numpy's NpzFile is generic only from 2.2 on)
-    label = stored[f"{name}_fer2013"] if f"{name}_fer2013" in stored else None
-    return Split(stored[f"{name}_faces"], stored[f"{name}_votes"], label)
+def _from_arrays(name: str, stored: Mapping[str, npt.NDArray]) -> Split:
+    return Split(stored[f"{name}_faces"], stored[f"{name}_votes"], stored.get(f"{name}_fer2013"))
 
 
 def _votes(cells: list[str], where: str) -> list[int]:
@@ -134,7 +133,7 @@ def _read_folders(directory: Path) -> dict[str, Split]:
         with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))
         faces, votes = [], []
-        for number, row in enumerate(tqdm(rows, desc=f"reading {folder}", unit="face"), 1):
+        for number, row in enumerate(tqdm(rows, desc=f"reading {folder}", unit="face", disable=None), 1):
             where = f"{path}:{number}"
             votes.append(_votes(row[2:], where))
             faces.append(_read_image(directory / folder / row[0], where))
@@ -160,7 +159,9 @@ def _read_csvs(pixels_path: Path, votes_path: Path) -> dict[str, Split]:
         pixel_rows, vote_rows = csv.DictReader(a), csv.DictReader(b)
         _expect_columns(pixel_rows, {"emotion", "pixels", "Usage"}, pixels_path)
         _expect_columns(vote_rows, {"Usage", "Image name", *FERPLUS_COLUMNS}, votes_path)
-        pairs = zip(tqdm(pixel_rows, desc=f"reading {pixels_path.name}", unit="face"), vote_rows, strict=False)
+        pairs = zip(
+            tqdm(pixel_rows, desc=f"reading {pixels_path.name}", unit="face", disable=None), vote_rows, strict=False
+        )
         for number, (pixel, vote) in enumerate(pairs, 2):
             usage = pixel["Usage"]
             if usage not in faces or usage != vote["Usage"]:
@@ -174,8 +175,12 @@ def _read_csvs(pixels_path: Path, votes_path: Path) -> dict[str, Split]:
             votes[usage].append(_votes([vote[c] or "" for c in FERPLUS_COLUMNS], f"{votes_path}:{number}"))
             labels[usage].append(_fer2013_label(pixel["emotion"], f"{pixels_path}:{number}"))
         if (left := next(pixel_rows, None)) or (left := next(vote_rows, None)):
-            raise InputError(f"{pixels_path} and {votes_path.name} do not align: one has more rows, e.g. {str(left)[:60]}")
-    return {n: Split(np.stack(faces[u]), np.array(votes[u]), np.array(labels[u])) for n, u in SPLITS.items() if faces[u]}
+            raise InputError(
+                f"{pixels_path} and {votes_path.name} do not align: one has more rows, e.g. {str(left)[:60]}"
+            )
+    return {
+        n: Split(np.stack(faces[u]), np.array(votes[u]), np.array(labels[u])) for n, u in SPLITS.items() if faces[u]
+    }
 
 
 def _expect_columns(reader: csv.DictReader, wanted: set[str], path: Path) -> None:

@@ -1,0 +1,158 @@
+"""`python -m training.evaluate MODEL…`: what models do on a split of FER2013 + FERPlus, under both protocols."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import click
+import numpy as np
+
+from training import data, metrics, predict, protocol
+from training.cli import reported
+
+PROTOCOLS: Final = {"majority": protocol.majority, "argmax": protocol.argmax}
+"""Name → rule; "majority" is the one of every headline number."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One model on one split."""
+
+    model: str
+    """As it was named on the command line."""
+    sha256: str
+    """Of the model file (of model.tflite in a bundle)."""
+    edition: str
+    """Which edition of the votes, see `data.Dataset`."""
+    split: Literal["train", "validation", "test"]
+    flip: bool
+    """Whether the logits are the mean over the face and its mirror image."""
+    scores: dict[str, metrics.Scores]
+    """Protocol → scores."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dict."""
+        return {
+            "model": self.model,
+            "sha256": self.sha256,
+            "edition": self.edition,
+            "split": self.split,
+            "flip": self.flip,
+            "protocols": {name: scores.as_dict() for name, scores in self.scores.items()},
+        }
+
+
+def evaluate(predictor: predict.Predictor, split: data.Split) -> dict[str, metrics.Scores]:
+    """Return the scores of `predictor` on `split` under each of `PROTOCOLS`."""
+    rules = {name: rule(split.votes) for name, rule in PROTOCOLS.items()}
+    used = np.logical_or.reduce([kept for kept, _ in rules.values()])
+    probabilities = np.full((len(split.faces), protocol.N_CLASSES), np.nan)
+    probabilities[used] = metrics.softmax(predictor(split.faces[used]))
+    return {name: metrics.measure(probabilities[kept], label[kept]) for name, (kept, label) in rules.items()}
+
+
+def evaluate_file(
+    path: Path, dataset: data.Dataset, split: Literal["train", "validation", "test"], *, flip: bool, threads: int
+) -> Evaluation:
+    """Return the evaluation of the model at `path`; errors as `predict.load`."""
+    predictor = predict.load(path, threads=threads)
+    return Evaluation(
+        model=str(path),
+        sha256=_sha256(path / "model.tflite" if path.is_dir() else path),
+        edition=dataset.edition,
+        split=split,
+        flip=flip,
+        scores=evaluate(predict.mirrored(predictor) if flip else predictor, getattr(dataset, split)),
+    )
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def as_text(found: Iterable[Evaluation]) -> str:
+    """Return the evaluations for a terminal."""
+    lines = []
+    for one in found:
+        lines.append(
+            f"{one.model}  ({one.split} split, votes of {one.edition}{', with mirror image' if one.flip else ''})"
+        )
+        for name, s in one.scores.items():
+            values = {"accuracy": s.accuracy, "macro-F1": s.macro_f1, "ECE": s.ece}
+            text = "   ".join(f"{k} {v.value:.4f} [{v.low:.4f}, {v.high:.4f}]" for k, v in values.items())
+            lines.append(f"  {name:8} n = {s.n}   {text}")
+        lines += ["", *_class_lines(one.scores["majority"]), ""]
+    return "\n".join(lines)
+
+
+def _class_lines(scores: metrics.Scores) -> Iterable[str]:
+    yield f"  {'majority':12}{'n':>5}   {'precision':22}recall"
+    for name, n, *values in zip(metrics.LABELS, scores.support, scores.precision, scores.recall, strict=True):
+        text = "".join(f"{f'{v.value:.3f} [{v.low:.3f}, {v.high:.3f}]':22}" for v in values)
+        yield f"  {name:12}{n:5}   {text}".rstrip()
+
+
+@click.command(
+    epilog="Example: python -m training.evaluate cnn/final.keras agent/models/released --data DIR --html report.html"
+)
+@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    "directory",
+    type=click.Path(path_type=Path),
+    envvar="FER_DATA",
+    required=True,
+    help="FER2013 + FERPlus, either layout.",
+)
+@click.option(
+    "--split",
+    type=click.Choice(["train", "validation", "test"]),
+    default="test",
+    show_default=True,
+    help="Choose on validation; look at test once for a model that you report.",
+)
+@click.option("--flip", is_flag=True, help="Average over each face and its mirror image (twice the cost).")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Use only this many faces of the split (to try a command).",
+)
+@click.option(
+    "--threads", type=click.IntRange(min=1), default=2, show_default=True, help="Threads of the TFLite runtime."
+)
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout, and nothing else there.")
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Write an interactive report that compares the models.",
+)
+@reported
+def main(
+    models: tuple[Path, ...],
+    directory: Path,
+    split: Literal["train", "validation", "test"],
+    flip: bool,
+    limit: int | None,
+    threads: int,
+    as_json: bool,
+    html: Path | None,
+) -> None:
+    """Measure MODELS (.keras, .tflite or bundle folders) and compare them side by side."""
+    dataset = data.load(directory)
+    if limit is not None:
+        dataset = data.head(dataset, limit)
+    found = [evaluate_file(path, dataset, split, flip=flip, threads=threads) for path in models]
+    if html is not None:
+        from training.report import compare  # plotly takes a second to import
+
+        html.write_text(compare(found), encoding="utf-8")
+    click.echo(json.dumps([one.as_dict() for one in found], indent=1) if as_json else as_text(found))
+
+
+if __name__ == "__main__":
+    main()
