@@ -1,0 +1,69 @@
+"""Files that the configuration names: finds them, and refuses secrets that others can read."""
+
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from agent.config import Mqtt, Settings
+from agent.config_lines import Key
+
+_FILES: Final = ("password_file", "ca_file", "cert_file", "key_file")
+_SECRETS: Final = ("password_file", "key_file")
+
+
+def resolve_files(settings: Settings, path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Return `settings` with relative file names made absolute.
+
+    A relative name is looked for in systemd's credentials ($CREDENTIALS_DIRECTORY), else it stands beside the
+    configuration file.
+    """
+    folder = (path.parent if path else Path()).absolute()
+    credentials = environ.get("CREDENTIALS_DIRECTORY")
+
+    def found(file: Path) -> Path:
+        if credentials and (Path(credentials) / file).is_file():
+            return Path(credentials) / file
+        return folder / file
+
+    named = {name: getattr(settings.mqtt, name) for name in _FILES}
+    mqtt = settings.mqtt.model_copy(update={name: found(file) for name, file in named.items() if file is not None})
+    engagement = settings.engagement
+    if engagement.calibration is not None:
+        engagement = engagement.model_copy(update={"calibration": found(engagement.calibration)})
+    return settings.model_copy(update={"mqtt": mqtt, "engagement": engagement})
+
+
+def check_files(settings: Settings) -> Iterator[tuple[Key, str]]:
+    """Yield (key, what is wrong) for settings that are valid one by one and not together, or not on this disk."""
+    mqtt = settings.mqtt
+    for name in _SECRETS:
+        file: Path | None = getattr(mqtt, name)
+        if file is not None and (mode := _mode(file)) is not None and mode & 0o077:
+            what = f"expected a secret that only its owner can read, got {file} with mode {mode:04o}"
+            yield ("mqtt", name), f"{what}; run: chmod 600 {file}"
+    yield from _incomplete(mqtt)
+    for index, hours in enumerate(settings.schedule):
+        if hours.start == hours.end:
+            yield ("schedule", index, "end"), f'expected another time than start, got "{hours.end}" twice'
+
+
+def _incomplete(mqtt: Mqtt) -> Iterator[tuple[Key, str]]:
+    """Yield what looks like TLS and would not be."""
+    if not mqtt.tls:
+        for name in ("ca_file", "cert_file", "key_file"):
+            if getattr(mqtt, name) is not None:
+                yield ("mqtt", name), "expected tls = true beside it, got tls = false, which would send in the clear"
+    if (mqtt.cert_file is None) != (mqtt.key_file is None):
+        have, lacks = ("cert_file", "key_file") if mqtt.cert_file else ("key_file", "cert_file")
+        yield ("mqtt", have), f"expected {lacks} beside it, got none"
+    if mqtt.password_file is not None and mqtt.username is None:
+        yield ("mqtt", "password_file"), "expected username beside it, got none"
+
+
+def _mode(file: Path) -> int | None:
+    """Return the permission bits; None if the file cannot be seen (whoever connects will say so)."""
+    try:
+        return stat.S_IMODE(file.stat().st_mode)
+    except OSError:
+        return None

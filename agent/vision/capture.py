@@ -1,0 +1,70 @@
+"""Opens what the agent looks at: a video file, a camera, or a stream. Yields `Frame`s at the sampling rate.
+
+A file gives frames by MEDIA time (a gif's delays count) and ends; a camera gives the newest picture and never ends.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from agent.config import Camera
+from agent.vision.camera import LiveCamera, Notice
+from agent.vision.grabber import OpenCvGrabber, PicameraGrabber
+from agent.vision.video import WEB, VideoFile
+
+_STREAMS: Final = ("rtsp://", "rtsps://", "rtmp://", "udp://", "tcp://", "srt://")
+_VIDEO_SUFFIXES: Final = (".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm")
+
+
+def open_source(
+    source: str,
+    *,
+    fps: float,
+    realtime: bool = False,
+    camera: Camera | None = None,
+    patient: bool = False,
+    watch: bool | None = None,
+    closed: Callable[[], str | None] = lambda: None,
+    notice: Callable[[Notice], None] = lambda _: None,
+) -> VideoFile | LiveCamera:
+    """Return the source, not yet opened: it opens in `with`.
+
+    Parameters
+    ----------
+    source : path of a video, camera index, /dev/video path, "picamera2", RTSP or HTTP URL
+    fps : frames per second to yield
+    realtime : play a file as fast as it was taken, instead of as fast as it can be read
+    camera : time-outs, size and so on of a live camera
+    patient : never raise for a camera that is not there; yield frames with a reason code instead (the service)
+    watch : judge pictures (black, covered, frozen, …); None judges those of live cameras only
+    closed : asked before every frame; returns why the camera must be shut now ("paused", "schedule"), or None
+    notice : told of what happened to the camera (lost, back, resized)
+
+    Raises
+    ------
+    InputError
+        no such video, or one without a single frame (raised by `with`)
+    UnavailableError
+        the camera does not open and `patient` is false (raised by `with`)
+    """
+    camera = camera or Camera()
+    if is_live(source):
+        grab = PicameraGrabber if source == "picamera2" else OpenCvGrabber
+        return LiveCamera(
+            lambda: grab(source, camera),
+            name=source,
+            fps=fps,
+            settings=camera,
+            patient=patient,
+            judge=watch is not False,
+            closed=closed,
+            notice=notice,
+        )
+    return VideoFile(source, fps=fps, realtime=realtime, settings=camera, judge=watch is True, closed=closed)
+
+
+def is_live(source: str) -> bool:
+    """Say whether `source` is a camera or stream that never ends, rather than a video with an end."""
+    text = source.lower()
+    if source.isdecimal() or text == "picamera2" or text.startswith(("/dev/", *_STREAMS)):
+        return True
+    return text.startswith(WEB) and not text.partition("?")[0].endswith(_VIDEO_SUFFIXES)

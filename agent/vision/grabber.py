@@ -1,0 +1,127 @@
+"""One opened camera, whatever it is: OpenCV (V4L2, RTSP, HTTP) or Picamera2. Blocking; a thread of `camera` owns it."""
+
+import contextlib
+import importlib
+import os
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from agent.config import Camera
+from agent.errors import AccessError, UnavailableError
+
+Image = npt.NDArray[np.uint8]
+_V4L2_TIMEOUT: Final = "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"
+"""OpenCV's V4L2 backend reads its time-out (whole seconds, default 10) from this variable alone."""
+_RTSP_OPTIONS: Final = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+# FFmpeg and OpenCV print lines of their own for every broken frame; errors are told in ours, once.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+cv2.setLogLevel(0)
+
+
+class Grabber(Protocol):
+    """An open camera."""
+
+    def grab(self) -> bool:
+        """Wait for the next picture and take it; False if none came."""
+
+    def retrieve(self) -> Image | None:
+        """Return the picture taken last, uint8 (h, w, 3) BGR; None if it cannot be decoded."""
+
+    def close(self) -> None:
+        """Let the camera go."""
+
+
+class OpenCvGrabber:
+    """A camera index, a /dev path or a stream, through OpenCV. The constructor opens it.
+
+    Raises
+    ------
+    AccessError
+        this user may not open the device
+    UnavailableError
+        it is not there, is in use, or does not answer in time
+    """
+
+    def __init__(self, source: str, settings: Camera) -> None:
+        device = f"/dev/video{source}" if source.isdecimal() else source
+        if device.startswith("/dev/"):
+            check_device(Path(device))
+            os.environ[_V4L2_TIMEOUT] = str(max(1, round(settings.read_timeout_s)))
+            self._capture = cv2.VideoCapture(device, cv2.CAP_V4L2)
+            self._ask(settings)
+        else:
+            os.environ.setdefault(_RTSP_OPTIONS, "rtsp_transport;tcp")
+            timeouts = [
+                *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(settings.open_timeout_s * 1000)),
+                *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(settings.read_timeout_s * 1000)),
+            ]
+            self._capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, timeouts)
+        if not self._capture.isOpened():
+            self._capture.release()
+            raise UnavailableError(f"expected a camera at {device}, got none: not there, in use, or silent")
+
+    def _ask(self, settings: Camera) -> None:
+        """Ask for the size and for one buffer; cameras take the nearest they have."""
+        # MJPG first: raw YUYV at 1280x720 fills USB 2 at 10 frames a second.
+        self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
+        self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, settings.width)
+        self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, settings.height)
+        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+
+    def grab(self) -> bool:
+        return bool(self._capture.grab())
+
+    def retrieve(self) -> Image | None:
+        good, image = self._capture.retrieve()
+        usable = good and image is not None and image.ndim == 3 and image.shape[2] == 3 and image.size > 0
+        return np.asarray(image, dtype=np.uint8) if usable else None
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+class PicameraGrabber:
+    """A Raspberry Pi camera through Picamera2 (a Debian package; not on PyPI for all systems)."""
+
+    def __init__(self, source: str, settings: Camera) -> None:
+        try:
+            module: Any = importlib.import_module("picamera2")
+        except ImportError as error:
+            what = f'camera.source = "{source}" expects Picamera2, got none; run: apt install python3-picamera2'
+            raise UnavailableError(f"{what} (the virtual environment needs --system-site-packages)") from error
+        try:
+            self._camera = module.Picamera2()
+            size = (settings.width, settings.height)
+            # libcamera's "RGB888" is B, G, R in memory: what OpenCV calls BGR.
+            config = self._camera.create_video_configuration(main={"size": size, "format": "RGB888"}, buffer_count=2)
+            self._camera.configure(config)
+            self._camera.start()
+        except (RuntimeError, IndexError, OSError) as error:
+            raise UnavailableError(f"expected a Raspberry Pi camera, got: {error}") from error
+        self._image: Image | None = None
+
+    def grab(self) -> bool:
+        self._image = np.asarray(self._camera.capture_array("main"), dtype=np.uint8)
+        return True
+
+    def retrieve(self) -> Image | None:
+        return self._image
+
+    def close(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            self._camera.stop()
+            self._camera.close()
+
+
+def check_device(path: Path) -> None:
+    """Raise for a device file that is not there or not ours, naming the command that mends it."""
+    if not path.exists():
+        have = ", ".join(str(p) for p in sorted(Path("/dev").glob("video*"))) or "none"
+        raise UnavailableError(f"expected a camera at {path}, got no such device (there: {have}); is it plugged in?")
+    if not os.access(path, os.R_OK | os.W_OK):
+        mend = "sudo usermod -aG video $USER, then log in again"
+        raise AccessError(f"{path}: permission denied; this user is not in the group `video`; run: {mend}")

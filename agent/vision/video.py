@@ -1,0 +1,149 @@
+"""Plays a video file: frames on a grid of media time, then the end. Full speed, or as fast as it was taken."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import cv2
+import numpy as np
+
+from agent.config import Camera
+from agent.errors import InputError
+from agent.records import Frame
+from agent.vision.grabber import Image
+from agent.vision.picture import PictureJudge
+
+WEB: Final = ("http://", "https://")
+_NOMINAL_FPS: Final = 25.0
+"""Taken for a container that states no rate and no times."""
+_TOLERANCE_S: Final = 0.0005
+"""A frame this much early counts as on the grid: containers round times to milliseconds."""
+_BAD_IN_A_ROW: Final = 1000
+"""Undecodable frames in a row after which the rest of the file is given up."""
+
+
+class VideoFile:
+    """A video with an end. A context manager; iterate it once.
+
+    The first frame at or after every multiple of 1/fps seconds of media time is yielded, `Frame.at` being its
+    media time in seconds from the first frame. Frames that cannot be decoded are counted in `bad` and skipped.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        fps: float,
+        realtime: bool = False,
+        settings: Camera | None = None,
+        judge: bool = False,
+        closed: Callable[[], str | None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        if not fps > 0:
+            raise ValueError(f"expected fps > 0, got {fps}")
+        self.bad = 0
+        """Frames that could not be decoded."""
+        self.live = False
+        self._source, self._fps, self._realtime = source, fps, realtime
+        self._settings = settings or Camera()
+        self._judge = PictureJudge(self._settings.frozen_after_s) if judge else None
+        self._closed, self._clock, self._sleep = closed, clock, sleep
+        self._capture: Any = None
+        self._nominal = _NOMINAL_FPS
+        self._first: Image | None = None
+
+    def __enter__(self) -> "VideoFile":
+        """Open the file and read its first frame, so that an empty one is refused here.
+
+        Raises
+        ------
+        InputError
+            there is no such file, it is no video, or has no frame
+        """
+        check_exists(self._source)
+        timeouts = [
+            *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(self._settings.open_timeout_s * 1000)),
+            *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(self._settings.read_timeout_s * 1000)),
+        ]
+        self._capture = cv2.VideoCapture(self._source.removeprefix("file://"), cv2.CAP_FFMPEG, timeouts)
+        if not self._capture.isOpened():
+            raise InputError(f"expected a video, got {self._source!r}: it cannot be opened as one")
+        rate = float(self._capture.get(cv2.CAP_PROP_FPS))
+        if math.isfinite(rate) and 0 < rate <= 1000:
+            self._nominal = rate
+        while self._first is None and self._capture.grab():
+            self._first = self._decode()
+        if self._first is None:
+            self._capture.release()
+            raise InputError(f"expected a video with at least one frame, got {self._source!r} with none")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the frames of the grid, in order."""
+        began, due = self._clock(), 0.0
+        for at in self._times():
+            if at + _TOLERANCE_S < due:
+                continue
+            if self._realtime:
+                late = self._clock() - began - at
+                if late > 1 / self._fps:
+                    continue  # too slow for this video: drop frames, as a camera would
+                self._sleep(max(0.0, -late))
+            image = self._first if self._first is not None else self._decode()
+            self._first = None
+            if image is None:
+                continue
+            due = (math.floor((at + _TOLERANCE_S) * self._fps) + 1) / self._fps
+            yield Frame(image, at, self._trouble(image, at))
+
+    def _times(self) -> Iterator[float]:
+        """Grab frame after frame; yield the media time of each, seconds from the first, never going back."""
+        start = self._position()
+        last = 0.0
+        yield last
+        while self._capture is not None and self._capture.grab():
+            at = self._position() - start
+            # A container without times (or with broken ones) stands still or jumps back: count frames instead.
+            last = at if at > last else last + 1 / self._nominal
+            yield last
+
+    def _position(self) -> float:
+        return float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
+
+    def _decode(self) -> Image | None:
+        """Return the grabbed frame, uint8 (h, w, 3) BGR; None, and count it, if it is broken."""
+        good, image = self._capture.retrieve()
+        if not good or image is None or image.size == 0 or image.ndim != 3:
+            self.bad += 1
+            return None
+        return np.asarray(image, dtype=np.uint8)
+
+    def _trouble(self, image: Image, at: float) -> str | None:
+        return self._closed() or (self._judge.add(image, at) if self._judge else None)
+
+
+def check_exists(source: str) -> None:
+    """Raise InputError if `source` is no URL and names no readable file: before anything slow is loaded."""
+    if source.lower().startswith(WEB):
+        return
+    path = Path(source.removeprefix("file://"))
+    if not path.exists():
+        raise InputError(f"expected a video file, camera index or URL, got {source!r}: no such file")
+    if path.is_dir():
+        raise InputError(f"expected a video file, got the folder {source!r}")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"expected a readable video file, got {source!r}: permission denied")
