@@ -1,0 +1,47 @@
+"""Options of the commands that look at this device's own files: which configuration, which state folder."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agent.config import Settings
+from agent.config_file import DEFAULT_PATH, load
+
+
+def state_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --config, --state-dir and --json; the command takes `config`, `state_dir` and `as_json`."""
+    options = (
+        click.option(
+            "--config",
+            type=click.Path(path_type=Path),
+            default=None,
+            metavar="FILE",
+            help=f"agent.toml [{DEFAULT_PATH}, if it is there].",
+        ),
+        click.option(
+            "--state-dir",
+            type=click.Path(path_type=Path),
+            default=None,
+            metavar="DIR",
+            help="Folder of the state [agent.state_dir].",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout, nothing else there."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def settings_of(config: Path | None, state_dir: Path | None) -> Settings:
+    """The settings that the options name. Raises ConfigError."""
+    path = config or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
+    overrides = {"agent.state_dir": str(state_dir)} if state_dir else None
+    return load(path, overrides=overrides).settings
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document on stdout."""
+    click.echo(json.dumps(value, ensure_ascii=False))

@@ -1,0 +1,348 @@
+"""Model updates: signed, tried, committed or rolled back, and never half."""
+
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from signed_bundles import Signer, write_bundle
+
+from agent.config import Updates
+from agent.errors import ModelError
+from agent.trust.audit import AuditLog, verify
+from agent.trust.inventory import listed
+from agent.trust.store import ModelStore
+from agent.trust.store_state import MAX_STARTS
+from agent.vision.model_card import Bundle
+
+
+@pytest.fixture(scope="module")
+def signer() -> Signer:
+    return Signer()
+
+
+class Device:
+    """A state folder and a program that is restarted."""
+
+    def __init__(self, root: Path, signer: Signer) -> None:
+        self.root, self.signer, self.state = root, signer, root / "state"
+        self.state.mkdir()
+        self.released = write_bundle(root / "released", "released", None)
+        self.broken: set[str] = set()
+        """Ids that this machine's runtime does not compute right."""
+
+    def store(self, keys: tuple[str, ...] | None = None, origins: tuple[str, ...] = ()) -> ModelStore:
+        keys = (self.signer.public,) if keys is None else keys
+        updates = Updates(keys=keys, origins=origins, good_windows=3)
+        return ModelStore(self.state, updates, AuditLog(self.state), accept=self.accept, released=str(self.released))
+
+    def accept(self, bundle: Bundle) -> None:
+        if bundle.card.id in self.broken:
+            raise ModelError(f"{bundle.card.id}: golden check: this runtime's logits differ")
+
+    def bundle(self, name: str, timestamp: int = 1000, signer: Signer | None = None) -> Path:
+        return write_bundle(self.root / f"new-{name}-{timestamp}", name, signer or self.signer, timestamp)
+
+    def install(self, name: str, timestamp: int = 1000, force: bool = False) -> str:
+        return self.store().install(self.bundle(name, timestamp), force=force)
+
+    def run(self, good: int = 0, bad: int = 0, crash: bool = False) -> str:
+        """One life of the agent: which model it took."""
+        store = self.store()
+        name = store.choose().card.id
+        for is_good in [True] * good + [False] * bad:
+            store.record(is_good)
+        if not crash:
+            store.stopped()
+        return name
+
+    def commit(self, name: str, timestamp: int = 1000) -> None:
+        self.install(name, timestamp)
+        assert self.run(good=3) == name
+
+    def events(self) -> list[str]:
+        lines = (self.state / "audit.log").read_text().splitlines()
+        return [line.split('"event":"')[1].split('"')[0] for line in lines]
+
+
+@pytest.fixture
+def device(tmp_path: Path, signer: Signer) -> Device:
+    return Device(tmp_path, signer)
+
+
+def test_the_package_model_runs_on_a_fresh_device(device: Device) -> None:
+    """Without an installed model the package's own is used and nothing is written."""
+    assert device.run(good=5) == "released"
+    assert list(device.state.iterdir()) == []
+
+
+def test_a_signed_bundle_is_tried_then_committed(device: Device) -> None:
+    """Installed → used at the next start → committed by the third good window, and audited."""
+    assert device.install("new") == "new"
+    assert [(r.name, r.role, r.active) for r in listed(device.store())] == [
+        ("a", "trial", True),
+        ("released", "released", False),
+    ]
+    assert device.run(good=2, bad=9) == "new"
+    assert listed(device.store())[0].role == "trial"
+    assert device.run(good=1) == "new"
+    assert listed(device.store())[0].role == "committed"
+    assert device.events() == ["model.installed", "model.committed"]
+    assert verify(device.state).problems == ()
+
+
+def test_bad_windows_commit_nothing(device: Device) -> None:
+    """A hundred windows without a result leave the trial a trial."""
+    device.install("new")
+    device.run(bad=100)
+    assert listed(device.store())[0].role == "trial"
+
+
+def test_a_crash_loop_brings_the_old_model_back(device: Device) -> None:
+    """After MAX_STARTS starts without a good window or a clean stop the model before it is used again."""
+    device.commit("old")
+    device.install("new", 2000)
+    assert [device.run(crash=True) for _ in range(MAX_STARTS + 1)] == ["new"] * MAX_STARTS + ["old"]
+    assert device.run() == "old"
+    assert device.events()[-1] == "model.rolled-back"
+
+
+def test_restarts_of_a_working_trial_are_no_crash_loop(device: Device) -> None:
+    """Clean stops (holidays without a lesson), and a good window after each crash, keep the trial."""
+    device.install("new")
+    assert {device.run(bad=1) for _ in range(10)} == {"new"}
+    device.install("newer", 2000)
+    assert [device.run(crash=True), device.run(crash=True), device.run(good=1, crash=True), device.run(crash=True)] == [
+        "newer"
+    ] * 4
+
+
+def test_a_model_that_computes_wrong_here_is_refused(device: Device) -> None:
+    """Right hash and signature, wrong golden outputs: refused at install, and at start if the runtime changed since."""
+    device.commit("old")
+    device.broken = {"new"}
+    with pytest.raises(ModelError, match="golden"):
+        device.install("new", 2000)
+    device.broken = set()
+    device.install("new", 3000)
+    device.broken = {"new"}
+    assert device.run() == "old"
+    assert device.events()[-2:] == ["model.refused", "model.rolled-back"]
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-9])
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, empty, Path.unlink])
+@pytest.mark.parametrize("name", ["model.tflite", "card.json", "golden.npz", "SHA256SUMS", "SHA256SUMS.minisig"])
+def test_a_damaged_file_is_never_used(device: Device, name: str, damage) -> None:
+    """Any file of a bundle flipped, cut, emptied or gone: not installed; and in use already, the last good one runs."""
+    device.commit("old")
+    bad = device.bundle("bad", 2000)
+    damage(bad / name)
+    with pytest.raises(ModelError):
+        device.store().install(bad)
+    device.commit("new", 3000)
+    damage(device.state / "models" / "b" / name)
+    assert device.run() == "old"
+    assert "model.refused" in device.events()
+
+
+def test_with_both_slots_damaged_the_package_model_runs(device: Device) -> None:
+    """No installed model is whole: the package's own is used."""
+    device.commit("old")
+    device.commit("new", 2000)
+    for slot in "ab":
+        flip(device.state / "models" / slot / "model.tflite")
+    assert device.run() == "released"
+
+
+def test_an_unsigned_bundle_is_refused_and_audited(device: Device) -> None:
+    """No signature: refused by name, with an entry in the audit log, and nothing was changed."""
+    unsigned = write_bundle(device.root / "unsigned", "new", None)
+    with pytest.raises(ModelError, match="not signed"):
+        device.store().install(unsigned)
+    assert device.events() == ["model.refused"]
+    assert device.run() == "released"
+
+
+def test_a_bundle_of_another_publisher_is_refused(device: Device) -> None:
+    """Signed, but not by a trusted key."""
+    with pytest.raises(ModelError, match=r"not in updates.keys"):
+        device.store().install(device.bundle("new", signer=Signer()))
+
+
+def test_a_card_edited_with_its_hashes_is_refused(device: Device) -> None:
+    """A stolen card: model, card and SHA256SUMS rewritten consistently do not run, for the signature does not fit."""
+    device.commit("good")
+    slot = device.state / "models" / "a"
+    forged = write_bundle(device.root / "forged", "forged", None)
+    for name in ("model.tflite", "card.json", "golden.npz", "SHA256SUMS"):
+        shutil.copy(forged / name, slot / name)
+    assert device.run() == "released"
+
+
+def test_an_older_bundle_needs_force(device: Device) -> None:
+    """A bundle signed before the newest installed one is refused and audited; --force at the device allows it."""
+    device.commit("new", 2000)
+    with pytest.raises(ModelError, match="older than what was installed"):
+        device.install("old", 1999)
+    assert device.events()[-1] == "model.refused"
+    assert device.store().install(device.root / "new-old-1999", force=True) == "old"
+
+
+def test_a_rolled_back_model_still_bars_older_ones(device: Device) -> None:
+    """The bar against downgrades is the newest ever installed, rolled back or not, its state file lost or not."""
+    device.install("new", 2000)
+    device.store().rollback()
+    with pytest.raises(ModelError, match="older"):
+        device.install("old", 1999)
+    (device.state / "models" / "state.json").write_text("{")
+    with pytest.raises(ModelError, match="older"):
+        device.store().install(device.root / "new-old-1999")
+
+
+def test_roll_back_goes_trial_old_package(device: Device) -> None:
+    """`rollback` drops a trial, then goes to the model before, then to the package's own."""
+    device.commit("first")
+    device.commit("second", 2000)
+    device.install("third", 3000)
+    assert device.run() == "third"
+    assert (device.store().rollback(), device.run()) == ("second", "second")
+
+
+def test_roll_back_from_a_committed_model(device: Device) -> None:
+    """Back to the one before, and forth again; the package's own is the one before the first."""
+    device.commit("first")
+    device.commit("second", 2000)
+    assert (device.store().rollback(), device.run()) == ("first", "first")
+    assert (device.store().rollback(), device.run()) == ("second", "second")
+
+
+def test_nothing_to_roll_back(device: Device) -> None:
+    """With the package's model in use, rollback says so."""
+    with pytest.raises(ModelError, match="nothing to roll back"):
+        device.store().rollback()
+
+
+def test_windows_of_another_model_do_not_commit_a_trial(device: Device) -> None:
+    """A trial installed while the agent runs is not committed by the windows of the model that still runs."""
+    device.install("one")
+    store = device.store()
+    store.choose()
+    device.install("two", 2000)
+    for _ in range(10):
+        store.record(True)
+    assert [r.role for r in listed(device.store()) if r.id == "two"] == ["trial"]
+
+
+def test_a_damaged_state_file_falls_back(device: Device) -> None:
+    """state.json truncated: the package's model runs, the file is kept aside, the next install works."""
+    device.commit("new")
+    (device.state / "models" / "state.json").write_bytes(b'{"version": 1, "comm')
+    assert device.run() == "released"
+    assert (device.state / "models" / "state.json.bad").is_file()
+    device.commit("newer", 2000)
+
+
+def test_a_newer_state_is_left_alone(device: Device) -> None:
+    """After a downgrade of the agent: state.json of a newer version is not used, not changed, not deleted."""
+    device.commit("new")
+    state = device.state / "models" / "state.json"
+    state.write_text('{"version": 99, "future": true}')
+    assert device.run() == "released"
+    assert state.read_text() == '{"version": 99, "future": true}'
+
+
+def test_the_network_installs_what_is_on_the_device(device: Device) -> None:
+    """`model-install` takes the folder name or the id of an offered, signed bundle; never an older one; no paths."""
+    write_bundle(device.state / "models" / "offered" / "x", "offered-1", device.signer, 2000)
+    write_bundle(device.state / "models" / "offered" / "y", "offered-0", device.signer, 1000)
+    assert device.store().install_named("offered-1") == "offered-1"
+    with pytest.raises(ModelError, match="older"):
+        device.store().install_named("y")
+    for ref in ("nothing", "../../new", str(device.bundle("outside", 9000)), "", "file:///etc", "http://x/y"):
+        with pytest.raises(ModelError):
+            device.store().install_named(ref)
+
+
+def test_a_read_only_disk_keeps_the_committed_model(device: Device) -> None:
+    """State that cannot be written: the committed model runs, a trial that cannot be counted does not."""
+    device.commit("old")
+    device.install("new", 2000)
+    (device.state / "models" / "lock").unlink()
+    (device.state / "models" / "lock").mkdir()  # root ignores modes; a folder in its place cannot be opened by anyone
+    assert device.run(good=5) == "old"
+
+
+def steps_until_done(work, killed_at: int) -> bool:
+    """Run `work` in a child that kills itself (SIGKILL) before its n-th operation on files; True if it finished."""
+    child = os.fork()
+    if child == 0:
+        left = [killed_at]
+
+        def hook(event: str, args: tuple) -> None:
+            if event in ("open", "os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.truncate", "shutil.rmtree"):
+                left[0] -= 1
+                if left[0] == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(hook)
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_killed_at_every_step_of_an_update_it_is_old_or_new(device: Device) -> None:
+    """SIGKILL before each file operation of an install: the next start takes the whole old or the whole new model, and
+    the install can be repeated."""
+    device.commit("first", 1)
+    device.commit("old", 2)
+    device.bundle("new", 3)
+    shutil.copytree(device.state, device.root / "before")
+    seen, step, done = [], 0, False
+    while not done:
+        step += 1
+        shutil.rmtree(device.state)
+        shutil.copytree(device.root / "before", device.state)
+        done = steps_until_done(lambda: device.store().install(device.root / "new-new-3"), step)
+        seen.append(device.run())
+        assert verify(device.state).problems == ()
+        assert not (device.state / "models" / "incoming").exists()
+        if seen[-1] == "old":
+            device.store().install(device.root / "new-new-3")
+            assert device.run() == "new"
+    assert set(seen) == {"old", "new"}
+    assert seen == sorted(seen, reverse=True), "old up to the switch, new from there on"
+    assert step > 20, "the kills came between the file operations"
+
+
+def test_killed_at_every_step_of_a_commit_it_is_kept(device: Device) -> None:
+    """SIGKILL before each file operation of the committing window: the new model runs on, as a trial or committed."""
+    device.commit("old")
+    device.install("new", 2000)
+    shutil.copytree(device.state, device.root / "before")
+    step, done = 0, False
+    while not done:
+        step += 1
+        shutil.rmtree(device.state)
+        shutil.copytree(device.root / "before", device.state)
+        done = steps_until_done(lambda: device.run(good=3), step)
+        assert device.run() == "new"
+    assert listed(device.store())[1].role == "committed"
+    assert step > 10
