@@ -89,10 +89,13 @@ class AuditLog:
         self._now = now
 
     def append(self, event: Event, **detail: Detail) -> Head:
-        """Add one entry, on the disk when this returns. Raises OSError where it cannot be written, ValueError for an
-        unknown event."""
+        """Add one entry, on the disk when this returns. Raises OSError where it cannot be written, ValueError for
+        what is no event or no detail."""
         if event not in get_args(Event):
             raise ValueError(f"expected one of {', '.join(get_args(Event))}, got {event!r}")
+        for key, value in detail.items():
+            if not isinstance(value, str | int | None):
+                raise ValueError(f"{key}: expected text, a whole number, a flag or None, got {type(value).__name__}")
         short = {key: value[:_MAX_TEXT] if isinstance(value, str) else value for key, value in detail.items()}
         with locked(self._lock):
             if self._cut_torn_end():

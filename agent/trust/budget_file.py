@@ -86,13 +86,19 @@ class BudgetFile:
         except FileNotFoundError:
             return self._opened(now)
         try:
-            return _parse(content, now)
+            spent, jumped = _parse(content, now)
         except _UnreadableError as why:
             if "version" in str(why):
                 log.error("event=budget.closed reason=%r path=%s", str(why), self.path)
                 return None
             write_atomically(self.path.with_name("budget.json.bad"), content)
             return self._closed_today(now, str(why))
+        if jumped:
+            # Written even if it is spent: from here on a day that really passes counts again.
+            spent = replace(spent, day=now.day)
+            self._write(spent, now)
+            log.warning("event=budget.clock-jump day=%s spent=%d", now.day, spent.windows)
+        return spent
 
     def _opened(self, now: Moment) -> Spent:
         """A first budget on a new device; a lost one is closed for today."""
@@ -120,8 +126,8 @@ class BudgetFile:
         write_atomically(self.path, json.dumps(state).encode() + b"\n")
 
 
-def _parse(content: bytes, now: Moment) -> Spent:
-    """What was spent; a new day that only a jump of the clock made keeps the old day's count."""
+def _parse(content: bytes, now: Moment) -> tuple[Spent, bool]:
+    """What was spent, and whether only a jump of the clock made a new day of it, which keeps the count."""
     try:
         state = json.loads(content)
         version = state["version"]
@@ -135,5 +141,4 @@ def _parse(content: bytes, now: Moment) -> Spent:
         same_boot = state["boot_id"] == now.boot_id
     except (ValueError, KeyError, TypeError) as cause:
         raise _UnreadableError("not a budget") from cause
-    jumped = same_boot and gained > _JUMP_S and spent.day < now.day
-    return replace(spent, day=now.day) if jumped else spent
+    return spent, same_boot and gained > _JUMP_S and spent.day < now.day

@@ -1,0 +1,42 @@
+"""Memory stays memory: no core dump, no reading of it by others; secrets and frames live there."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+CHILD = """
+import os, resource, sys
+from agent.trust.hardening import no_core_dumps
+if sys.argv[1] == "hard":
+    no_core_dumps()
+else:
+    resource.setrlimit(resource.RLIMIT_CORE, (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2)
+secret = "planted-" + str(7 ** 40)
+print(resource.getrlimit(resource.RLIMIT_CORE), flush=True)
+sys.stdout.flush()
+print([line for line in open("/proc/self/status") if line.startswith("CoreDumping")][0].strip(), flush=True)
+import ctypes
+print("dumpable", ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), flush=True)
+os.abort()
+"""
+
+
+def abort(kind: str, folder: Path) -> tuple[str, int, list[Path]]:
+    done = subprocess.run([sys.executable, "-c", CHILD, kind], cwd=folder, capture_output=True, text=True)
+    return done.stdout, done.returncode, list(folder.glob("core*"))
+
+
+def test_a_crash_leaves_no_core(tmp_path: Path) -> None:
+    """The process is not dumpable, its limit is 0 for good, and an abort leaves no core file."""
+    printed, code, cores = abort("hard", tmp_path)
+    assert code == -6
+    assert "(0, 0)" in printed
+    assert "dumpable 0" in printed
+    assert cores == []
+
+
+def test_without_it_the_process_would_be_dumpable(tmp_path: Path) -> None:
+    """The same program without the call is dumpable: the test above can fail."""
+    printed, code, _ = abort("soft", tmp_path)
+    assert code == -6
+    assert "dumpable 1" in printed
