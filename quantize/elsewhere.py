@@ -1,0 +1,111 @@
+"""Run a network in a process of its own, in this Python or another: numpy 1 and numpy 2 runtimes cannot share one.
+
+`Places` knows which Python has which engine; `Job`s travel as .npz and JSON. The other Python needs numpy, pydantic
+and OpenCV beside its engine, as `pip install fer-agent` brings them.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from agent.errors import ConfigError
+
+ENVIRONMENT: Final = "FER_PYTHONS"
+"""Other Pythons to look for engines in, separated as PATH is."""
+
+ROOT: Final = Path(__file__).parents[1]
+"""Where the packages agent and quantize are."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to run."""
+
+    engine: str
+    """A name of `engines.ENGINES`."""
+    model: str
+    """Path of the model file."""
+    threads: int = 1
+    batch: int = 1
+    repeats: int = 0
+    """Timed passes; 0 returns outputs instead of times."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Engine → the Python that has it, and its version."""
+
+    python: dict[str, str]
+    version: dict[str, str]
+
+    def outputs(self, job: Job, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """Return logits (n, 8) of `faces` (n, side, side, 1)."""
+        return np.asarray(self._run(job, faces)["logits"])
+
+    def times(self, job: Job, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """Return the seconds of each of `job.repeats` passes over one batch of `faces`."""
+        return np.asarray(self._run(job, faces)["seconds"])
+
+    def _run(self, job: Job, faces: npt.NDArray[np.uint8]) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory(prefix="fer-") as folder:
+            given, made = Path(folder) / "in.npz", Path(folder) / "out.npz"
+            np.savez(given, faces=faces)
+            _call(self.python[job.engine], "run", json.dumps(asdict(job)), str(given), str(made))
+            with np.load(made) as stored:
+                return dict(stored)
+
+
+def places(pythons: Sequence[str] = ()) -> Places:
+    """Return which of this Python, `pythons` and those in FER_PYTHONS has which engine; the first one wins."""
+    others = [p for p in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if p]
+    found, versions = {}, {}
+    for python in (sys.executable, *pythons, *others):
+        for engine, version in json.loads(_call(python, "list")).items():
+            if engine not in found:
+                found[engine], versions[engine] = python, version
+    return Places(found, versions)
+
+
+def _call(python: str, *arguments: str) -> str:
+    """Run quantize.engines in `python`, showing its progress, and return what else it prints."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [python, "-m", "quantize.engines", *arguments]
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        try:
+            with subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+            ) as process:
+                assert process.stdout is not None
+                printed = _follow(process.stdout)
+        except OSError as cause:
+            raise ConfigError(f"{python}: cannot be run ({cause.strerror}); expected the path of a Python") from cause
+        if process.returncode:
+            errors.seek(0)
+            last = (errors.read().strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+            raise ConfigError(f"{python} -m quantize.engines {arguments[0]}: {last[:300]}")
+    return printed
+
+
+def _follow(lines: Iterable[str]) -> str:
+    """Show lines "progress DONE TOTAL" as a bar; return the others."""
+    bar, others = None, []
+    for line in lines:
+        if not line.startswith("progress "):
+            others.append(line)
+            continue
+        done, total = map(int, line.split()[1:])
+        bar = bar or tqdm(total=total, unit="face", mininterval=1)
+        bar.update(done - bar.n)
+    if bar is not None:
+        bar.close()
+    return "".join(others)

@@ -1,0 +1,95 @@
+"""What `quantize.verify` found: the values, and how a terminal or a program reads them."""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from quantize import layers
+from training import metrics
+
+
+@dataclass(frozen=True)
+class InRuntime:
+    """The integer network in one runtime's default kernels, against the float network."""
+
+    runtime: str
+    """Name and version."""
+    accuracy: metrics.Interval
+    """0-1."""
+    drop: metrics.Interval
+    """Float accuracy minus integer accuracy on the same faces, points."""
+    agreement: float
+    """Share of faces with the same top class as float, 0-1."""
+    mean_probability_error: float
+    worst_probability_error: float
+    """Largest of all classes and faces; near 1 on a borderline face, so nothing is judged by it."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that `verify` measured."""
+
+    float_model: str
+    model: str
+    edition: str
+    split: str
+    n: int
+    """Faces."""
+    float_accuracy: metrics.Interval
+    runtimes: tuple[InRuntime, ...]
+    reference_faces: int
+    """Faces run through both runtimes' reference kernels."""
+    reference_equal: bool | None
+    """Whether those were bit-equal; None where only one runtime is there."""
+    ece: dict[str, float]
+    """Calibration error 0-1: float, int8 before and int8 after calibration (bundles)."""
+    layers: tuple[layers.Layer, ...]
+    failures: tuple[str, ...]
+    skipped: tuple[str, ...]
+    """What could not be checked here, and why."""
+
+
+def as_text(report: Report) -> str:
+    """Return the report for a terminal."""
+    lines = [
+        f"{report.model} against {report.float_model}",
+        f"{report.split} split, {report.edition}, majority protocol, n = {report.n}",
+        f"{'':24} accuracy [95 %]              drop, points [95 %]     agreement  mean |dp|  worst |dp|",
+        f"{'float':24} {_percent(report.float_accuracy)}",
+    ]
+    for one in report.runtimes:
+        drop = f"{one.drop.value:5.2f} [{one.drop.low:5.2f}, {one.drop.high:5.2f}]"
+        lines.append(
+            f"{one.runtime:24} {_percent(one.accuracy)}     {drop}     {one.agreement:8.2%}     "
+            f"{one.mean_probability_error:.4f}      {one.worst_probability_error:.3f}"
+        )
+    answer = {True: "bit-equal", False: "DIFFERENT", None: "not compared"}[report.reference_equal]
+    lines.append(f"reference kernels of both runtimes, {report.reference_faces} faces: {answer}")
+    lines.append("calibration error: " + ", ".join(f"{name} {value:.4f}" for name, value in report.ece.items()))
+    lines.append(f"{'layer':4} {'op':16} {'name':48} {'weights':>8} {'own':>8} {'total':>8}   dB")
+    hurts = layers.worst(list(report.layers))
+    for row in report.layers:
+        weights = "" if row.weights_db is None else f"{row.weights_db:.1f}"
+        mark = "   <- hurts most by itself" if row is hurts else ""
+        lines.append(
+            f"{row.index:5} {row.op:16} {row.name:48} {weights:>8} {row.own_db:8.1f} {row.total_db:8.1f}{mark}"
+        )
+    return "\n".join([*lines, *(f"skipped: {why}" for why in report.skipped)])
+
+
+def _percent(interval: metrics.Interval) -> str:
+    return f"{interval.value:7.2%} [{interval.low:7.2%}, {interval.high:7.2%}]"
+
+
+def as_json(report: Report) -> str:
+    """Return the report as JSON; a ratio without noise is null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: plain(v) for k, v in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(v) for v in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(plain(asdict(report)), indent=1, allow_nan=False)

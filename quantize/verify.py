@@ -1,0 +1,227 @@
+"""`python -m quantize.verify FLOAT INT8 --data DIR`: what the integers cost, in both runtimes, with its proof."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+import numpy as np
+
+from agent.errors import CheckFailed, ConfigError, ModelError
+from agent.vision import runtime
+from agent.vision.model_card import Bundle, Calibration
+from quantize import elsewhere, graph, integers, layers, lite, pack, scores, source
+from quantize.elsewhere import Job, Places
+from quantize.verdict import InRuntime, Report, as_json, as_text
+from training import data, metrics
+from training.cli import reported
+
+RUNTIMES = ("litert", "tflite-runtime")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What fails the check."""
+
+    drop: float = 0.3
+    """Largest loss of accuracy against float, points (hundredths), in each runtime's default kernels."""
+    agreement: float = 0.97
+    """Smallest share of faces with the same top class as float."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Both networks, read and checked."""
+
+    float_path: Path
+    path: Path
+    float_model: bytes
+    model: bytes
+    float_graph: graph.Graph
+    graph: graph.Graph
+    calibration: Calibration | None
+
+
+def read(float_path: Path, path: Path) -> Sources:
+    """Return the float network (.keras or .tflite) and the integer one (.tflite or bundle folder).
+
+    Raises
+    ------
+    InputError, ModelError
+        a file that is missing or damaged, an integer network that is not full-integer, or two different networks
+    """
+    if path.is_dir():
+        bundle = Bundle.load(path)
+        model, calibration = bundle.model, bundle.card.calibration
+        layout = graph.read(model, str(path))
+    else:
+        (model, layout), calibration = graph.read_file(path), None
+    integers.check(layout, str(path))
+    side = layout.inputs[0].shape[1]
+    if float_path.suffix == ".keras":
+        float_model = lite.to_float(source.load(float_path, side))
+        float_graph = graph.read(float_model, str(float_path))
+    else:
+        float_model, float_graph = graph.read_file(float_path)
+    if float_graph.inputs[0].dtype != "FLOAT32" or float_graph.inputs[0].shape[1] != side:
+        raise ModelError(
+            f"{float_path}: expected the float network with {side} px input, got "
+            f"{float_graph.inputs[0].dtype} {float_graph.inputs[0].shape}"
+        )
+    return Sources(float_path, path, float_model, model, float_graph, layout, calibration)
+
+
+def verify(
+    given: Sources,
+    dataset: data.Dataset,
+    split: Literal["train", "validation", "test"],
+    *,
+    limits: Limits,
+    places: Places,
+    reference_faces: int,
+    layer_faces: int,
+    work: Path,
+    threads: int = 2,
+) -> Report:
+    """Return the report of `given` on `split`; files for other processes go to the folder `work`."""
+    faces = scores.labelled(dataset, split, given.graph.inputs[0].shape[1])
+    files = {"float": work / "float.tflite", "int8": work / "int8.tflite"}
+    pack.write_file(files["float"], given.float_model)
+    pack.write_file(files["int8"], given.model)
+    present = [r for r in RUNTIMES if r in places.python]
+    if not present:
+        raise ConfigError("expected a TFLite runtime, got none; pip install ai-edge-litert")
+    floats = places.outputs(Job(present[0], str(files["float"]), threads), faces.faces)
+    coded = {}
+    for name in present:
+        _say(f"int8 in {name} {places.version[name]}, {len(faces.label)} faces")
+        coded[name] = places.outputs(Job(name, str(files["int8"]), threads), faces.faces)
+    equal, skipped = _reference(places, str(files["int8"]), faces.faces[:reference_faces])
+    rows = layers.table(
+        given.float_model, given.float_graph, given.model, given.graph, faces.faces[:layer_faces], runtime.choose()
+    )
+    measured = tuple(
+        _in_runtime(f"{name} {places.version[name]}", floats, ints, faces.label) for name, ints in coded.items()
+    )
+    return Report(
+        float_model=str(given.float_path),
+        model=str(given.path),
+        edition=dataset.edition,
+        split=split,
+        n=len(faces.label),
+        float_accuracy=metrics.measure(metrics.softmax(floats), faces.label).accuracy,
+        runtimes=measured,
+        reference_faces=min(reference_faces, len(faces.label)),
+        reference_equal=equal,
+        ece=_ece(floats, coded[present[0]], faces.label, given.calibration),
+        layers=tuple(rows),
+        failures=tuple(_failures(measured, equal, limits)),
+        skipped=skipped,
+    )
+
+
+def _reference(places: Places, model: str, faces: Any) -> tuple[bool | None, tuple[str, ...]]:
+    """Return whether both runtimes' reference kernels give the same bits, or why that is not known."""
+    missing = [name for name in RUNTIMES if name not in places.python]
+    if missing:
+        return None, (f"{missing[0]} is not here: name a Python that has it with --python or {elsewhere.ENVIRONMENT}",)
+    _say(f"reference kernels of both runtimes, {len(faces)} faces")
+    a, b = (places.outputs(Job(f"{name}-reference", model, 1), faces) for name in RUNTIMES)
+    return bool(np.array_equal(a, b)), ()
+
+
+def _in_runtime(name: str, floats: Any, ints: Any, label: Any) -> InRuntime:
+    p, q = metrics.softmax(floats), metrics.softmax(ints)
+    drop = metrics.paired_difference(p, q, label)
+    return InRuntime(
+        runtime=name,
+        accuracy=metrics.measure(q, label).accuracy,
+        drop=metrics.Interval(100 * drop.value, 100 * drop.low, 100 * drop.high),
+        agreement=metrics.agreement(p, q),
+        mean_probability_error=float(np.abs(p - q).mean()),
+        worst_probability_error=float(np.abs(p - q).max()),
+    )
+
+
+def _ece(floats: Any, ints: Any, label: Any, calibration: Calibration | None) -> dict[str, float]:
+    cases = {"float": (floats, Calibration()), "int8": (ints, Calibration())}
+    if calibration is not None:
+        cases["int8 calibrated"] = (ints, calibration)
+    return {
+        name: metrics.measure(scores.probabilities(logits, how), label, resamples=2).ece.value
+        for name, (logits, how) in cases.items()
+    }
+
+
+def _failures(measured: tuple[InRuntime, ...], equal: bool | None, limits: Limits) -> Iterator[str]:
+    for one in measured:
+        if one.drop.value > limits.drop:
+            yield f"{one.runtime}: expected a drop of at most {limits.drop} points, got {one.drop.value:.2f}"
+        if one.agreement < limits.agreement:
+            yield f"{one.runtime}: expected agreement of at least {limits.agreement:.2%}, got {one.agreement:.2%}"
+    if equal is False:
+        yield "the reference kernels of the two runtimes differ"
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+@click.command(
+    epilog="Example: python -m quantize.verify final.keras bundle --data ~/ferplus --python ~/tfl/bin/python"
+)
+@click.argument("float_model", metavar="FLOAT", type=click.Path(path_type=Path))
+@click.argument("model", metavar="INT8", type=click.Path(path_type=Path))
+@click.option(
+    "--data", "directory", type=click.Path(path_type=Path), required=True, help="FER2013 + FERPlus, either layout."
+)
+@click.option("--split", type=click.Choice(["validation", "test"]), default="test", show_default=True)
+@click.option("--drop", type=float, default=Limits.drop, show_default=True, help="Largest loss against float, points.")
+@click.option("--agreement", type=float, default=Limits.agreement, show_default=True, help="Smallest top-1 agreement.")
+@click.option(
+    "--python", "pythons", multiple=True, help=f"Another Python that has a runtime [{elsewhere.ENVIRONMENT}]."
+)
+@click.option(
+    "--reference-faces", type=click.IntRange(1), default=256, show_default=True, help="For the reference kernels."
+)
+@click.option("--layer-faces", type=click.IntRange(1), default=32, show_default=True, help="For the table of layers.")
+@click.option("--limit", type=int, default=None, help="Use only this many faces a split (to try the command).")
+@click.option("--json", "json_wanted", is_flag=True, help="One JSON object on stdout.")
+@reported
+def main(
+    float_model: Path,
+    model: Path,
+    directory: Path,
+    split: Literal["validation", "test"],
+    drop: float,
+    agreement: float,
+    pythons: tuple[str, ...],
+    limit: int | None,
+    json_wanted: bool,
+    **sizes: int,
+) -> None:
+    """Compare INT8 (.tflite or bundle) with FLOAT (.keras or .tflite); exit 1 where it loses too much."""
+    import tempfile
+
+    given = read(float_model, model)
+    dataset = data.load(directory)
+    if limit is not None:
+        dataset = data.head(dataset, limit)
+    with tempfile.TemporaryDirectory(prefix="fer-") as work:
+        report = verify(
+            given,
+            dataset,
+            split,
+            limits=Limits(drop, agreement),
+            places=elsewhere.places(pythons),
+            work=Path(work),
+            **sizes,
+        )
+    click.echo(as_json(report) if json_wanted else as_text(report))
+    if report.failures:
+        raise CheckFailed("; ".join(report.failures))
+
+
+if __name__ == "__main__":
+    main()
