@@ -1,0 +1,172 @@
+"""The MQTT side: subscribes, queues what comes, confirms it to the broker once it is stored, publishes answers.
+
+Law: paho's callbacks only put into a queue. A message is confirmed (PUBACK) by hand after the database has it, so
+that what a killed collector had not stored is delivered again.
+"""
+
+import json
+import logging
+import queue
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from deploy.collector.messages import Source
+
+log = logging.getLogger("fer.collector")
+
+RECEIVE_MAXIMUM: Final = 4000
+"""Unconfirmed messages that the broker may have under way to us; also the bound of our queue."""
+_SESSION_S: Final = 24 * 3600
+"""How long the broker keeps a lone collector's queue, seconds."""
+_MOST_QUEUED: Final = 20_000
+"""Beyond this, unconfirmed-for-nothing messages (QoS 0: health) are dropped."""
+_EVERYONE: Final = ("status", "meta", "event", "health", "rsp/resend")
+"""Topics that every collector needs, shared group or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the broker is, and as whom."""
+
+    host: str = "127.0.0.1"
+    port: int = 1883
+    username: str | None = None
+    password: str | None = None
+    tls: bool = False
+    ca_file: Path | None = None
+    name: str = "1"
+    """This collector's own name; two collectors must not share it."""
+    share: str | None = None
+    """Group of collectors that share the windows between them; None is a lone collector."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message as it came."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    mid: int
+    connection: int
+    """Which connection brought it: a confirmation counts for that one only."""
+
+
+class Broker:
+    """A connection that comes back by itself. Publishing and confirming are for one thread, the ingest's."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._queue: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
+        self._connection = 0
+        self.connected = False
+        self._said = ""
+        self._client = mqtt.Client(
+            CallbackAPIVersion.VERSION2, f"fer-collector-{address.name}", protocol=mqtt.MQTTv5, manual_ack=True
+        )
+        self._client.max_inflight_messages_set(1000)
+        self._client.reconnect_delay_set(1, 30)
+        if address.username:
+            self._client.username_pw_set(address.username, address.password)
+        if address.tls:
+            self._client.tls_set(ca_certs=str(address.ca_file) if address.ca_file else None)
+        self._client.on_connect = self._on_connect
+        self._client.on_disconnect = self._on_disconnect
+        self._client.on_message = self._on_message
+
+    def __enter__(self) -> Self:
+        properties = Properties(PacketTypes.CONNECT)
+        properties.ReceiveMaximum = RECEIVE_MAXIMUM
+        alone = self._address.share is None
+        # A group's broker would go on queueing for a member that is gone; what it had comes again by `resend`.
+        properties.SessionExpiryInterval = _SESSION_S if alone else 0
+        self._client.connect_async(
+            self._address.host, self._address.port, keepalive=20, clean_start=not alone, properties=properties
+        )
+        self._client.loop_start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def take(self, most: int, wait_s: float, linger_s: float) -> list[Delivery]:
+        """Return up to `most` messages: wait for the first, then gather for `linger_s`."""
+        try:
+            batch = [self._queue.get(timeout=wait_s)]
+        except queue.Empty:
+            return []
+        until = time.monotonic() + linger_s
+        while len(batch) < most:
+            left = until - time.monotonic()
+            try:
+                batch.append(self._queue.get(timeout=left) if left > 0 else self._queue.get_nowait())
+            except queue.Empty:
+                break
+        return batch
+
+    def confirm(self, deliveries: Sequence[Delivery]) -> None:
+        """Tell the broker that these are safe."""
+        for delivery in deliveries:
+            if delivery.qos and delivery.connection == self._connection and self.connected:
+                self._client.ack(delivery.mid, delivery.qos)
+
+    def publish_ack(self, source: Source, epoch: str, upto: int) -> None:
+        """Tell an agent that it may forget its windows up to `upto`."""
+        body = json.dumps({"epoch": epoch, "upto_seq": upto})
+        self._client.publish(f"{_root(source)}/ack", body, qos=1, retain=True)
+
+    def ask_resend(self, source: Source, first: int, last: int) -> None:
+        """Ask an agent to send windows again."""
+        properties = Properties(PacketTypes.PUBLISH)
+        properties.ResponseTopic = f"{_root(source)}/rsp/resend"
+        properties.CorrelationData = uuid.uuid4().bytes
+        properties.MessageExpiryInterval = 30
+        body = json.dumps({"from": first, "to": last})
+        self._client.publish(f"{_root(source)}/cmd/resend", body, qos=1, properties=properties)
+
+    def _on_connect(self, client: mqtt.Client, _: Any, __: Any, reason: Any, ___: Any) -> None:
+        if reason.is_failure:
+            return self._say(f"event=broker.refused reason={str(reason)!r}")
+        self._connection += 1
+        self.connected = True
+        self._say("event=broker.connected")
+        group = f"$share/{self._address.share}/" if self._address.share else ""
+        topics = [f"{group}fer/v1/+/+/+/window", *(f"fer/v1/+/+/+/{kind}" for kind in _EVERYONE)]
+        client.subscribe([(topic, mqtt.SubscribeOptions(qos=1)) for topic in topics])
+        return None
+
+    def _on_disconnect(self, _: Any, __: Any, ___: Any, reason: Any, ____: Any) -> None:
+        self.connected = False
+        self._say(f"event=broker.disconnected reason={str(reason)!r}")
+
+    def _on_message(self, _: Any, __: Any, message: mqtt.MQTTMessage) -> None:
+        if message.qos == 0 and self._queue.qsize() > _MOST_QUEUED:
+            return
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = ""
+        self._queue.put(Delivery(topic, message.payload, message.qos, message.mid, self._connection))
+
+    def _say(self, line: str) -> None:
+        """Log a change, not a state."""
+        if line != self._said:
+            self._said = line
+            log.info("%s host=%s port=%d", line, self._address.host, self._address.port)
+
+
+def _root(source: Source) -> str:
+    return f"fer/v1/{source.site}/{source.room}/{source.agent}"

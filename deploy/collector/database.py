@@ -1,0 +1,114 @@
+"""Opens the database: SQLite in WAL mode, or PostgreSQL, with TimescaleDB where the extension is there."""
+
+import contextlib
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError, SQLAlchemyError
+
+from agent.errors import ConfigError, UnavailableError
+from deploy.collector.tables import HOUR_MS, VERSION, metadata, versions
+
+_SCHEMA_LOCK = 7_251_962
+"""Any fixed number: two collectors that start at once must not both create the tables."""
+
+
+def open_database(url: str, *, read_only: bool = False) -> Engine:
+    """Return an engine on a database with our tables.
+
+    Raises ConfigError for a URL that makes no sense or a newer schema, UnavailableError if it is not there.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ConfigError(f"database: expected sqlite:///PATH or postgresql://…, got {url[:80]!r}") from None
+    if parsed.get_backend_name() == "sqlite":
+        engine = _sqlite(parsed, read_only)
+    elif parsed.get_backend_name() == "postgresql":
+        options = "-c default_transaction_read_only=on" if read_only else ""
+        args = {"options": options} if options else {}
+        parsed = parsed.set(drivername="postgresql+psycopg")
+        engine = create_engine(parsed, connect_args={"connect_timeout": 5, **args}, pool_pre_ping=True, pool_size=4)
+    else:
+        raise ConfigError(f"database: expected sqlite or postgresql, got {parsed.get_backend_name()!r}")
+    try:
+        _prepare(engine, read_only)
+    except (OperationalError, ProgrammingError) as error:
+        reason = str(error.orig).strip().splitlines()[0]
+        raise UnavailableError(f"database {parsed.render_as_string()}: {reason}") from error
+    return engine
+
+
+def _sqlite(url: URL, read_only: bool) -> Engine:
+    if not url.database or url.database == ":memory:":
+        raise ConfigError("database: expected sqlite:///PATH, got no path: several threads read it")
+    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": 30}, pool_size=4)
+
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: sqlite3.Connection, _: Any) -> None:
+        connection.isolation_level = None  # SQLAlchemy's own BEGIN below
+        connection.execute("PRAGMA journal_mode=WAL")
+        # NORMAL in WAL loses the last commits in a power cut; a window is acknowledged only after this commit.
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA cache_size=-65536")
+        connection.execute("PRAGMA mmap_size=268435456")
+        if read_only:
+            connection.execute("PRAGMA query_only=ON")
+
+    @event.listens_for(engine, "begin")
+    def _on_begin(connection: Connection) -> None:
+        # A writer that starts with a read cannot wait for another writer: it fails at once. Unless it says so here.
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _prepare(engine: Engine, read_only: bool) -> None:
+    if read_only:
+        with engine.connect() as connection:
+            if inspect(connection).has_table("schema_version"):
+                return _check_version(connection)
+        raise UnavailableError("database: no tables of a collector in it; start `fer-collector run` first")
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _SCHEMA_LOCK})
+        fresh = not inspect(connection).has_table("schema_version")
+        if not fresh:
+            return _check_version(connection)
+        metadata.create_all(connection)
+        connection.execute(insert(versions), {"version": VERSION})
+    if engine.dialect.name == "postgresql":
+        _make_hypertable(engine)
+    return None
+
+
+def _check_version(connection: Connection) -> None:
+    found = connection.execute(select(versions.c.version)).scalar_one()
+    if found != VERSION:
+        raise ConfigError(f"database: expected schema version {VERSION}, got {found}; nothing was changed in it")
+
+
+def _make_hypertable(engine: Engine) -> None:
+    """Turn `windows` into a hypertable of one-week chunks where the server offers TimescaleDB.
+
+    Its unique keys must hold the time: an agent sends the same end_ms with the same seq, so duplicates still meet.
+    """
+    with contextlib.suppress(SQLAlchemyError), engine.begin() as connection:
+        offered = text("SELECT 1 FROM pg_available_extensions WHERE name = 'timescaledb'")
+        if connection.execute(offered).first() is None:
+            return
+        connection.execute(text("CREATE EXTENSION IF NOT EXISTS timescaledb"))
+        connection.execute(text("ALTER TABLE windows DROP CONSTRAINT windows_pkey"))
+        connection.execute(text("ALTER TABLE windows ADD PRIMARY KEY (stream_id, seq, end_ms)"))
+        week = 7 * 24 * HOUR_MS
+        connection.execute(text(f"SELECT create_hypertable('windows', 'end_ms', chunk_time_interval => {week})"))
+
+
+def close_database(engine: Engine) -> None:
+    """Close every connection of this process."""
+    engine.dispose()

@@ -1,0 +1,150 @@
+"""Every query that the page makes of the past. Few points whatever the range: raw windows, buckets, or hours."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Engine, func, select
+
+from deploy.collector.messages import Source
+from deploy.collector.tables import HOUR_MS, MEANS, agents, events, gaps, hours, provenance, streams, windows
+
+MOST_POINTS: Final = 800
+"""About one point a pixel of a phone, half of one of a desktop."""
+LONGEST_MS: Final = 10 * 366 * 24 * HOUR_MS
+_AVERAGED: Final = ("seats", "n_eff", "coverage", "engagement", "ci_low", "ci_high", *MEANS)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of time, UTC milliseconds, the end excluded."""
+
+    start: int
+    end: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.end < 2**53 or self.end - self.start > LONGEST_MS:
+            raise ValueError(f"expected 0 <= from < to within ten years, got {self.start} and {self.end}")
+
+
+class History:
+    """Reads the database; safe for several threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def agent_id(self, source: Source) -> int | None:
+        """Return the row number of an agent, None if nobody by that name has been heard."""
+        query = select(agents.c.id).where(
+            agents.c.site == source.site, agents.c.room == source.room, agents.c.agent == source.agent
+        )
+        with self._engine.connect() as connection:
+            found: int | None = connection.execute(query).scalar()
+            return found
+
+    def series(self, agent: int, span: Span) -> dict[str, Any]:
+        """Return columns of one room over time: t (ms), windows, results, suppressed, and the means."""
+        if span.end - span.start > 62 * 24 * HOUR_MS:
+            return self._from_hours(agent, span)
+        query = select(func.count()).where(*_in(agent, span)).select_from(windows)
+        with self._engine.connect() as connection:
+            count = connection.execute(query).scalar_one()
+            if count <= MOST_POINTS:
+                return self._raw(agent, span)
+        if count > 4 * MOST_POINTS and (span.end - span.start) // HOUR_MS >= 200:
+            return self._from_hours(agent, span)
+        return self._buckets(agent, span)
+
+    def _raw(self, agent: int, span: Span) -> dict[str, Any]:
+        w = windows.c
+        columns = [w.end_ms, w.start_ms, w.suppressed, w.seq, *(w[name] for name in _AVERAGED)]
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(*columns).where(*_in(agent, span)).order_by(w.end_ms, w.seq)).all()
+        table = _columns(rows, ["t", "start", "suppressed", "seq", *_AVERAGED])
+        ones = [1] * len(rows)
+        return {"step": 0, **table, "windows": ones, "results": [int(r.suppressed is None) for r in rows]}
+
+    def _buckets(self, agent: int, span: Span) -> dict[str, Any]:
+        step = _nice_step((span.end - span.start) // MOST_POINTS)
+        bucket = windows.c.end_ms - windows.c.end_ms % step
+        columns = [bucket.label("t"), func.count().label("windows"), func.count(windows.c.engagement).label("results")]
+        columns += [func.avg(windows.c[name]) for name in _AVERAGED]
+        query = select(*columns).where(*_in(agent, span)).group_by(bucket).order_by(bucket)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+        return {"step": step, **_columns(rows, ["t", "windows", "results", *_AVERAGED])}
+
+    def _from_hours(self, agent: int, span: Span) -> dict[str, Any]:
+        step = max(HOUR_MS, _nice_step((span.end - span.start) // MOST_POINTS))
+        h = hours.c
+        bucket = h.hour_ms - h.hour_ms % step
+        # An hour without a result has no weight in the means of results, but has one in those of people.
+        results = func.nullif(func.sum(h.results), 0)
+        columns = [bucket.label("t"), func.sum(h.windows), func.sum(h.results)]
+        for name in _AVERAGED:
+            if name in ("seats", "n_eff", "coverage"):
+                columns.append(func.sum(h[name] * h.windows) / func.sum(h.windows))
+            else:
+                columns.append(func.sum(h[name] * h.results) / results)
+        query = select(*columns).where(h.agent_id == agent, h.hour_ms >= span.start - span.start % HOUR_MS)
+        query = query.where(h.hour_ms < span.end, h.windows > 0).group_by(bucket).order_by(bucket)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+        return {"step": step, **_columns(rows, ["t", "windows", "results", *_AVERAGED])}
+
+    def happenings(self, agent: int, span: Span, most: int = 200) -> dict[str, Any]:
+        """Return the newest events and declared losses of one agent in a span."""
+        e, g = events.c, gaps.c
+        happened = select(e.at_ms, e.kind, e.body).where(e.agent_id == agent, e.at_ms >= span.start, e.at_ms < span.end)
+        lost = select(g.from_seq, g.to_seq, g.reason, g.received_ms).join_from(gaps, streams)
+        lost = lost.where(streams.c.agent_id == agent, g.received_ms >= span.start, g.received_ms < span.end)
+        with self._engine.connect() as connection:
+            found = connection.execute(happened.order_by(e.at_ms.desc()).limit(most)).all()
+            holes = connection.execute(lost.order_by(g.received_ms.desc()).limit(most)).all()
+        return {
+            "events": [{"at": r.at_ms, "kind": r.kind, "body": json.loads(r.body)} for r in found],
+            "lost": [{"from": r[0], "to": r[1], "reason": r[2], "at": r[3]} for r in holes],
+        }
+
+    def made_by(self, agent: int) -> dict[str, Any]:
+        """Return what made the newest window of an agent: model, weights, calibration."""
+        names = ("model_id", "model_sha256", "backend", "weights_id", "calibration_id", "clock_source", "boot_id")
+        query = select(*(provenance.c[name] for name in names)).join_from(windows, provenance)
+        query = query.where(windows.c.agent_id == agent).order_by(windows.c.end_ms.desc()).limit(1)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).first()
+        return dict(zip(names, row, strict=True)) if row else {}
+
+    def recent(self, agent: int, most: int = 40) -> list[tuple[int, float | None]]:
+        """Return (end_ms, engagement or None) of the newest windows, oldest first."""
+        query = select(windows.c.end_ms, windows.c.engagement).where(windows.c.agent_id == agent)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(windows.c.end_ms.desc()).limit(most)).all()
+        return [(row[0], row[1]) for row in reversed(rows)]
+
+
+def _in(agent: int, span: Span) -> tuple[Any, ...]:
+    return windows.c.agent_id == agent, windows.c.end_ms >= span.start, windows.c.end_ms < span.end
+
+
+def _nice_step(least_ms: int) -> int:
+    """Return the first step of a clock that is at least `least_ms`."""
+    minute = 60_000
+    for step in (minute, 2 * minute, 5 * minute, 10 * minute, 20 * minute, 30 * minute, HOUR_MS, 2 * HOUR_MS):
+        if step >= least_ms:
+            return step
+    hours_needed = -(-least_ms // HOUR_MS)
+    return next((h for h in (4, 6, 12, 24, 48, 96, 168) if h >= hours_needed), hours_needed) * HOUR_MS
+
+
+def _columns(rows: Any, names: list[str]) -> dict[str, list[Any]]:
+    columns: list[Any] = list(zip(*map(tuple, rows), strict=True)) if rows else [()] * len(names)
+    return {name: [_plain(v) for v in column] for name, column in zip(names, columns, strict=True)}
+
+
+def _plain(value: Any) -> Any:
+    """Round for the wire; PostgreSQL gives sums of integers as Decimal."""
+    if value is None or isinstance(value, int | str):
+        return value
+    number = float(value)
+    return int(number) if number.is_integer() else round(number, 4)

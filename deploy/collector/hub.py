@@ -1,0 +1,133 @@
+"""Keeps the newest of every room in memory, by asking the database twice a second, and tells every open page.
+
+It reads, so a page may run in another process than the ingest, and sees what all collectors of a group store.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from sqlalchemy import Engine, select
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+
+from deploy.collector.history import History
+from deploy.collector.tables import agents, live
+
+log = logging.getLogger("fer.collector")
+
+POLL_S: Final = 0.5
+_OVERLAP_MS: Final = 15_000
+"""Rows are asked for again this long: a slow commit carries an older stamp than a quick one before it."""
+_MOST_PAGES: Final = 500
+_QUEUE: Final = 20
+"""Updates kept for a slow page before it is told to load all anew."""
+_TREND: Final = 40
+"""Windows in a room's small trend line."""
+
+
+class Hub:
+    """`run` polls; `pages` are the open event streams. One event loop; database work goes to its thread pool."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._history = History(engine)
+        self._rooms: dict[int, dict[str, Any]] = {}
+        self._trends: dict[int, list[tuple[int, float | None]]] = {}
+        self._since = 0
+        self._pages: set[asyncio.Queue[str]] = set()
+        self.well = True
+
+    @property
+    def rooms(self) -> list[dict[str, Any]]:
+        """Every agent's newest state."""
+        return list(self._rooms.values())
+
+    async def run(self) -> None:
+        """Poll until cancelled; a database that is away is said once and tried again."""
+        while True:
+            try:
+                changed = await run_in_threadpool(self._poll)
+                self.well = True
+            except SQLAlchemyError:
+                if self.well:
+                    log.error("event=page.database_away")
+                self.well = False
+                await asyncio.sleep(2)
+                continue
+            if changed:
+                self._tell(changed)
+            await asyncio.sleep(POLL_S)
+
+    def _tell(self, changed: list[dict[str, Any]]) -> None:
+        text = f"event: rooms\ndata: {json.dumps(changed, separators=(',', ':'))}\n\n"
+        for page in self._pages:
+            if page.full():
+                while not page.empty():
+                    page.get_nowait()
+                page.put_nowait("event: reload\ndata: {}\n\n")
+            else:
+                page.put_nowait(text)
+
+    async def stream(self) -> AsyncIterator[str]:
+        """Yield server-sent events for one page, a sign of life every 15 s."""
+        if len(self._pages) >= _MOST_PAGES:
+            yield "retry: 30000\n\n"
+            return
+        page: asyncio.Queue[str] = asyncio.Queue(_QUEUE)
+        self._pages.add(page)
+        try:
+            yield f"retry: 2000\nevent: hello\ndata: {int(time.time() * 1000)}\n\n"
+            while True:
+                try:
+                    yield await asyncio.wait_for(page.get(), timeout=15)
+                except TimeoutError:
+                    yield ": still here\n\n"
+        finally:
+            self._pages.discard(page)
+
+    def _poll(self) -> list[dict[str, Any]]:
+        query = select(live, agents.c.site, agents.c.room, agents.c.agent).join_from(live, agents)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.where(live.c.changed_ms >= self._since - _OVERLAP_MS)).all()
+        changed = []
+        for row in rows:
+            room = _room(row)
+            before = self._rooms.get(row.agent_id)
+            if before is None or any(before[key] != value for key, value in room.items()):
+                room["trend"] = self._trend(row.agent_id, room["window"])
+                self._rooms[row.agent_id] = room
+                changed.append(room)
+            self._since = max(self._since, row.changed_ms)
+        return changed
+
+    def _trend(self, agent: int, window: dict[str, Any] | None) -> list[tuple[int, float | None]]:
+        trend = self._trends.get(agent)
+        if trend is None:
+            trend = self._history.recent(agent, _TREND)
+        elif window and (not trend or trend[-1][0] != window["end_ms"]):
+            value = window["engagement"]["value"] if "engagement" in window else None
+            trend = [*trend[1 - _TREND :], (window["end_ms"], value)]
+        self._trends[agent] = trend
+        return trend
+
+
+def _room(row: Any) -> dict[str, Any]:
+    def load(text: str | None) -> Any:
+        return json.loads(text) if text else None
+
+    return {
+        "site": row.site,
+        "room": row.room,
+        "agent": row.agent,
+        "status": load(row.status),
+        "status_ms": row.status_ms,
+        "window": load(row.window),
+        "window_ms": row.window_ms,
+        "meta": load(row.meta),
+        "health": load(row.health),
+        "health_ms": row.health_ms,
+    }

@@ -1,0 +1,192 @@
+"""The loop of the collector: take a batch → check → store → confirm; every second order, ask and acknowledge.
+
+Law: nothing is confirmed or acknowledged before the database has committed it. While the database is away the loop
+waits with its batch in hand; the broker, and behind it every agent's spool, keeps the rest.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
+
+from deploy.collector.broker import Broker, Delivery
+from deploy.collector.messages import Message, Refused, parse_message
+from deploy.collector.rollup import refresh_hours
+from deploy.collector.store import Store, Written
+from deploy.collector.streams import Hole, Streams
+from deploy.collector.tally import Tally
+
+log = logging.getLogger("fer.collector")
+
+BATCH: Final = 1000
+"""Most messages in one transaction."""
+LINGER_S: Final = 0.1
+"""How long a batch gathers: one fsync for many windows, at the price of this latency."""
+TICK_S: Final = 1.0
+"""Pause between two rounds of acknowledging."""
+HOURS_S: Final = 5.0
+"""Pause between two refreshes of the hourly means."""
+_BACKOFF_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+class Ingest:
+    """One collector's writer. `run` is its thread."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        store: Store,
+        tally: Tally,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._broker, self._store, self._tally = broker, store, tally
+        self._clock, self._monotonic = clock, monotonic
+        self._streams = Streams()
+        self._newest_stream: dict[object, int] = {}
+        self._stop = threading.Event()
+        self._next_tick = self._next_hours = 0.0
+
+    def stop(self) -> None:
+        """Ask `run` to end after the batch in hand."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Work until `stop`."""
+        while not self._stop.is_set():
+            batch = self._broker.take(BATCH, wait_s=0.2, linger_s=LINGER_S)
+            if batch and not self._take_in(batch):
+                return
+            if self._monotonic() >= self._next_tick:
+                self._next_tick = self._monotonic() + TICK_S
+                self._patiently(self._tick)
+
+    def _take_in(self, batch: Sequence[Delivery]) -> bool:
+        messages = self._check(batch)
+        if messages and not self._patiently(lambda: self._write(messages)):
+            return False
+        self._broker.confirm(batch)
+        return True
+
+    def _check(self, batch: Sequence[Delivery]) -> list[Message]:
+        messages = []
+        for delivery in batch:
+            try:
+                messages.append(parse_message(delivery.topic, delivery.payload))
+            except Refused as reason:
+                self._tally.refuse(str(reason))
+        self._tally.add("received", len(batch))
+        return messages
+
+    def _patiently(self, work: Callable[[], None]) -> bool:
+        """Do database work, again and again while the database is away. False: told to stop before it came back."""
+        tries = 0
+        while True:
+            try:
+                work()
+            except SQLAlchemyError as error:
+                if tries == 0:
+                    reason = str(getattr(error, "orig", None) or error).splitlines()[0][:200]
+                    log.error("event=database.away reason=%r action=%r", reason, "waiting, nothing is acknowledged")
+                self._tally.add("database_errors")
+                if self._stop.wait(_BACKOFF_S[min(tries, len(_BACKOFF_S) - 1)]):
+                    return False
+                tries += 1
+            else:
+                if tries:
+                    log.info("event=database.back tries=%d", tries)
+                return True
+
+    def _write(self, messages: Sequence[Message]) -> None:
+        try:
+            written = self._store.write(messages, self._now_ms())
+        except SQLAlchemyError as error:
+            if not _is_poison(error):
+                raise
+            if len(messages) == 1:
+                return self._tally.refuse(f"database {type(error).__name__}")
+            half = len(messages) // 2
+            self._write(messages[:half])
+            return self._write(messages[half:])
+        self._tally.add("stored", written.stored)
+        self._tally.add("duplicates", written.duplicates)
+        self._note(messages, written)
+        return None
+
+    def _note(self, messages: Sequence[Message], written: Written) -> None:
+        at = self._monotonic()
+        for stream, seqs in written.seqs.items():
+            self._open(stream, at)
+            self._streams.add(stream, seqs, at)
+            self._newest_stream[self._store.name_of(stream)[0]] = stream
+        for stream, first, last in written.lost:
+            self._open(stream, at)
+            self._streams.mark_lost(stream, first, last, at)
+        for stream, newest in written.newest.items():
+            self._open(stream, at)
+            self._streams.expect(stream, newest, at)
+            self._newest_stream[self._store.name_of(stream)[0]] = stream
+        for message in messages:
+            if message.kind == "rsp/resend" and message.value.get("ok") is True:
+                self._streams.answered(self._newest_stream.get(message.source, -1))
+
+    def _open(self, stream: int, at: float) -> None:
+        if stream not in self._streams:
+            upto, seqs, lost = self._store.progress(stream)
+            self._streams.open(stream, upto, at)
+            self._catch_up(stream, seqs, lost, at)
+
+    def _catch_up(self, stream: int, seqs: Sequence[int], lost: Sequence[tuple[int, int]], at: float) -> None:
+        for first, last in lost:
+            self._streams.mark_lost(stream, first, last, at)
+        self._streams.add(stream, seqs, at)
+
+    def _tick(self) -> None:
+        at = self._monotonic()
+        for hole in self._streams.due(at):
+            _, seqs, lost = self._store.progress(hole.stream)
+            self._catch_up(hole.stream, seqs, lost, at)
+        if self._broker.connected:
+            for hole in self._streams.due(at):
+                self._mend(hole, at)
+            self._acknowledge()
+        if at >= self._next_hours:
+            self._next_hours = at + HOURS_S
+            refresh_hours(self._store.engine)
+
+    def _mend(self, hole: Hole, at: float) -> None:
+        source, _ = self._store.name_of(hole.stream)
+        if self._newest_stream.get(source) != hole.stream or self._streams.hopeless(hole):
+            # An older epoch's spool is gone with it: nobody has these windows any more.
+            self._store.write_lost(hole.stream, hole.first, hole.last, "unanswered", self._now_ms())
+            self._streams.mark_lost(hole.stream, hole.first, hole.last, at)
+            log.warning("event=windows.lost count=%d", hole.last - hole.first + 1)
+            return
+        part = self._streams.asked(hole, at)
+        self._broker.ask_resend(source, part.first, part.last)
+        self._tally.add("resends_asked")
+
+    def _acknowledge(self) -> None:
+        moved = self._streams.moved()
+        if not moved:
+            return
+        self._store.save_progress(moved)
+        self._streams.acked(moved)
+        for stream, upto in moved.items():
+            source, epoch = self._store.name_of(stream)
+            if self._newest_stream.get(source) == stream:
+                self._broker.publish_ack(source, epoch, upto)
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+
+def _is_poison(error: SQLAlchemyError) -> bool:
+    """Whether it is about a value that the database cannot take: waiting would not help."""
+    if isinstance(error, DataError | IntegrityError):
+        return True
+    return isinstance(error, StatementError) and not isinstance(error, DBAPIError)

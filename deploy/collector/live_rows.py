@@ -1,0 +1,104 @@
+"""Batch → the rows of `live`: what the page shows of now. A late delivery or an old will moves nothing."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Table, or_
+
+from deploy.collector.messages import Message, Source, Status, Window
+from deploy.collector.tables import live
+
+Upsert = tuple[Any, list[dict[str, Any]]]
+
+
+def live_upserts(
+    make_insert: Callable[[Table], Any],
+    messages: Sequence[Message],
+    agent_of: Callable[[Source], int],
+    stream_of: Callable[[Source, str], int],
+    now_ms: int,
+) -> Iterator[Upsert]:
+    """Yield statements with their rows, at most one row an agent in each."""
+    if rows := _windows(messages, agent_of, stream_of, now_ms):
+        statement = make_insert(live)
+        new = statement.excluded
+        older = or_(
+            live.c.window_seq.is_(None), live.c.window_stream != new.window_stream, live.c.window_seq < new.window_seq
+        )
+        yield _upsert(statement, rows, older), rows
+    births, wills = _statuses(messages, agent_of, now_ms)
+    if births:
+        yield _upsert(make_insert(live), births, None), births
+    if wills:
+        statement = make_insert(live)
+        same = or_(live.c.session.is_(None), live.c.session <= statement.excluded.session)
+        yield _upsert(statement, wills, same), wills
+    for kind in ("meta", "health"):
+        if rows := _objects(kind, messages, agent_of, now_ms):
+            yield _upsert(make_insert(live), rows, None), rows
+
+
+def _upsert(statement: Any, rows: list[dict[str, Any]], where: Any) -> Any:
+    changes = {name: statement.excluded[name] for name in rows[0] if name != "agent_id"}
+    return statement.on_conflict_do_update(index_elements=["agent_id"], set_=changes, where=where)
+
+
+def _in_order(rows: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Always by agent: two collectors that lock the same rows in different orders would deadlock."""
+    return [rows[agent] for agent in sorted(rows)]
+
+
+def _windows(
+    messages: Iterable[Message],
+    agent_of: Callable[[Source], int],
+    stream_of: Callable[[Source, str], int],
+    now_ms: int,
+) -> list[dict[str, Any]]:
+    newest: dict[int, Message] = {}
+    for m in messages:
+        if m.kind == "window" and not m.value.replay:
+            agent = agent_of(m.source)
+            kept = newest.get(agent)
+            if kept is None or kept.value.epoch != m.value.epoch or kept.value.seq < m.value.seq:
+                newest[agent] = m
+    return [
+        {"agent_id": agent, "changed_ms": now_ms, "window_ms": now_ms}
+        | {"window_stream": stream_of(m.source, m.value.epoch), "window_seq": m.value.seq}
+        | {"window": _dump(m.value)}
+        for agent, m in sorted(newest.items())
+    ]
+
+
+def _dump(window: Window) -> str:
+    skip = {"agent", "site", "room", "boot_id", "mono_start_ns"}
+    return window.model_dump_json(by_alias=True, exclude_none=True, exclude=skip)
+
+
+def _statuses(
+    messages: Iterable[Message], agent_of: Callable[[Source], int], now_ms: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    last: dict[int, Status] = {}
+    for m in messages:
+        if isinstance(m.value, Status):
+            agent = agent_of(m.source)
+            before = last.get(agent)
+            if before is None or m.value.state != "lost" or (m.value.session or 0) >= (before.session or 0):
+                last[agent] = m.value
+    rows: dict[bool, dict[int, dict[str, Any]]] = {True: {}, False: {}}
+    for agent, status in last.items():
+        row = {"agent_id": agent, "changed_ms": now_ms, "status_ms": now_ms, "session": status.session}
+        conditional = status.state == "lost" and status.session is not None
+        rows[conditional][agent] = row | {"status": json.dumps({"state": status.state, "reason": status.reason})}
+    return _in_order(rows[False]), _in_order(rows[True])
+
+
+def _objects(
+    kind: str, messages: Iterable[Message], agent_of: Callable[[Source], int], now_ms: int
+) -> list[dict[str, Any]]:
+    rows: dict[int, dict[str, Any]] = {}
+    for m in messages:
+        if m.kind == kind:
+            row = {"agent_id": agent_of(m.source), "changed_ms": now_ms, kind: json.dumps(m.value)}
+            rows[row["agent_id"]] = row | ({"health_ms": now_ms} if kind == "health" else {})
+    return _in_order(rows)

@@ -1,0 +1,223 @@
+"""Bytes on a topic → a checked value, or the reason why not. Whatever is not the contract's is refused whole.
+
+Law: nothing past this file has to doubt a type, a range or a length. Unknown keys are ignored, since a minor
+version only adds fields; text is plain text of bounded length, and is never interpreted.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from agent.emotions import LABELS
+
+ID: Final = re.compile(r"[a-z0-9-]{1,64}")
+MAX_BYTES: Final = 16_384
+"""Longest payload that is looked at; the contract's own limit is 4 KB."""
+_MAX_TIME: Final = 4_102_444_800_000
+"""2100-01-01 in milliseconds: later is no time of a window."""
+
+Id = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
+Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
+Millis = Annotated[int, Field(ge=0, lt=_MAX_TIME)]
+Counter = Annotated[int, Field(ge=0, lt=2**53)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Points = Annotated[float, Field(ge=0, le=100)]
+Signed = Annotated[float, Field(ge=-1, le=1)]
+
+
+class _Payload(BaseModel):
+    """Base of all: strict types, finite numbers, unknown keys ignored, values never change."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Clock(_Payload):
+    """Whether wall time could be trusted."""
+
+    synced: bool
+    source: Text | None = None
+
+
+class Model(_Payload):
+    """What looked at the faces."""
+
+    id: Text
+    sha256: Text | None = None
+    backend: Text | None = None
+
+
+class Engagement(_Payload):
+    """The index. A facial-expression proxy, not validated as a measure of learning."""
+
+    value: Points
+    ci95: tuple[float, float] | None = None
+    delta: Annotated[float, Field(ge=-100, le=100)] | None = None
+    weights_id: Text
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pair(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("ci95"), list):
+            return {**data, "ci95": tuple(data["ci95"])}
+        return data
+
+
+class Noise(_Payload):
+    """What differential privacy did to the result."""
+
+    epsilon: Annotated[float, Field(ge=0)]
+    mechanism: Text
+    spent_today: Annotated[float, Field(ge=0)]
+
+
+class Window(_Payload):
+    """One message of the history stream."""
+
+    schema_: Annotated[str, Field(alias="schema", pattern=r"^fer\.window/1(\.\d{1,4})?$")]
+    agent: Id
+    site: Id
+    room: Id
+    epoch: Text
+    seq: Annotated[int, Field(ge=1, lt=2**53)]
+    boot_id: Text
+    start_ms: Millis
+    end_ms: Millis
+    mono_start_ns: Annotated[int, Field(ge=0, lt=2**63)]
+    clock: Clock
+    seats: Annotated[int, Field(ge=0, le=10_000)]
+    n_eff: Annotated[float, Field(ge=0, le=10_000)]
+    coverage: Fraction
+    frames: Annotated[int, Field(ge=0, lt=2**31)]
+    suppressed: Text | None = None
+    engagement: Engagement | None = None
+    valence: Signed | None = None
+    arousal: Signed | None = None
+    expressivity: Points | None = None
+    shares: dict[str, Fraction] | None = None
+    dp: Noise | None = None
+    model: Model
+    calibration_id: Text | None = None
+    replay: bool = False
+    partial: bool = False
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> "Window":
+        if self.suppressed is None and self.engagement is None:
+            raise ValueError("expected a result or the reason why there is none")
+        results = (self.engagement, self.valence, self.arousal, self.expressivity, self.shares)
+        if self.suppressed is not None and any(r is not None for r in results):
+            raise ValueError("a suppressed window must not carry a result")
+        if self.shares is not None and not set(LABELS) <= set(self.shares):
+            raise ValueError("expected a share for each of the eight emotions")
+        return self
+
+
+class Status(_Payload):
+    """Birth or will."""
+
+    state: Literal["init", "ready", "degraded", "paused", "disconnected", "lost"]
+    reason: Text | None = None
+    session: int | None = None
+    boot_id: Text | None = None
+    epoch: Text | None = None
+    newest_seq: Counter = 0
+    """Last sequence number in use: shows a hole at the end of the stream."""
+
+
+class Gap(_Payload):
+    """A declared loss: these windows do not exist any more."""
+
+    epoch: Text | None = None
+    from_: Annotated[Counter, Field(alias="from")]
+    to: Counter
+    reason: Text = ""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Gap":
+        if self.to < self.from_:
+            raise ValueError("expected from <= to")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Who published: the topic says it, and the broker's ACL is what makes it true."""
+
+    site: str
+    room: str
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One accepted message. `value` is a Window, Status, Gap or a plain JSON object."""
+
+    source: Source
+    kind: str
+    """Last part(s) of the topic: "window", "status", "meta", "event", "health", "rsp/resend"."""
+    value: Any
+
+
+class Refused(Exception):
+    """Not the contract's. The text names the kind of fault, never the content."""
+
+
+def split_topic(topic: str) -> tuple[Source, str]:
+    """Return who published and the rest of the topic; raise Refused for any other shape."""
+    parts = topic.split("/", 5)
+    if len(parts) != 6 or parts[0] != "fer" or parts[1] != "v1" or not all(map(ID.fullmatch, parts[2:5])):
+        raise Refused("topic")
+    return Source(*parts[2:5]), parts[5]
+
+
+def parse_message(topic: str, payload: bytes) -> Message:
+    """Check one message. Raises Refused; never anything else, whatever the bytes are."""
+    source, kind = split_topic(topic)
+    if len(payload) > MAX_BYTES:
+        raise Refused("size")
+    try:
+        value = _parse(kind, payload)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        # Keys of a free-form object are the sender's own words; those of our models are ours.
+        known = kind in ("window", "last", "status")
+        where = ".".join(str(part) for part in first["loc"][:1]) if known else ""
+        raise Refused(f"{first['type']} {where}".strip()) from None
+    except RecursionError:
+        raise Refused("depth") from None
+    if isinstance(value, Window) and (value.site, value.room, value.agent) != (source.site, source.room, source.agent):
+        raise Refused("identity")
+    return Message(source, kind, value)
+
+
+def _parse(kind: str, payload: bytes) -> Any:
+    if kind in ("window", "last"):
+        return Window.model_validate_json(payload)
+    if kind == "status":
+        return Status.model_validate_json(payload)
+    if kind == "event":
+        return _parse_event(payload)
+    if kind in ("meta", "health") or kind.startswith("rsp/"):
+        return _Object.model_validate_json(payload).model_extra
+    raise Refused("kind")
+
+
+class _Object(BaseModel):
+    """Any JSON object of plain values, two levels deep; used where the page only shows what is there."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+    __pydantic_extra__: dict[
+        Annotated[str, Field(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")],
+        "_Plain | list[_Plain] | dict[str, _Plain | list[_Plain] | dict[str, _Plain]]",
+    ]
+
+
+_Plain = Text | bool | int | float | None
+_Object.model_rebuild()
+
+
+def _parse_event(payload: bytes) -> Any:
+    event = _Object.model_validate_json(payload).model_extra or {}
+    return Gap.model_validate_json(payload) if event.get("kind") == "gap" else event

@@ -1,0 +1,59 @@
+"""Makes the hours anew that got windows since the last time, so that a year of a room is read in milliseconds."""
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Engine,
+    bindparam,
+    cast,
+    delete,
+    func,
+    literal_column,
+    select,
+    text,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from deploy.collector.tables import HOUR_MS, MEANS, hours, stale_hours, windows
+
+_ONE_AT_A_TIME: Final = 7_251_963
+"""Lock of PostgreSQL: two collectors that remake one hour at once could leave the older result."""
+_MOST: Final = 20_000
+"""Marks taken in one transaction."""
+_AVERAGED: Final = ("seats", "n_eff", "coverage", "engagement", "ci_low", "ci_high", *MEANS)
+
+
+def refresh_hours(engine: Engine) -> int:
+    """Remake every marked hour; return how many. Raises SQLAlchemyError; then nothing changed."""
+    done = 0
+    while True:
+        with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":
+                locked = connection.execute(text("SELECT pg_try_advisory_xact_lock(:n)"), {"n": _ONE_AT_A_TIME})
+                if not locked.scalar_one():
+                    return done
+            taken = connection.execute(select(stale_hours).order_by(stale_hours.c.id).limit(_MOST)).all()
+            if not taken:
+                return done
+            _remake(connection, sorted({(row.agent_id, row.hour_ms) for row in taken}))
+            ids = [{"taken": row.id} for row in taken]
+            connection.execute(delete(stale_hours).where(stale_hours.c.id == bindparam("taken")), ids)
+            done += len(taken)
+        if len(taken) < _MOST:
+            return done
+
+
+def _remake(connection: Connection, pairs: list[tuple[int, int]]) -> None:
+    agent, hour = cast(bindparam("agent"), BigInteger), cast(bindparam("hour"), BigInteger)
+    columns: list[Any] = [agent, hour, func.count(), func.count(windows.c.engagement)]
+    columns += [func.avg(windows.c[name]) for name in _AVERAGED]
+    source = select(*columns).where(windows.c.agent_id == agent, windows.c.end_ms >= hour)
+    source = source.where(windows.c.end_ms < hour + literal_column(str(HOUR_MS)))
+    names = ["agent_id", "hour_ms", "windows", "results", *_AVERAGED]
+    dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(hours).from_select(names, source)
+    changes = {name: statement.excluded[name] for name in names[2:]}
+    statement = statement.on_conflict_do_update(index_elements=["agent_id", "hour_ms"], set_=changes)
+    connection.execute(statement, [{"agent": a, "hour": h} for a, h in pairs])

@@ -1,0 +1,117 @@
+"""Wires a running collector: the ingest's thread beside the page's event loop, ended together by SIGTERM."""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from agent.errors import UnavailableError
+from deploy.collector.access import Door, read_token
+from deploy.collector.broker import Address, Broker
+from deploy.collector.database import open_database
+from deploy.collector.ingest import Ingest
+from deploy.collector.store import Store
+from deploy.collector.tally import Tally
+from deploy.collector.web import Page
+
+log = logging.getLogger("fer.collector")
+
+
+@dataclass(frozen=True, slots=True)
+class PageSettings:
+    """Where the page is served."""
+
+    host: str
+    port: int
+    token_file: Path
+    tls_cert: str | None = None
+    tls_key: str | None = None
+
+
+def collect(address: Address, db: str, page: PageSettings | None, keep_days: float | None) -> None:
+    """Run a collector until SIGTERM or SIGINT. A database that is not there yet is waited for."""
+    engine = _patient_open(db)
+    tally = Tally()
+    with _collecting(address, engine, tally, keep_days):
+        if page is not None:
+            serve_page(open_database(db, read_only=True), page, tally)
+        else:
+            _wait_for_signal()
+
+
+def show(db: str, page: PageSettings) -> None:
+    """Serve the page until SIGTERM or SIGINT."""
+    serve_page(open_database(db, read_only=True), page, None)
+
+
+def serve_page(engine: Engine, settings: PageSettings, tally: Tally | None) -> None:
+    """Serve until a signal. Open event streams get a second to end."""
+    door = Door(read_token(settings.token_file))
+    app = Page(engine, door, tally, secure_cookie=settings.tls_cert is not None).app()
+    scheme = "https" if settings.tls_cert else "http"
+    log.info(
+        "event=page.serving url=%s://%s:%d token_file=%s", scheme, settings.host, settings.port, settings.token_file
+    )
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        timeout_graceful_shutdown=1,
+        server_header=False,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+    )
+    uvicorn.Server(config).run()
+
+
+def _patient_open(db: str) -> Engine:
+    told = False
+    while True:
+        try:
+            return open_database(db)
+        except UnavailableError as error:
+            if not told:
+                log.error("event=database.away reason=%r", str(error))
+                told = True
+            time.sleep(2)
+
+
+@contextmanager
+def _collecting(address: Address, engine: Engine, tally: Tally, keep_days: float | None) -> Iterator[Ingest]:
+    with Broker(address) as broker:
+        ingest = Ingest(broker, Store(engine), tally)
+        worker = threading.Thread(target=ingest.run, name="ingest", daemon=True)
+        worker.start()
+        if keep_days is not None:
+            threading.Thread(target=_prune_hourly, args=(engine, keep_days), name="prune", daemon=True).start()
+        try:
+            yield ingest
+        finally:
+            ingest.stop()
+            worker.join(timeout=10)
+
+
+def _prune_hourly(engine: Engine, keep_days: float) -> None:
+    while True:
+        try:
+            if deleted := Store(engine).prune(int((time.time() - keep_days * 86_400) * 1000)):
+                log.info("event=windows.pruned count=%d", deleted)
+        except SQLAlchemyError:
+            log.warning("event=prune.failed action='again in an hour'")
+        time.sleep(3600)
+
+
+def _wait_for_signal() -> None:
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    ended.wait()

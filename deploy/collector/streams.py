@@ -1,0 +1,143 @@
+"""Orders each stream: what is complete and can be acknowledged, what is missing and must be asked for again.
+
+No IO and no clock: times come in, in monotonic seconds. One thread.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+REORDER_S: Final = 3.0
+"""A hole younger than this is a message under way (or in another collector's batch)."""
+RETRY_S: Final = (10.0, 30.0, 60.0, 120.0, 300.0)
+"""Pauses between asking again for the same hole; the last one repeats for ever."""
+ANSWERS: Final = 3
+"""The agent answered this often that it has sent all it has, and the hole stays: those windows are lost."""
+LONGEST_ASK: Final = 1000
+"""Most windows asked for at once."""
+_MOST_AHEAD: Final = 100_000
+"""Sequence numbers remembered beyond a hole; the database knows the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Missing sequence numbers of one stream, both ends included."""
+
+    stream: int
+    first: int
+    last: int
+
+
+@dataclass(slots=True)
+class _Stream:
+    upto: int
+    """All up to here is stored or known to be lost."""
+    newest: int = 0
+    """Highest sequence number known to exist."""
+    ahead: set[int] = field(default_factory=set)
+    lost: list[tuple[int, int]] = field(default_factory=list)
+    acked: int = -1
+    quiet_since: float = 0.0
+    """When `upto` last moved, or the hole was last asked for."""
+    asked: int = 0
+    answered: int = 0
+
+    def advance(self, at: float) -> None:
+        before = self.upto
+        moved = True
+        while moved:
+            moved = False
+            while self.upto + 1 in self.ahead:
+                self.upto += 1
+                self.ahead.discard(self.upto)
+                moved = True
+            for first, last in self.lost:
+                if first <= self.upto + 1 <= last:
+                    self.upto, moved = last, True
+        if self.upto != before:
+            self.quiet_since, self.asked, self.answered = at, 0, 0
+            self.ahead = {seq for seq in self.ahead if seq > self.upto}
+            self.lost = [gap for gap in self.lost if gap[1] > self.upto]
+        self.newest = max(self.newest, self.upto)
+
+    def hole(self) -> tuple[int, int] | None:
+        if self.newest <= self.upto:
+            return None
+        first = self.upto + 1
+        starts = [seq for seq in self.ahead if seq > first] + [gap[0] for gap in self.lost if gap[0] > first]
+        return first, min([self.newest, *(start - 1 for start in starts)])
+
+
+class Streams:
+    """Every stream that this collector has seen. add / mark_lost / due / asked / answered / moved / acked."""
+
+    def __init__(self) -> None:
+        self._streams: dict[int, _Stream] = {}
+
+    def __contains__(self, stream: int) -> bool:
+        return stream in self._streams
+
+    def open(self, stream: int, upto: int, at: float) -> None:
+        """Start with what the database says is complete."""
+        self._streams[stream] = _Stream(upto=upto, newest=upto, quiet_since=at)
+
+    def add(self, stream: int, seqs: Iterable[int], at: float) -> None:
+        """Note stored windows."""
+        s = self._streams[stream]
+        if s.newest <= s.upto:
+            s.quiet_since = at
+        for seq in seqs:
+            s.newest = max(s.newest, seq)
+            if seq > s.upto and len(s.ahead) < _MOST_AHEAD:
+                s.ahead.add(seq)
+        s.advance(at)
+
+    def mark_lost(self, stream: int, first: int, last: int, at: float) -> None:
+        """Note windows that do not exist any more."""
+        s = self._streams[stream]
+        s.lost.append((first, last))
+        s.advance(at)
+
+    def expect(self, stream: int, newest: int, at: float) -> None:
+        """Note that windows up to `newest` exist somewhere."""
+        s = self._streams[stream]
+        if newest > s.newest:
+            s.newest, s.quiet_since = newest, at
+
+    def due(self, at: float) -> list[Hole]:
+        """Return the holes that have outlived their timer."""
+        found = []
+        for stream, s in self._streams.items():
+            wait = REORDER_S if s.asked == 0 else RETRY_S[min(s.asked, len(RETRY_S)) - 1]
+            if s.newest > s.upto and at - s.quiet_since >= wait and (hole := s.hole()):
+                found.append(Hole(stream, *hole))
+        return found
+
+    def asked(self, hole: Hole, at: float) -> Hole:
+        """Note that a hole is being asked for; return the part of it to ask for now."""
+        s = self._streams[hole.stream]
+        s.asked += 1
+        s.quiet_since = at
+        return Hole(hole.stream, hole.first, min(hole.last, hole.first + LONGEST_ASK - 1))
+
+    def answered(self, stream: int) -> None:
+        """Note that the agent said it has sent again what it has."""
+        if stream in self._streams and self._streams[stream].asked:
+            self._streams[stream].answered += 1
+
+    def hopeless(self, hole: Hole) -> bool:
+        """Whether the agent has answered often enough to give the hole up."""
+        return self._streams[hole.stream].answered >= ANSWERS
+
+    def moved(self) -> dict[int, int]:
+        """Return stream → upto for all that moved since it was last acknowledged."""
+        return {stream: s.upto for stream, s in self._streams.items() if s.upto != s.acked and s.upto > 0}
+
+    def acked(self, upto: dict[int, int]) -> None:
+        """Note what has been acknowledged."""
+        for stream, seq in upto.items():
+            self._streams[stream].acked = seq
+
+    def waiting(self) -> int:
+        """Streams with a hole."""
+        return sum(s.newest > s.upto for s in self._streams.values())

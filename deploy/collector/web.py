@@ -1,0 +1,213 @@
+"""The page's server: static files, a login, JSON of now and of the past, server-sent events, exports. Read-only."""
+
+import asyncio
+import contextlib
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from deploy.collector.access import COOKIE, SESSION_S, Door, SafeHeaders
+from deploy.collector.export import csv_text, write_parquet
+from deploy.collector.history import History, Span
+from deploy.collector.hub import Hub
+from deploy.collector.messages import ID, Source
+from deploy.collector.tally import Tally
+
+STATIC: Final = Path(__file__).parent / "static"
+_DAY_MS: Final = 24 * 3_600_000
+_LONGEST_FORM: Final = 4096
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Page:
+    """The handlers, with what they need."""
+
+    def __init__(self, engine: Engine, door: Door, tally: Tally | None, *, secure_cookie: bool = False) -> None:
+        self._engine, self._door, self._tally = engine, door, tally
+        self._history = History(engine)
+        self._secure = secure_cookie
+        self.hub = Hub(engine)
+
+    def app(self) -> Starlette:
+        """Return the ASGI application."""
+        closed = [
+            ("/", self.index),
+            ("/api/rooms", self.rooms),
+            ("/api/live", self.live),
+            ("/api/stats", self.stats),
+            ("/api/rooms/{site}/{room}/{agent}/series", self.series),
+            ("/api/rooms/{site}/{room}/{agent}/about", self.about),
+            ("/export.csv", self.export_csv),
+            ("/export.parquet", self.export_parquet),
+        ]
+        routes: list[Any] = [Route(path, self._only_for_guests(handler)) for path, handler in closed]
+        routes += [
+            Route("/login", self.login_page),
+            Route("/login", self.login, methods=["POST"]),
+            Route("/logout", self.logout, methods=["POST"]),
+            Route("/healthz", self.healthz),
+            Mount("/static", StaticFiles(directory=STATIC)),
+        ]
+        middleware = [Middleware(SafeHeaders), Middleware(GZipMiddleware, minimum_size=1000)]
+        return Starlette(routes=routes, middleware=middleware, lifespan=self._lifespan)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.hub.run())
+        yield
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    def _only_for_guests(self, handler: Handler) -> Handler:
+        async def guarded(request: Request) -> Response:
+            if not self._door.knows(request):
+                if request.url.path == "/":
+                    return RedirectResponse("/login", status_code=303)
+                return JSONResponse({"error": "not logged in"}, status_code=401)
+            try:
+                return await handler(request)
+            except ValueError as error:
+                return JSONResponse({"error": str(error)[:200]}, status_code=400)
+            except LookupError:
+                return JSONResponse({"error": "no such room"}, status_code=404)
+            except SQLAlchemyError:
+                return JSONResponse({"error": "the database is away"}, status_code=503)
+
+        return guarded
+
+    async def index(self, _: Request) -> Response:
+        """The page itself."""
+        return FileResponse(STATIC / "index.html")
+
+    async def login_page(self, _: Request) -> Response:
+        """The form for the token."""
+        return FileResponse(STATIC / "login.html")
+
+    async def login(self, request: Request) -> Response:
+        """Take the token of the form; 303 to the page, or back to the form."""
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _LONGEST_FORM:
+                return Response(status_code=413)
+        fields = _form(body)
+        try:
+            cookie = self._door.open(fields.get("token", ""))
+        except PermissionError:
+            return RedirectResponse("/login?wait", status_code=303)
+        if cookie is None:
+            await asyncio.sleep(0.3)
+            return RedirectResponse("/login?wrong", status_code=303)
+        answer = RedirectResponse("/", status_code=303)
+        answer.set_cookie(
+            COOKIE, cookie, max_age=SESSION_S, httponly=True, samesite="strict", secure=self._secure, path="/"
+        )
+        return answer
+
+    async def logout(self, _: Request) -> Response:
+        """Forget the cookie."""
+        answer = RedirectResponse("/login", status_code=303)
+        answer.delete_cookie(COOKIE, path="/")
+        return answer
+
+    async def healthz(self, _: Request) -> Response:
+        """For a load balancer: 200 while the database answers, 503 else. Says nothing else."""
+        return Response("ok\n" if self.hub.well else "database away\n", status_code=200 if self.hub.well else 503)
+
+    async def rooms(self, _: Request) -> Response:
+        """Every room now."""
+        return JSONResponse({"now": _now_ms(), "rooms": self.hub.rooms})
+
+    async def live(self, _: Request) -> Response:
+        """Server-sent events: `rooms` with those that changed, `reload` after a stall."""
+        headers = {"X-Accel-Buffering": "no", "Content-Encoding": "identity"}
+        return StreamingResponse(self.hub.stream(), media_type="text/event-stream", headers=headers)
+
+    async def stats(self, _: Request) -> Response:
+        """Counters of this collector."""
+        return JSONResponse(self._tally.snapshot() if self._tally else {})
+
+    async def series(self, request: Request) -> Response:
+        """One room over time."""
+        span, agent = _span(request), await self._agent(request)
+        found = await run_in_threadpool(self._history.series, agent, span)
+        return JSONResponse({"from": span.start, "to": span.end, **found})
+
+    async def about(self, request: Request) -> Response:
+        """What happened in one room, and what made its numbers."""
+        span, agent = _span(request), await self._agent(request)
+        found = await run_in_threadpool(self._history.happenings, agent, span)
+        made_by = await run_in_threadpool(self._history.made_by, agent)
+        return JSONResponse({**found, "made_by": made_by})
+
+    async def export_csv(self, request: Request) -> Response:
+        """Windows of one room, or of all, as CSV."""
+        span = _span(request)
+        agent = await self._agent(request) if "room" in request.query_params else None
+        headers = {"Content-Disposition": 'attachment; filename="windows.csv"'}
+        return StreamingResponse(csv_text(self._engine, span, agent), media_type="text/csv", headers=headers)
+
+    async def export_parquet(self, request: Request) -> Response:
+        """Windows of one room, or of all, as Parquet."""
+        span = _span(request)
+        agent = await self._agent(request) if "room" in request.query_params else None
+        file = await run_in_threadpool(_parquet, self._engine, span, agent)
+        headers = {"Content-Disposition": 'attachment; filename="windows.parquet"'}
+        return StreamingResponse(_chunks(file), media_type="application/vnd.apache.parquet", headers=headers)
+
+    async def _agent(self, request: Request) -> int:
+        names = request.path_params or request.query_params
+        source = Source(*(names.get(key, "") for key in ("site", "room", "agent")))
+        if not all(map(ID.fullmatch, (source.site, source.room, source.agent))):
+            raise LookupError
+        agent = await run_in_threadpool(self._history.agent_id, source)
+        if agent is None:
+            raise LookupError
+        return agent
+
+
+def _parquet(engine: Engine, span: Span, agent: int | None) -> Any:
+    file = tempfile.TemporaryFile()  # noqa: SIM115  closed by _chunks
+    write_parquet(engine, span, file, agent)
+    file.seek(0)
+    return file
+
+
+def _chunks(file: Any) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(1 << 16):
+            yield chunk
+
+
+def _form(body: bytes) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(body.decode("utf-8", "replace"), max_num_fields=10))
+    except ValueError:
+        return {}
+
+
+def _span(request: Request) -> Span:
+    """Read `from` and `to` (UTC milliseconds); the last day without them. Raises ValueError."""
+    q = request.query_params
+    end = int(q["to"]) if "to" in q else _now_ms() + 1
+    return Span(int(q["from"]) if "from" in q else end - _DAY_MS, end)
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
