@@ -5,7 +5,7 @@ Source of the decoding: MediaPipe's ssd_anchors_calculator and tensors_to_detect
 
 import math
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from agent.vision import weights
 from agent.vision.runtime import Runtime
 
 Floats = npt.NDArray[np.float32]
+
+BATCH: Final = 4
+"""Tiles given to the network at once, always so many: more gains nothing, and another number costs an allocation."""
 
 
 def anchors(model: weights.Model) -> Floats:
@@ -37,11 +40,15 @@ class BlazeFace:
         self._least_logit = math.log(threshold / (1 - threshold))
         self._anchors = anchors(model)
         self._interpreter: Any = None
-        self._batch = 0
+        self._filled = np.empty(0, np.float32)
 
     def __enter__(self) -> Self:
-        self._interpreter = self._runtime.interpreter(weights.read(self.model), self._threads)
-        self._batch = 1
+        side = self.model.side
+        interpreter = self._runtime.interpreter(weights.read(self.model), self._threads)
+        interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], [BATCH, side, side, 3])
+        interpreter.allocate_tensors()
+        self._filled = np.zeros((BATCH, side, side, 3), np.float32)
+        self._interpreter = interpreter
         return self
 
     def __exit__(
@@ -62,23 +69,34 @@ class BlazeFace:
         score : float32 array of shape (m,), 0-1
         points : float32 array of shape (m, 4, 2): top left, bottom right, eye, eye, in input pixels
         """
+        found = [self._infer(tiles[start : start + BATCH], start) for start in range(0, len(tiles), BATCH)]
+        if not found:
+            return np.empty(0, np.int64), np.empty(0, np.float32), np.empty((0, 4, 2), np.float32)
+        tile, score, points = (np.concatenate(part) for part in zip(*found, strict=True))
+        return tile, score, points
+
+    def _infer(self, tiles: npt.NDArray[np.uint8], start: int) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
+        """Return what `__call__` does for at most `BATCH` tiles, the first of them number `start`."""
         assert self._interpreter is not None, "use as a context manager"
-        self._resize(len(tiles))
         given = self._interpreter.get_input_details()[0]["index"]
-        self._interpreter.set_tensor(given, tiles.astype(np.float32) * np.float32(2 / 255) - np.float32(1))
+        # What is left over from the batch before fills a short batch: its rows are not read.
+        self._filled[: len(tiles)] = tiles.astype(np.float32) * np.float32(2 / 255) - np.float32(1)
+        self._interpreter.set_tensor(given, self._filled)
         self._interpreter.invoke()
         boxes, logits = (self._interpreter.get_tensor(o["index"]) for o in self._interpreter.get_output_details())
-        if boxes.shape[-1] == 1:
-            boxes, logits = logits, boxes
-        return self._decode(boxes.reshape(len(tiles), -1, 16), logits.reshape(len(tiles), -1))
+        tile, score, points = self._decode(
+            self._by_tile(boxes)[: len(tiles)], self._by_tile(logits)[: len(tiles), :, 0]
+        )
+        return tile + start, score, points
 
-    def _resize(self, batch: int) -> None:
-        if batch == self._batch:
-            return
-        given = self._interpreter.get_input_details()[0]["index"]
-        self._interpreter.resize_tensor_input(given, [batch, self.model.side, self.model.side, 3])
-        self._interpreter.allocate_tensors()
-        self._batch = batch
+    def _by_tile(self, rows: Floats) -> Floats:
+        """Return output (1, BATCH x anchors, k) as (BATCH, anchors, k).
+
+        The graph was made for one picture: it joins the grids of a batch, each with the rows of all pictures.
+        """
+        lengths = [BATCH * repeats * (self.model.side // stride) ** 2 for stride, repeats in self.model.grids]
+        grids = np.split(rows.reshape(sum(lengths), -1), np.cumsum(lengths)[:-1])
+        return np.concatenate([grid.reshape(BATCH, -1, rows.shape[-1]) for grid in grids], axis=1)
 
     def _decode(self, boxes: Floats, logits: Floats) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
         """Return (tile, score, points) of the rows above the threshold; a row that is not finite is dropped."""

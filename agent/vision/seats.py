@@ -31,8 +31,11 @@ SHARED: Final = 0.1
 LEAST_SIGHTINGS: Final = 2
 """A seat needs at least so many sightings …"""
 
-LEAST_SHARE: Final = 0.08
+LEAST_SHARE: Final = 0.12
 """… and to be seen in this share of the window's frames; less is a false alarm or somebody passing by."""
+
+LEAST_SCORE: Final = 0.56
+"""A seat's median detector score; a thing that looks a little like a face stays below it in frame after frame."""
 
 
 @dataclass(slots=True)
@@ -43,6 +46,8 @@ class _Fragment:
     frames: set[int] = field(default_factory=set)
     boxes: list[tuple[float, float, float]] = field(default_factory=list)
     """(centre x, centre y, width) of every sighting, pixels."""
+    scores: list[float] = field(default_factory=list)
+    """The detector's, 0-1."""
 
     def home(self) -> npt.NDArray[np.float64]:
         """Return the median (x, y, width), pixels."""
@@ -63,21 +68,20 @@ class Seats:
         places = np.array([(b.x + b.width / 2, b.y + b.height / 2, b.width) for b in boxes]).reshape(-1, 3)
         linked = self._link(places)
         ids = []
-        for row, place in enumerate(places.tolist()):
+        for row, (place, box) in enumerate(zip(places.tolist(), boxes, strict=True)):
             fragment = linked.get(row)
             if fragment is None:
                 fragment = _Fragment(len(self._fragments))
                 self._fragments.append(fragment)
             fragment.frames.add(self._frame)
             fragment.boxes.append((place[0], place[1], place[2]))
+            fragment.scores.append(box.score)
             ids.append(fragment.number)
         return ids
 
     def merged(self) -> dict[int, int]:
         """Return provisional id → seat (0, 1, …) for all that was added since `reset`; false alarms are missing."""
-        groups = self._groups()
-        least = max(LEAST_SIGHTINGS, LEAST_SHARE * self._frame)
-        real = [g for g in groups if len(set().union(*(f.frames for f in g))) >= least]
+        real = [group for group in self._groups() if self._is_person(group)]
         return {f.number: seat for seat, group in enumerate(real) for f in group}
 
     def reset(self) -> None:
@@ -100,6 +104,12 @@ class Seats:
                 result[row] = self._fragments[column]
                 used.add(column)
         return result
+
+    def _is_person(self, group: list[_Fragment]) -> bool:
+        """Return whether a group was seen often and surely enough."""
+        sightings = len(set().union(*(f.frames for f in group)))
+        score = float(np.median([s for f in group for s in f.scores]))
+        return sightings >= max(LEAST_SIGHTINGS, LEAST_SHARE * self._frame) and score >= LEAST_SCORE
 
     def _groups(self) -> list[list[_Fragment]]:
         """Return the fragments grouped by seat: a fragment joins the nearest group that it can be part of."""

@@ -8,8 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-TILE_PER_FACE: Final = 10.0
-"""A tile's side in widths of the smallest face to be found in it: the network needs about 19 px of its 192."""
+from agent.vision.weights import Model
 
 OVERLAP: Final = 0.25
 """Least overlap of two neighbours, in tile sides: a face up to this size is whole in one of them."""
@@ -37,23 +36,26 @@ class Level:
     """Top left (x, y) of every tile in the scaled frame, pixels."""
 
 
-def layout(width: int, height: int, smallest_face: float, side: int) -> tuple[Level, ...]:
-    """Return the levels that find faces from `smallest_face` pixels wide up to the frame's size.
+def smallest_face(width: int, height: int, wanted: float) -> float:
+    """Return the smallest face to search for in a frame of this size, pixels; `wanted` is for `REFERENCE_WIDTH`."""
+    return max(LEAST_FACE, wanted * min(1.0, max(width, height) / REFERENCE_WIDTH))
+
+
+def layout(width: int, height: int, smallest: float, model: Model) -> tuple[Level, ...]:
+    """Return the levels that find faces from `smallest` pixels wide up to the frame's size.
 
     Parameters
     ----------
     width, height : of the frame, pixels
-    smallest_face : width in pixels, at `REFERENCE_WIDTH` or wider; less in proportion on narrower frames
-    side : of the network's input, pixels
+    smallest : width of the smallest face, pixels; more where `MAX_TILES` would not do
+    model : the network that looks at the tiles
     """
-    longest = max(width, height)
-    face = max(LEAST_FACE, smallest_face * min(1.0, longest / REFERENCE_WIDTH))
-    start = TILE_PER_FACE * face
+    tile = model.tile_per_face * smallest
     while True:
-        levels = _levels(width, height, start, side)
+        levels = _levels(width, height, tile, model.side)
         if sum(len(level.corners) for level in levels) <= MAX_TILES:
             return levels
-        start *= 1.1
+        tile *= 1.1
 
 
 def _levels(width: int, height: int, start: float, side: int) -> tuple[Level, ...]:

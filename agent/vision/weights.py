@@ -29,6 +29,8 @@ class Model:
     """Square RGB input, pixels."""
     grids: tuple[tuple[int, int], ...]
     """(stride in pixels, anchors a cell), in the order of the output rows."""
+    tile_per_face: float
+    """A tile's side in widths of the smallest face that is found in it almost always (measured)."""
     rise: float
     """How far the dataset's crop lies above the detector's box, in sides of the crop (measured, see EDGE.md)."""
 
@@ -38,6 +40,7 @@ FULL_RANGE: Final = Model(
     sha256="99bf9494d84f50acc6617d89873f71bf6635a841ea699c17cb3377f9507cfec3",
     side=192,
     grids=((4, 1),),
+    tile_per_face=8.0,
     rise=0.02,
 )
 SHORT_RANGE: Final = Model(
@@ -45,6 +48,7 @@ SHORT_RANGE: Final = Model(
     sha256="3bc182eb9f33925d9e58b5c8d59308a760f4adea8f282370e428c51212c26633",
     side=128,
     grids=((8, 2), (16, 6)),
+    tile_per_face=5.5,
     rise=0.08,
 )
 
