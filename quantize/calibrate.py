@@ -3,16 +3,30 @@
 import numpy as np
 import numpy.typing as npt
 
+from agent.calibration.probabilities import fit_bcts
+from agent.errors import ModelError
 from agent.vision.model_card import Calibration
+from quantize.scores import Labelled
 
 
-def fit(logits: npt.NDArray[np.float64], label: npt.NDArray[np.int64], split: str) -> Calibration:
-    """Return the bias-corrected temperature scaling that fits `logits` (n, 8) to `label` (n,)."""
+def fit(logits: npt.NDArray[np.float64], faces: Labelled) -> Calibration:
+    """Return the bias-corrected temperature scaling that fits `logits` (n, 8) to the votes of `faces`.
+
+    Ambiguous faces count too: a camera sees them as well.
+
+    Raises
+    ------
+    ModelError
+        the logits tell nothing of the votes
+    """
     try:
-        from agent.calibration.probabilities import fit_bcts
-    except ImportError:
-        return Calibration()
-    temperature, biases = fit_bcts(logits, np.eye(logits.shape[1])[label])
+        temperature, biases = fit_bcts(logits, faces.votes)
+    except ValueError as cause:
+        raise ModelError(f"calibration on {faces.name}: {cause}; the network has learned nothing") from cause
     return Calibration(
-        method="bcts", temperature=float(temperature), biases=tuple(float(b) for b in biases), split=split, n=len(label)
+        method="bcts",
+        temperature=temperature,
+        biases=tuple(float(b) for b in biases),
+        split=faces.name,
+        n=len(faces.votes),
     )

@@ -107,7 +107,7 @@ def _measure(
             for network, kind in zip(networks, ("float", "int8"), strict=True)
         )
         if name == "validation":
-            calibration = calibrate.fit(ints, faces.label, name)
+            calibration = calibrate.fit(ints, faces)
         metrics += scores.rows(faces, floats, ints, calibration, scores.runtime_name(chosen))
     return calibration, metrics
 
@@ -155,7 +155,7 @@ def summary(bundle: Bundle) -> str:
     ]
     for m in card.metrics:
         interval = f" [{m.ci95[0]:.4f}, {m.ci95[1]:.4f}]" if m.ci95 else ""
-        lines.append(f"  {m.split:<10} {m.model:<18} {m.name:<22} {m.value:.4f}{interval}  n = {m.n}")
+        lines.append(f"  {m.split:<10} {m.faces:<8} {m.model:<18} {m.name:<22} {m.value:.4f}{interval}  n = {m.n}")
     return "\n".join(lines)
 
 

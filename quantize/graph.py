@@ -30,6 +30,8 @@ class Tensor:
     scale: float | None
     """The first one."""
     zero_point: int | None
+    values: tuple[int, ...] = ()
+    """A small int32 constant's content (axes, paddings, shapes)."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,9 @@ def _tensor(index: int, tensor: Any, buffers: list[Any], dtypes: dict[int, str])
         scales=len(scales),
         scale=float(scales[0]) if scales else None,
         zero_point=int(zeros[0]) if zeros else None,
+        values=tuple(np.frombuffer(bytes(data), np.int32).tolist())
+        if size <= 64 and dtypes[tensor.type] == "INT32" and size
+        else (),
     )
 
 

@@ -43,7 +43,8 @@ class Report:
     reference_equal: bool | None
     """Whether those were bit-equal; None where only one runtime is there."""
     ece: dict[str, float]
-    """Calibration error 0-1: float, int8 before and int8 after calibration (bundles)."""
+    """Calibration error 0-1 against the votes of every face whose top vote is an emotion: float, int8 before and
+    after calibration (bundles)."""
     layers: tuple[layers.Layer, ...]
     failures: tuple[str, ...]
     skipped: tuple[str, ...]
@@ -66,7 +67,9 @@ def as_text(report: Report) -> str:
         )
     answer = {True: "bit-equal", False: "DIFFERENT", None: "not compared"}[report.reference_equal]
     lines.append(f"reference kernels of both runtimes, {report.reference_faces} faces: {answer}")
-    lines.append("calibration error: " + ", ".join(f"{name} {value:.4f}" for name, value in report.ece.items()))
+    lines.append(
+        "calibration error against votes: " + ", ".join(f"{name} {value:.4f}" for name, value in report.ece.items())
+    )
     lines.append(f"{'layer':4} {'op':16} {'name':48} {'weights':>8} {'own':>8} {'total':>8}   dB")
     hurts = layers.worst(list(report.layers))
     for row in report.layers:

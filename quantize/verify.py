@@ -8,6 +8,7 @@ from typing import Any, Literal
 import click
 import numpy as np
 
+from agent.calibration import probabilities
 from agent.errors import CheckFailed, ConfigError, ModelError
 from agent.vision import runtime
 from agent.vision.model_card import Bundle, Calibration
@@ -95,26 +96,27 @@ def verify(
     floats = places.outputs(Job(present[0], str(files["float"]), threads), faces.faces)
     coded = {}
     for name in present:
-        _say(f"int8 in {name} {places.version[name]}, {len(faces.label)} faces")
+        _say(f"int8 in {name} {places.version[name]}, {len(faces.faces)} faces")
         coded[name] = places.outputs(Job(name, str(files["int8"]), threads), faces.faces)
+    kept, label = faces.majority, faces.label[faces.majority]
     equal, skipped = _reference(places, str(files["int8"]), faces.faces[:reference_faces])
     rows = layers.table(
         given.float_model, given.float_graph, given.model, given.graph, faces.faces[:layer_faces], runtime.choose()
     )
     measured = tuple(
-        _in_runtime(f"{name} {places.version[name]}", floats, ints, faces.label) for name, ints in coded.items()
+        _in_runtime(f"{name} {places.version[name]}", floats[kept], ints[kept], label) for name, ints in coded.items()
     )
     return Report(
         float_model=str(given.float_path),
         model=str(given.path),
         edition=dataset.edition,
         split=split,
-        n=len(faces.label),
-        float_accuracy=metrics.measure(metrics.softmax(floats), faces.label).accuracy,
+        n=len(label),
+        float_accuracy=metrics.measure(metrics.softmax(floats[kept]), label).accuracy,
         runtimes=measured,
-        reference_faces=min(reference_faces, len(faces.label)),
+        reference_faces=min(reference_faces, len(faces.faces)),
         reference_equal=equal,
-        ece=_ece(floats, coded[present[0]], faces.label, given.calibration),
+        ece=_ece(floats, coded[present[0]], faces.votes, given.calibration),
         layers=tuple(rows),
         failures=tuple(_failures(measured, equal, limits)),
         skipped=skipped,
@@ -144,14 +146,11 @@ def _in_runtime(name: str, floats: Any, ints: Any, label: Any) -> InRuntime:
     )
 
 
-def _ece(floats: Any, ints: Any, label: Any, calibration: Calibration | None) -> dict[str, float]:
+def _ece(floats: Any, ints: Any, votes: Any, calibration: Calibration | None) -> dict[str, float]:
     cases = {"float": (floats, Calibration()), "int8": (ints, Calibration())}
     if calibration is not None:
         cases["int8 calibrated"] = (ints, calibration)
-    return {
-        name: metrics.measure(scores.probabilities(logits, how), label, resamples=2).ece.value
-        for name, (logits, how) in cases.items()
-    }
+    return {name: probabilities.ece(scores.calibrated(z, how), votes) for name, (z, how) in cases.items()}
 
 
 def _failures(measured: tuple[InRuntime, ...], equal: bool | None, limits: Limits) -> Iterator[str]:

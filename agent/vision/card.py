@@ -72,15 +72,19 @@ class Quantization(_Part):
 class Metric(_Part):
     """One measured number and what it was measured on."""
 
-    name: Literal["accuracy", "macro_f1", "ece", "ece_uncalibrated", "nll", "agreement", "mean_probability_error"]
-    model: Literal["float", "int8", "int8 against float"]
+    name: Literal["accuracy", "macro_f1", "ece", "nll", "agreement", "mean_probability_error"]
+    model: Literal["float", "int8", "int8 uncalibrated", "int8 against float"]
+    """"int8" is what the device gives, calibration included; its biases can move the top class."""
     runtime: str
     """What ran it, with its version."""
     split: Literal["train", "validation", "test"]
+    faces: Literal["majority", "all"]
+    """"majority": what the majority protocol keeps, truth is the label; "all": every face whose top vote is an
+    emotion, truth is the votes."""
     n: int = Field(ge=1)
     """Faces."""
     value: float
-    """0-1, except nll (nats)."""
+    """0-1, except nll (nats: cross-entropy with the votes)."""
     ci95: tuple[float, float] | None = None
     """95 % interval, where one was computed."""
 
