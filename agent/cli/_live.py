@@ -1,0 +1,100 @@
+"""Shows windows as they come: a refreshed table for people, or one JSON line each."""
+
+import json
+import sys
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Final, Self
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+_ROWS: Final = 15
+"""Windows shown at a time."""
+
+
+class WindowView:
+    """Context manager: `show(payload)` for each `window` payload. JSON goes to stdout, the table to stderr."""
+
+    def __init__(self, *, as_json: bool, rooms: bool = False) -> None:
+        """Args: as_json: one payload a line, nothing else; rooms: one row a room, its newest window."""
+        self._json, self._rooms = as_json, rooms
+        self._rows: dict[Any, dict[str, Any]] = {}
+        self._console = Console(stderr=True)
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if not self._json and self._console.is_terminal:
+            self._live = Live(self._table(), console=self._console, auto_refresh=False)
+            self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.__exit__(kind, error, trace)
+
+    def show(self, window: dict[str, Any]) -> None:
+        """Show one window, refreshed in place on a terminal, a line each elsewhere."""
+        if self._json:
+            click.echo(json.dumps(window, separators=(",", ":")))
+            sys.stdout.flush()
+            return
+        if self._live is None:
+            click.echo("  ".join(_cells(window)), err=True)
+            return
+        who = (window["site"], window["room"], window["agent"])
+        key = who if self._rooms else (*who, window["epoch"], window["seq"])
+        self._rows[key] = window
+        while not self._rooms and len(self._rows) > _ROWS:
+            del self._rows[next(iter(self._rows))]
+        self._live.update(self._table(), refresh=True)
+
+    def _table(self) -> Table:
+        table = Table(*_HEADINGS, title="engagement (a facial-expression proxy, not a measure of learning)")
+        for window in list(self._rows.values())[-40:]:
+            table.add_row(*_cells(window))
+        return table
+
+
+_HEADINGS: Final = (
+    "time",
+    "room",
+    "seq",
+    "seats",
+    "coverage",
+    "engagement",
+    "interval",
+    "valence",
+    "arousal",
+    "mostly",
+)
+
+
+def _cells(window: dict[str, Any]) -> tuple[str, ...]:
+    """One window as text, in the order of `_HEADINGS`."""
+    when = datetime.fromtimestamp(window["start_ms"] / 1000).astimezone().strftime("%H:%M:%S")
+    flags = ("~" if window["replay"] else "") + ("…" if window["partial"] else "")
+    room = f"{window['site']}/{window['room']}"
+    head = (when, room, f"{window['seq']}{flags}", str(window["seats"]), f"{window['coverage']:.0%}")
+    if window["suppressed"] is not None:
+        return (*head, f"withheld: {window['suppressed']}", "", "", "", "")
+    e = window["engagement"]
+    interval = "" if e["ci95"] is None else "{:.0f}-{:.0f}".format(*e["ci95"])
+    shares = sorted(window.get("shares", {}).items(), key=lambda item: -item[1])[:2]
+    mostly = ", ".join(f"{name} {share:.0%}" for name, share in shares)
+    return (
+        *head,
+        f"{e['value']:.1f}",
+        interval,
+        _signed(window.get("valence")),
+        _signed(window.get("arousal")),
+        mostly,
+    )
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.2f}"

@@ -1,0 +1,204 @@
+"""One connection to a broker. paho's callbacks only enqueue: an exception in one would kill its thread silently."""
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from agent.config import Mqtt
+
+SESSION_EXPIRY_S: Final = 3600
+WILL_DELAY_S: Final = 10
+_CONNECT_TIMEOUT_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The broker said welcome."""
+
+    max_packet: int | None
+    """Largest packet that the broker takes, bytes; None if it did not say."""
+    assured: bool
+    """The broker reports refusals (MQTT 5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """There is no connection any more, or there never was one."""
+
+    reason: str
+    by_broker: bool
+    """The broker ended it (then it ended everybody's), not the network."""
+    taken_over: bool = False
+    """Somebody else connected with this client id."""
+    refused: bool = False
+    """The broker answered and said no."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A publish was answered."""
+
+    mid: int
+    code: int
+    """0 well, 16 nobody listens, 135 not authorised, 149 too large, …"""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A subscribe was answered."""
+
+    codes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message came."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    response_topic: str | None
+    correlation: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One message to a link's owner. A note of a link that was given up is old news."""
+
+    link: "Link"
+    news: Connected | Closed | Answered | Granted | Received
+
+
+@dataclass(frozen=True, slots=True)
+class Will:
+    """What the broker says when this connection dies."""
+
+    topic: str
+    payload: bytes
+
+
+class Link:
+    """A client that connects once and never again: each connection has its own, with its own will.
+
+    All methods are called by one thread, the owner's; `notify` is called by paho's and must only enqueue.
+    """
+
+    def __init__(
+        self, mqtt: Mqtt, client_id: str, tls: ssl.SSLContext | None, password: str | None, will: Will
+    ) -> None:
+        self._mqtt = mqtt
+        self._five = mqtt.version == "5"
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id,
+            clean_session=None if self._five else False,
+            protocol=paho.MQTTv5 if self._five else paho.MQTTv311,
+            reconnect_on_failure=False,
+        )
+        self._client.connect_timeout = _CONNECT_TIMEOUT_S
+        if tls is not None:
+            self._client.tls_set_context(tls)
+        if mqtt.username is not None or password is not None:
+            self._client.username_pw_set(mqtt.username or "", password)
+        delay = self._properties(PacketTypes.WILLMESSAGE, WillDelayInterval=WILL_DELAY_S)
+        self._client.will_set(will.topic, will.payload, qos=1, retain=True, properties=delay)
+
+    def open(self, notify: Callable[[Note], None]) -> None:
+        """Connect TCP and TLS; the broker's welcome comes as a note. Raises OSError (ssl.SSLError is one)."""
+        self._set_callbacks(notify)
+        more: dict[str, Any] = {}
+        if self._five:
+            more = {
+                "clean_start": False,
+                "properties": self._properties(PacketTypes.CONNECT, SessionExpiryInterval=SESSION_EXPIRY_S),
+            }
+        self._client.connect(self._mqtt.host, self._mqtt.port, self._mqtt.keepalive_s, **more)
+        self._client.loop_start()
+
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        expiry_s: int | None = None,
+        correlation: bytes | None = None,
+    ) -> int:
+        """Send; return the packet's number, which `Answered` names if qos is 1."""
+        more: dict[str, Any] = {"ContentType": "application/json"}
+        if expiry_s is not None:
+            more["MessageExpiryInterval"] = expiry_s
+        if correlation is not None:
+            more["CorrelationData"] = correlation
+        properties = self._properties(PacketTypes.PUBLISH, **more)
+        return self._client.publish(topic, payload, qos, retain, properties=properties).mid
+
+    def subscribe(self, topics: list[str]) -> None:
+        """Ask for topics at QoS 1."""
+        self._client.subscribe([(topic, 1) for topic in topics])
+
+    def close(self, *, fire_will: bool = False) -> None:
+        """Say goodbye and wait for paho's thread. With `fire_will` the broker publishes the will (0x04)."""
+        if fire_will and self._five:
+            self._client.disconnect(reasoncode=ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message"))
+        elif not fire_will:
+            self._client.disconnect()
+        elif (sock := self._client.socket()) is not None:
+            sock.close()  # MQTT 3.1.1 has no other way to die with a will
+        self._client.loop_stop()
+
+    def _set_callbacks(self, notify: Callable[[Note], None]) -> None:
+        def on_connect(_c: Any, _u: Any, _f: Any, code: Any, properties: Any) -> None:
+            if code.is_failure:
+                notify(Note(self, Closed(f"the broker refused: {code}", by_broker=False, refused=True)))
+            else:
+                limit = getattr(properties, "MaximumPacketSize", None)
+                notify(Note(self, Connected(limit, self._five)))
+
+        def on_disconnect(_c: Any, _u: Any, flags: Any, code: Any, _p: Any) -> None:
+            value, text = getattr(code, "value", code), str(code)
+            by_broker = bool(flags.is_disconnect_packet_from_server) or text == "Unspecified error"
+            notify(Note(self, Closed(text, by_broker, taken_over=value == 142)))
+
+        def on_publish(_c: Any, _u: Any, mid: int, code: Any, _p: Any) -> None:
+            notify(Note(self, Answered(mid, getattr(code, "value", 0), str(code))))
+
+        def on_subscribe(_c: Any, _u: Any, _mid: int, codes: Any, _p: Any) -> None:
+            notify(Note(self, Granted(tuple(getattr(code, "value", code) for code in codes))))
+
+        def on_message(_c: Any, _u: Any, message: Any) -> None:
+            notify(Note(self, _received(message)))
+
+        c = self._client
+        c.on_connect, c.on_disconnect, c.on_publish = on_connect, on_disconnect, on_publish
+        c.on_subscribe, c.on_message = on_subscribe, on_message
+
+    def _properties(self, packet: int, **values: Any) -> Properties | None:
+        """MQTT 5 properties; None on 3.1.1, which has none."""
+        if not self._five:
+            return None
+        made = Properties(packet)  # type: ignore[no-untyped-call]
+        for name, value in values.items():
+            setattr(made, name, value)
+        return made
+
+
+def _received(message: Any) -> Received:
+    """paho's message as ours."""
+    properties = message.properties
+    return Received(
+        message.topic,
+        message.payload,
+        bool(message.retain),
+        getattr(properties, "ResponseTopic", None),
+        getattr(properties, "CorrelationData", None),
+    )

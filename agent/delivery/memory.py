@@ -1,0 +1,169 @@
+"""The spool in memory, and what every spool can do. State without IO and without a clock; not thread-safe."""
+
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+_CAP: Final = 20_000
+"""Entries kept: two weeks of one-minute windows, about 20 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing to deliver."""
+
+    kind: Literal["window", "gap"]
+    epoch: str
+    seq: int
+    """The window's number; for a gap, the number that an ack must reach for it to be done."""
+    payload: bytes
+    """The window's payload; for a gap, JSON with from, to, reason."""
+
+
+Build = Callable[[str, int], bytes]
+"""Makes a window's payload once its epoch and seq are known."""
+
+
+class Spool(Protocol):
+    """Keeps entries until they are acknowledged. Every entry has a position, rising, for this run only."""
+
+    @property
+    def epoch(self) -> str:
+        """Of the next window."""
+
+    @property
+    def newest_seq(self) -> int:
+        """Last number used in this epoch; 0 if none."""
+
+    @property
+    def acked(self) -> int | None:
+        """Newest number that a collector acknowledged in this epoch; None if none ever did."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of what is kept."""
+
+    def add(self, build: Build) -> int:
+        """Keep a new window, durably where that is promised; return its position."""
+
+    def add_gap(self, first: int, last: int, reason: str) -> int:
+        """Keep the news that the windows `first`…`last` of this epoch are lost; return its position."""
+
+    def read(self, position: int) -> Entry | None:
+        """The entry, or None if it is gone."""
+
+    def pending(self) -> list[int]:
+        """Positions of all that is kept and not acknowledged, oldest first."""
+
+    def find(self, first: int, last: int) -> dict[int, int]:
+        """seq → position of the windows of this epoch that are still kept."""
+
+    def ack(self, epoch: str, upto: int) -> None:
+        """A collector has everything of `epoch` up to `upto`."""
+
+    def confirm(self, position: int) -> None:
+        """The broker took responsibility for this entry (PUBACK): less than an ack."""
+
+    def confirmed(self, position: int) -> bool:
+        """Whether `confirm` was called for it, in this run or in an earlier one."""
+
+    def new_gaps(self) -> list[int]:
+        """Positions of gaps that the spool declared by itself since the last call."""
+
+    def close(self) -> None:
+        """Nothing more will be added; a clean stop."""
+
+
+class MemorySpool:
+    """Keeps entries until the process ends. Its epoch is new each time, because its counter is, too."""
+
+    def __init__(self, rescued: Iterable[Entry] = (), cap: int = _CAP) -> None:
+        """Args: rescued: entries of a spool that failed, with their old epochs; cap: most entries kept."""
+        self.epoch = new_epoch()
+        self.newest_seq = 0
+        self.acked: int | None = None
+        self._cap = cap
+        self._entries: dict[int, Entry] = dict(enumerate(rescued))
+        self._next = len(self._entries)
+        self._confirmed: set[int] = set()
+        self._gaps: list[int] = []
+
+    @property
+    def size(self) -> int:
+        return sum(len(e.payload) for e in self._entries.values())
+
+    def add(self, build: Build) -> int:
+        self.newest_seq += 1
+        position = self._put(Entry("window", self.epoch, self.newest_seq, build(self.epoch, self.newest_seq)))
+        self._shrink()
+        return position
+
+    def add_gap(self, first: int, last: int, reason: str) -> int:
+        return self._put(Entry("gap", self.epoch, max(last, self.newest_seq), gap_payload(first, last, reason)))
+
+    def read(self, position: int) -> Entry | None:
+        return self._entries.get(position)
+
+    def pending(self) -> list[int]:
+        return list(self._entries)
+
+    def find(self, first: int, last: int) -> dict[int, int]:
+        return {
+            e.seq: position
+            for position, e in self._entries.items()
+            if e.kind == "window" and e.epoch == self.epoch and first <= e.seq <= last
+        }
+
+    def ack(self, epoch: str, upto: int) -> None:
+        if epoch == self.epoch:
+            if upto > self.newest_seq:
+                return
+            self.acked = max(upto, self.acked or 0)
+        done = [p for p, e in self._entries.items() if e.epoch == epoch and e.seq <= upto]
+        for position in done:
+            del self._entries[position]
+            self._confirmed.discard(position)
+
+    def confirm(self, position: int) -> None:
+        if position in self._entries:
+            self._confirmed.add(position)
+
+    def confirmed(self, position: int) -> bool:
+        return position in self._confirmed
+
+    def new_gaps(self) -> list[int]:
+        gaps, self._gaps = self._gaps, []
+        return gaps
+
+    def close(self) -> None:
+        self._entries.clear()
+
+    def _put(self, entry: Entry) -> int:
+        position, self._next = self._next, self._next + 1
+        self._entries[position] = entry
+        return position
+
+    def _shrink(self) -> None:
+        """Drop a tenth of the oldest windows, and declare them lost unless the broker had taken them all."""
+        if len(self._entries) <= self._cap:
+            return
+        oldest = list(self._entries)[: max(1, self._cap // 10)]
+        lost = []
+        for position in oldest:
+            entry = self._entries.pop(position)
+            if entry.kind == "window" and entry.epoch == self.epoch and position not in self._confirmed:
+                lost.append(entry.seq)
+            self._confirmed.discard(position)
+        if lost:
+            self._gaps.append(self.add_gap(lost[0], lost[-1], "cap"))
+
+
+def new_epoch() -> str:
+    """A name for a counter that starts anew: 12 random hex digits."""
+    return secrets.token_hex(6)
+
+
+def gap_payload(first: int, last: int, reason: str) -> bytes:
+    """What a gap entry holds."""
+    return b'{"from":%d,"to":%d,"reason":"%s"}' % (first, last, reason.encode())

@@ -1,0 +1,131 @@
+"""Publisher: the last callable of the loop. A summary is in the spool before this returns, and on its way."""
+
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from agent import records
+from agent.config import Settings
+from agent.delivery import payload, wire
+from agent.delivery.courier import Closing, Courier, Parcel, SetMeta, SetState, Stop
+from agent.delivery.memory import MemorySpool
+from agent.delivery.pace import Pace
+from agent.delivery.payload import MAX_BYTES, Provenance, Speaker
+from agent.delivery.shared import SharedSpool
+from agent.delivery.topics import Topics
+from agent.delivery.wallclock import WallClock, WallTime, system_clock
+from agent.errors import ConfigError, FerAgentError
+
+
+class Publisher:
+    """Callable: `publisher(summary)`. Works without a broker: windows wait in the spool.
+
+    Enter it to open the spool and start its thread; leave it to send what is left and say goodbye. An exception
+    that leaves through it makes the broker publish the will.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        made_by: Provenance,
+        *,
+        clock: WallClock = system_clock,
+        pace: Pace | None = None,
+        state_dir: Path | None = None,
+    ) -> None:
+        """Args:
+            settings: `agent` and `mqtt` are used.
+            made_by: what makes the numbers.
+            clock: maps a frame's time to the wall clock.
+            pace: delays and rates.
+            state_dir: where the spool is kept; None keeps it in memory.
+
+        Raises ConfigError for an id, certificate or password file that cannot be used, or ids so long that a
+        window would not fit into 4 KB.
+        """
+        ids = settings.agent
+        self._speaker = Speaker(Topics(ids.site, ids.room, ids.id), uuid.uuid4().hex[:16], round(time.time() * 1000))
+        self._made_by, self._clock = made_by, clock
+        self._state_dir = state_dir
+        self._failure: FerAgentError | None = None
+        _check_size(self._speaker, made_by)
+        self._spool = SharedSpool(MemorySpool())
+        self._courier = Courier(settings.mqtt, self._speaker, made_by, self._spool, pace or Pace(), self._fail)
+
+    def __enter__(self) -> Self:
+        self._courier.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        failed = error is not None and not isinstance(error, KeyboardInterrupt)
+        self._courier.inbox.put(Stop(failed))
+        self._courier.join()
+        self._spool.close()
+
+    def __call__(self, summary: records.Summary) -> None:
+        """Keep and send one window. Raises what stopped the delivery for good, if anything did."""
+        self.check()
+        start = self._clock(summary.start)
+
+        def build(epoch: str, seq: int) -> bytes:
+            return payload.window(summary, self._speaker, self._made_by, start, epoch=epoch, seq=seq).encode()
+
+        self._courier.inbox.put(Closing(self._spool.add(build)))
+
+    def check(self) -> None:
+        """Raise what stopped the delivery for good (another agent with our id, an internal error), if anything."""
+        if self._failure is not None:
+            raise self._failure
+
+    def state(self, state: wire.State, reason: str | None = None) -> None:
+        """Say what the agent does: "ready", "paused", "degraded" with a reason."""
+        self._courier.inbox.put(SetState(state, reason))
+
+    def event(self, kind: str, reason: str, detail: str | None = None) -> None:
+        """Tell that something happened: `kind` is "camera", "thermal", "clock", "model", "privacy" or "delivery"."""
+        more = {} if detail is None else {"detail": detail[:200]}
+        body = payload.event(self._speaker, kind, reason[:200], round(time.time() * 1000), **more)
+        self._courier.inbox.put(Parcel("event", body))
+
+    def health(self, **more: Any) -> None:
+        """Tell how the machine does: `fps`, `stages`, `temperature_c`, `rss_mb`, `backend` of `wire.Health`."""
+        waiting, size = self._spool.depth()
+        more |= {"spool_windows": waiting, "spool_bytes": size}
+        self._courier.inbox.put(Parcel("health", payload.health(self._speaker, round(time.time() * 1000), more), qos=0))
+
+    def update(self, made_by: Provenance) -> None:
+        """What makes the numbers has changed (another model, the Edge TPU failed): tell it, and in every window."""
+        self._made_by = made_by
+        self._courier.inbox.put(SetMeta(made_by))
+
+    def wait_connected(self, timeout: float) -> bool:
+        """Wait for a broker, at most `timeout` seconds; whether there is one."""
+        return self._courier.connected.wait(timeout)
+
+    @property
+    def topics(self) -> Topics:
+        return self._speaker.topics
+
+    def _fail(self, error: FerAgentError) -> None:
+        self._failure = error
+
+
+def _check_size(speaker: Speaker, made_by: Provenance) -> None:
+    """Raise ConfigError if the longest window that these ids allow is over 4 KB."""
+    engagement = records.Engagement(100.0 / 3, (100.0 / 3, 200.0 / 3), -100.0 / 3, made_by.weights_id)
+    noise = records.Noise(0.123456789, "m" * 40, 1234.56789)
+    longest = records.Summary(
+        1e9 / 3, 1e9 / 2, 10**6, 1000, 1000 / 3, 1 / 3, None, engagement, -1 / 3, -1 / 3, 100 / 3, (1 / 8,) * 8, noise
+    )
+    start = WallTime(10**13, synced=False, source="simulated")
+    try:
+        size = len(payload.window(longest, speaker, made_by, start, epoch="e" * 12, seq=10**12).encode())
+        size = max(size, len(payload.meta(speaker, made_by).encode()))
+    except ValueError as error:
+        raise ConfigError(f"delivery: an id does not fit the contract: {error}") from error
+    if size > MAX_BYTES:
+        raise ConfigError(f"delivery: expected payloads of at most {MAX_BYTES} bytes, got {size}: shorten the ids")

@@ -1,0 +1,84 @@
+"""TLS and the password: built at start so that a wrong file is a refusal, and explained when a broker is refused."""
+
+import os
+import socket
+import ssl
+import time
+from pathlib import Path
+from typing import Final
+
+from agent.config import Mqtt
+from agent.errors import ConfigError
+
+PASSWORD_VARIABLE: Final = "FER_MQTT_PASSWORD"  # noqa: S105  the name of a variable, not a password
+_EXPIRED: Final = 10
+_NOT_YET_VALID: Final = 9
+_WRONG_HOST: Final = frozenset({62, 63, 64})
+"""OpenSSL's X509_V_ERR_* numbers (x509_vfy.h)."""
+
+
+def context(mqtt: Mqtt) -> ssl.SSLContext | None:
+    """TLS 1.2 or newer, certificate and host name always checked; None without TLS.
+
+    Raises ConfigError for a file that is missing or is not what it should be.
+    """
+    if not mqtt.tls:
+        return None
+    try:
+        made = ssl.create_default_context(cafile=None if mqtt.ca_file is None else str(mqtt.ca_file))
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"mqtt.ca_file: expected a PEM certificate at {mqtt.ca_file}, got: {error}") from error
+    made.minimum_version = ssl.TLSVersion.TLSv1_2
+    if mqtt.cert_file is not None:
+        try:
+            made.load_cert_chain(mqtt.cert_file, mqtt.key_file)
+        except (OSError, ssl.SSLError) as error:
+            where = f"{mqtt.cert_file} and {mqtt.key_file}"
+            raise ConfigError(
+                f"mqtt.cert_file: expected a certificate with its key at {where}, got: {error}"
+            ) from error
+    return made
+
+
+def password(mqtt: Mqtt) -> str | None:
+    """From `password_file`, else from the environment variable FER_MQTT_PASSWORD, else None.
+
+    Raises ConfigError for a file that cannot be read, is empty, or that others may read.
+    """
+    if mqtt.password_file is None:
+        return os.environ.get(PASSWORD_VARIABLE)
+    path = Path(mqtt.password_file)
+    try:
+        mode = path.stat().st_mode
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"mqtt.password_file: cannot read {path}: {error}") from error
+    if mode & 0o007:
+        raise ConfigError(f"mqtt.password_file: {path} is open to everybody (mode {mode & 0o777:o}); chmod 600 {path}")
+    if not lines or not lines[0]:
+        raise ConfigError(f"mqtt.password_file: expected the password in the first line of {path}, got an empty line")
+    return lines[0]
+
+
+def explain(error: Exception, mqtt: Mqtt) -> str:
+    """One line that says why the connection to the broker failed, and what to do."""
+    where = f"{mqtt.host}:{mqtt.port}"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        code = error.verify_code
+        if code == _EXPIRED:
+            return f"the certificate of {where} has expired: renew it on the broker"
+        if code == _NOT_YET_VALID:
+            today = time.strftime("%Y-%m-%d", time.gmtime())
+            return f"the certificate of {where} is not valid yet: this device's clock says {today}, is it right?"
+        if code in _WRONG_HOST:
+            return f"the certificate of {where} is for another host: {error.verify_message}"
+        return f"the certificate of {where} is not trusted ({error.verify_message}): set mqtt.ca_file"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS with {where} failed ({error.reason or error}): is it a TLS port?"
+    if isinstance(error, socket.gaierror):
+        return f"unknown host {mqtt.host!r} ({error.strerror})"
+    if isinstance(error, TimeoutError):
+        return f"{where} does not answer"
+    if isinstance(error, ConnectionRefusedError):
+        return f"no broker at {where} (connection refused)"
+    return f"cannot reach {where}: {error}"

@@ -1,0 +1,99 @@
+"""Read windows back from a broker, for people who look at them: `fer-agent tail`, the demo, tests."""
+
+import queue
+import secrets
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from agent.config import Mqtt
+from agent.delivery import security
+from agent.errors import UnavailableError
+
+
+class Message(NamedTuple):
+    """One message as it came."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+
+
+class Subscriber:
+    """Context manager; iterate it with `messages`. Reconnects by itself once it was connected."""
+
+    def __init__(self, mqtt: Mqtt, topics: list[str]) -> None:
+        self._mqtt, self._topics = mqtt, topics
+        self._inbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        five = mqtt.version == "5"
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            f"fer-tail-{secrets.token_hex(4)}",
+            protocol=paho.MQTTv5 if five else paho.MQTTv311,
+        )
+        self._refused: str | None = None
+        self._ready: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    def __enter__(self) -> Self:
+        """Connect and subscribe. Raises UnavailableError if the broker is not there or refuses."""
+        client, mqtt = self._client, self._mqtt
+        if (tls := security.context(mqtt)) is not None:
+            client.tls_set_context(tls)
+        password = security.password(mqtt)
+        if mqtt.username is not None or password is not None:
+            client.username_pw_set(mqtt.username or "", password)
+        self._set_callbacks()
+        try:
+            client.connect(mqtt.host, mqtt.port, mqtt.keepalive_s)
+        except (OSError, ValueError) as error:
+            raise UnavailableError(security.explain(error, mqtt)) from error
+        client.loop_start()
+        try:
+            refusal = self._ready.get(timeout=10)
+        except queue.Empty:
+            refusal = f"{mqtt.host}:{mqtt.port} does not answer"
+        if refusal is not None:
+            client.loop_stop()
+            raise UnavailableError(refusal)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def get(self, timeout: float | None = None) -> Message | None:
+        """The next message, or None after `timeout` seconds without one."""
+        try:
+            return self._inbox.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+    def messages(self, idle_s: float | None = None) -> Iterator[Message]:
+        """All messages as they come; ends after `idle_s` seconds without one, or `stop`."""
+        while (message := self.get(idle_s)) is not None:
+            yield message
+
+    def stop(self) -> None:
+        """End `messages`, from any thread."""
+        self._inbox.put(None)
+
+    def _set_callbacks(self) -> None:
+        def on_connect(client: Any, _u: Any, _f: Any, code: Any, _p: Any) -> None:
+            if code.is_failure:
+                self._ready.put(f"the broker refused: {code}")
+            else:
+                client.subscribe([(topic, 1) for topic in self._topics])
+
+        def on_subscribe(*_: Any) -> None:
+            self._ready.put(None)
+
+        def on_message(_c: Any, _u: Any, message: Any) -> None:
+            self._inbox.put(Message(message.topic, message.payload, message.retain))
+
+        self._client.on_connect, self._client.on_subscribe = on_connect, on_subscribe
+        self._client.on_message = on_message
