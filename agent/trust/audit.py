@@ -118,6 +118,14 @@ class AuditLog:
         except OSError:
             return True
 
+    def last(self, event: Event) -> dict[str, Detail] | None:
+        """Details of the newest entry of this kind; None if there is none that can be read."""
+        try:
+            entries = [_parse(line) for line in _lines(self.path)]
+        except OSError:
+            return None
+        return next((e.detail for e in reversed(entries) if e is not None and e.event == event), None)
+
     def head(self) -> Head:
         """The newest entry, by the log itself. Raises OSError."""
         lines = _lines(self.path)
