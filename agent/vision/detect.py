@@ -13,7 +13,7 @@ from agent.vision import align, quality, search, tiles, weights
 from agent.vision.blazeface import BlazeFace
 from agent.vision.runtime import choose
 
-FIRST_THRESHOLD: Final = 0.3
+FIRST_THRESHOLD: Final = 0.25
 """Least score of one look; `config.Detect.threshold` is for the mean of both."""
 
 

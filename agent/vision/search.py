@@ -16,7 +16,7 @@ from agent.vision.blazeface import BlazeFace, Floats
 BORDER: Final = 0.01
 """A box this near to a tile's border, in tile sides, counts as cut by it."""
 
-CLOSE: Final = 0.35
+CLOSE: Final = 0.4
 """Width of the face in the second look, in sides of the picture: recall on test faces is flat from 0.3 to 0.6."""
 
 BODY_WIDTH: Final = 2.5

@@ -13,7 +13,7 @@ from agent.vision.weights import Model
 OVERLAP: Final = 0.25
 """Least overlap of two neighbours, in tile sides: a face up to this size is whole in one of them."""
 
-GROWTH: Final = 2.5
+GROWTH: Final = 2.2
 """A level's tile side over the one below."""
 
 MAX_TILES: Final = 400

@@ -48,7 +48,7 @@ SHORT_RANGE: Final = Model(
     sha256="3bc182eb9f33925d9e58b5c8d59308a760f4adea8f282370e428c51212c26633",
     side=128,
     grids=((8, 2), (16, 6)),
-    tile_per_face=5.5,
+    tile_per_face=5.0,
     rise=0.08,
 )
 
