@@ -11,15 +11,8 @@ import pytest
 
 WRITES = ["write", "pwrite64", "writev", "pwritev", "pwritev2", "sendto", "sendmsg", "sendmmsg"]
 OTHER_WAYS = [
-    "sendfile",
-    "splice",
-    "tee",
-    "vmsplice",
-    "copy_file_range",
-    "process_vm_writev",
-    "memfd_create",
-    "shmget",
-    "io_uring_setup",
+    *("sendfile", "splice", "tee", "vmsplice", "copy_file_range", "process_vm_writev"),
+    *("memfd_create", "shmget", "io_uring_setup"),
 ]
 """How data could leave without a write that shows it."""
 CALLS = ",".join("?" + call for call in (*WRITES, *OTHER_WAYS, "connect", "bind", "mmap"))

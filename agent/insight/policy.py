@@ -19,8 +19,15 @@ _BLANKS: Final = ("", "-", "?", "…", "...", "n/a", "none", "todo", "tbd", "xxx
 
 
 def is_live(source: str) -> bool:
-    """True unless `source` is a regular file: camera indices, devices, pipes, "picamera2" and URLs show life."""
-    return not Path(source).is_file()
+    """True unless `source` is a regular file, or a plain path where nothing is (which opening it will say).
+
+    Camera indices, devices, pipes, "picamera2", URLs and whatever else a video library may understand show life.
+    """
+    path = Path(source)
+    if path.is_file():
+        return False
+    known = source.isdecimal() or source.lower() == "picamera2" or source.startswith("/dev/")
+    return known or path.exists() or any(mark in source for mark in ":!|%")
 
 
 def check_policy(settings: config.Settings, live: bool) -> None:

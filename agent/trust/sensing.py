@@ -11,6 +11,7 @@ from agent.config import Hours
 from agent.errors import PolicyError
 from agent.insight.schedule import is_open
 from agent.trust.audit import AuditLog
+from agent.trust.gpio import Light
 from agent.trust.pause import Pause
 
 
@@ -35,7 +36,8 @@ def local_zone(environ: dict[str, str] | None = None, localtime: Path = Path("/e
 class Sensing:
     """Callable `sensing() -> str | None`: why the camera must be closed ("paused", "schedule"), or None.
 
-    Asked for every frame and every second while closed. Pass the same object to the gate as `blocked`.
+    Asked for every frame, open or closed: pass it to `open_source` as `closed`. The gate asks `reason()` (`blocked`).
+    light: goes on before the camera opens; goes off one question after it had to close, so never before it has closed
     clock: seconds since 1970, UTC
     """
 
@@ -45,18 +47,27 @@ class Sensing:
         pause: Pause,
         audit: AuditLog | None = None,
         *,
+        light: Light | None = None,
         zone: tzinfo | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._schedule, self._pause, self._audit, self._clock = tuple(schedule), pause, audit, clock
         self._zone = zone or (local_zone() if schedule else UTC)
+        self._light = light
         self._last: str | None = ""
 
-    def __call__(self) -> str | None:
-        """Return the reason, "paused" before "schedule"."""
+    def reason(self) -> str | None:
+        """Why sensing is off, "paused" before "schedule", or None; changes nothing."""
         reason = self._pause.reason()
         if reason is None and not is_open(self._schedule, self._clock(), self._zone):
-            reason = "schedule"
+            return "schedule"
+        return reason
+
+    def __call__(self) -> str | None:
+        """Return `reason()`, switch the light, and keep changes in the audit log."""
+        reason = self.reason()
+        if self._light is not None and (reason is None or reason == self._last):
+            (self._light.on if reason is None else self._light.off)()
         if reason != self._last:
             self._last = reason
             if self._audit is not None:

@@ -1,5 +1,6 @@
 """The policy gate: when a live camera may not be opened."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -115,7 +116,21 @@ def test_hours_without_a_day_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["0", "1", "/dev/video0", "picamera2", "rtsp://camera/1", "http://host/a.mp4", "https://host/a.mp4"]
+    "source",
+    [
+        "0",
+        "1",
+        "/dev/video0",
+        "picamera2",
+        "rtsp://camera/1",
+        "http://host/a.mp4",
+        "https://host/a.mp4",
+        "v4l2src ! appsink",
+        "v4l2:/dev/video0",
+        "/dev/video9.mp4",
+        "file:///tmp/a.mp4",
+        "PiCamera2",
+    ],
 )
 def test_cameras_and_streams_are_live(source: str) -> None:
     """Everything but a file on this disk counts as live."""
@@ -123,9 +138,12 @@ def test_cameras_and_streams_are_live(source: str) -> None:
 
 
 def test_only_a_regular_file_is_a_video_file(tmp_path: Path) -> None:
-    """A file is not live; a device behind a link that is named like a video is."""
+    """A file is not live; a device behind a link, or a pipe, that is named like a video is."""
     video, link = tmp_path / "a.mp4", tmp_path / "b.mp4"
     video.write_bytes(b"x")
     link.symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "c.mp4")
     assert not is_live(str(video))
+    assert not is_live(str(tmp_path / "missing.mp4")), "opening it will say that it is not there"
     assert is_live(str(link))
+    assert is_live(str(tmp_path / "c.mp4"))

@@ -153,6 +153,19 @@ def test_the_light_is_on_while_the_camera_is_open(pins) -> None:
     assert pin.states[-1].state == 0, "left while on: switched off"
 
 
+def test_the_light_follows_the_camera(pins, pause: Pause) -> None:
+    """On with the answer that lets the camera open; off only when asked again after the one that made it close."""
+    with Light(17) as light:
+        sensing, pin = Sensing((), pause, light=light), pins.pin(17)
+        assert (sensing(), pin.state) == (None, 1)
+        pause.pause()
+        assert (sensing(), pin.state) == ("paused", 1), "the camera closes after this answer"
+        assert (sensing(), pin.state) == ("paused", 0)
+        pause.resume()
+        assert (sensing.reason(), pin.state) == (None, 0), "only the question before opening switches it"
+        assert (sensing(), pin.state) == (None, 1)
+
+
 def test_the_switch_is_read_from_its_line(pins) -> None:
     """Pulled to ground is closed."""
     with Switch(4) as switch:
