@@ -21,8 +21,10 @@ MOODS = Moods(Engagement(50.0, None, None, "w/1"), 0, 0, 0, (0.125,) * 8)
 
 def settings(state: Path, **changes: object) -> Settings:
     base: dict[str, object] = {
-        "agent": {"state_dir": state}, "policy": POLICY, "privacy": {"pause_file": state / "pause", "profile": "strict"},
-    }  # fmt: skip
+        "agent": {"state_dir": state},
+        "policy": POLICY,
+        "privacy": {"pause_file": state / "pause", "profile": "strict"},
+    }
     return Settings.model_validate({**base, **changes})
 
 
@@ -64,6 +66,12 @@ def test_changes_are_audited_once(tmp_path: Path) -> None:
     assert lived(tmp_path, lambda guard: None, policy={**POLICY, "medical_or_safety": "Epilepsy"}) == 0
     assert events(tmp_path)[6:] == ["config", "policy", "agent.start", "agent.stop"]
     assert verify(tmp_path).problems == ()
+
+
+def test_the_state_folder_is_made(tmp_path: Path) -> None:
+    """A first start on a machine without the folder writes its audit log all the same."""
+    assert lived(tmp_path / "new", lambda guard: None) == 0
+    assert verify(tmp_path / "new").entries == 4
 
 
 def test_the_audit_log_holds_no_names_and_no_measurements(tmp_path: Path) -> None:
