@@ -1,4 +1,4 @@
-"""`python -m quantize.edgetpu check FILE`: the Edge TPU's rules, read off the file; only its compiler can say "compiled".
+"""`python -m quantize.edgetpu check FILE`: the Edge TPU's rules, read off the file; only its compiler compiles.
 
 Rules: "TensorFlow models on the Edge TPU" (coral.ai, model requirements), and what edgetpu_compiler 16.0 refuses.
 """
@@ -89,10 +89,10 @@ def _check_op(op: Op) -> Iterator[str]:
         yield f"expected no fused activation, got {op.activation}"
     if op.name == "FULLY_CONNECTED":
         yield from _check_dense(op)
-    if op.name == "PAD" and any(op.inputs[1].values[i] for i in (0, 1, -2, -1)):
-        yield f"expected padding of height and width alone, got {op.inputs[1].values}"
-    if op.name == "MEAN" and not set(op.inputs[1].values) <= {1, 2}:
-        yield f"expected a mean over height and width, got axes {op.inputs[1].values}"
+    if op.name == "PAD" and op.inputs[1].array[[0, -1]].any():
+        yield f"expected padding of height and width alone, got {op.inputs[1].array.tolist()}"
+    if op.name == "MEAN" and not set(op.inputs[1].array.ravel().tolist()) <= {1, 2}:
+        yield f"expected a mean over height and width, got axes {op.inputs[1].array.tolist()}"
     if op.name in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED") and not op.inputs[1].constant:
         yield "expected constant weights"
 

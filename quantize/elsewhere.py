@@ -37,8 +37,8 @@ class Job:
     """Path of the model file."""
     threads: int = 1
     batch: int = 1
-    repeats: int = 0
-    """Timed passes; 0 returns outputs instead of times."""
+    seconds: float = 0.0
+    """How long to time passes; 0 returns outputs instead of times."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Places:
         return np.asarray(self._run(job, faces)["logits"])
 
     def times(self, job: Job, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-        """Return the seconds of each of `job.repeats` passes over one batch of `faces`."""
+        """Return the seconds of each pass in `job.seconds` seconds over one batch of `faces`."""
         return np.asarray(self._run(job, faces)["seconds"])
 
     def _run(self, job: Job, faces: npt.NDArray[np.uint8]) -> dict[str, Any]:
@@ -76,14 +76,18 @@ def places(pythons: Sequence[str] = ()) -> Places:
     return Places(found, versions)
 
 
+def environment() -> dict[str, str]:
+    """Return the environment in which another Python finds the packages agent and quantize."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
 def _call(python: str, *arguments: str) -> str:
     """Run quantize.engines in `python`, showing its progress, and return what else it prints."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [python, "-m", "quantize.engines", *arguments]
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         try:
             with subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+                command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment()
             ) as process:
                 assert process.stdout is not None
                 printed = _follow(process.stdout)

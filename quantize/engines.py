@@ -94,11 +94,11 @@ def installed() -> dict[str, str]:
 
 
 def run(job: dict[str, Any], faces: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
-    """Return {"logits": (n, 8)}, or {"seconds": (repeats,)} when the job asks for times."""
+    """Return {"logits": (n, 8)}, or {"seconds": (passes,)} when the job asks for times."""
     model = Path(job["model"]).read_bytes()
     engine = ENGINES[job["engine"]][2](model, job["threads"], job["batch"])
-    if job["repeats"]:
-        return {"seconds": _seconds(engine, faces[: job["batch"]], job["repeats"])}
+    if job["seconds"]:
+        return {"seconds": _seconds(engine, faces[: job["batch"]], job["seconds"])}
     assert len(faces) % job["batch"] == 0, "whole batches only"
     outputs, shown = [], time.monotonic()
     for i in range(0, len(faces), job["batch"]):
@@ -110,17 +110,16 @@ def run(job: dict[str, Any], faces: npt.NDArray[np.uint8]) -> dict[str, npt.NDAr
     return {"logits": np.concatenate(outputs)}
 
 
-def _seconds(engine: Engine, faces: npt.NDArray[np.uint8], repeats: int) -> Floats:
-    """Return the seconds of each pass, after a tenth as many for warming up."""
+def _seconds(engine: Engine, faces: npt.NDArray[np.uint8], budget: float) -> Floats:
+    """Return the seconds of each pass, for `budget` seconds after a quarter of that for warming up."""
     ready = engine.pixels(faces)
-    for _ in range(max(3, repeats // 10)):
-        engine.step(ready)
-    taken = np.empty(repeats)
-    for i in range(repeats):
-        start = time.perf_counter()
-        engine.step(ready)
-        taken[i] = time.perf_counter() - start
-    return taken
+    for limit in (budget / 4, budget):
+        taken: list[float] = []
+        while sum(taken) < limit or len(taken) < 3:
+            start = time.perf_counter()
+            engine.step(ready)
+            taken.append(time.perf_counter() - start)
+    return np.array(taken)
 
 
 def main(arguments: list[str]) -> None:

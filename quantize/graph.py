@@ -1,12 +1,13 @@
 """A .tflite file as values: operators, tensors, sizes. Reads bytes; runs nothing."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from agent.errors import InputError, ModelError
 
@@ -30,8 +31,14 @@ class Tensor:
     scale: float | None
     """The first one."""
     zero_point: int | None
-    values: tuple[int, ...] = ()
-    """A small int32 constant's content (axes, paddings, shapes)."""
+    data: npt.NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
+    """Raw bytes of a constant."""
+
+    @property
+    def array(self) -> npt.NDArray[Any]:
+        """The content of a constant."""
+        assert self.data is not None, self.name
+        return np.frombuffer(self.data.tobytes(), self.dtype.lower()).reshape(self.shape)
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,8 @@ class Op:
     """Fused activation: "NONE", "RELU", …"""
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+    """Strides, padding and the like, as the file format names them."""
 
     @property
     def macs(self) -> int:
@@ -135,6 +144,7 @@ def _graph(schema: Any, model: Any) -> Graph:
             activation=activations[getattr(op.builtinOptions, "fusedActivationFunction", 0)],
             inputs=tuple(tensors[i] for i in _list(op.inputs) if i >= 0),
             outputs=tuple(tensors[i] for i in _list(op.outputs)),
+            options=dict(vars(op.builtinOptions)) if op.builtinOptions is not None else {},
         )
         for op in _list(first.operators)
     )
@@ -165,9 +175,7 @@ def _tensor(index: int, tensor: Any, buffers: list[Any], dtypes: dict[int, str])
         scales=len(scales),
         scale=float(scales[0]) if scales else None,
         zero_point=int(zeros[0]) if zeros else None,
-        values=tuple(np.frombuffer(bytes(data), np.int32).tolist())
-        if size <= 64 and dtypes[tensor.type] == "INT32" and size
-        else (),
+        data=None if data is None else np.asarray(data, np.uint8),
     )
 
 

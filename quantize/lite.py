@@ -14,7 +14,7 @@ from agent.errors import ModelError
 
 def to_float(model: Any) -> bytes:
     """Return `model` as a float32 .tflite of batch 1."""
-    return _convert(_converter(model), model.name)
+    return run(_converter(model), model.name)
 
 
 def to_integer(model: Any, faces: npt.NDArray[np.uint8], *, input_type: Literal["int8", "uint8"] = "int8") -> bytes:
@@ -42,7 +42,7 @@ def to_integer(model: Any, faces: npt.NDArray[np.uint8], *, input_type: Literal[
     converter.inference_input_type = {"int8": tf.int8, "uint8": tf.uint8}[input_type]
     converter.inference_output_type = tf.int8
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-    return _convert(converter, model.name)
+    return run(converter, model.name)
 
 
 def version() -> str:
@@ -65,7 +65,8 @@ def _converter(model: Any) -> Any:
     return tf.lite.TFLiteConverter.from_concrete_functions([convert_variables_to_constants_v2(traced)])
 
 
-def _convert(converter: Any, name: str) -> bytes:
+def run(converter: Any, name: str) -> bytes:
+    """Return what a TFLite converter makes, without its noise on stderr; ModelError where it refuses `name`."""
     from absl import logging
 
     before = logging.get_verbosity()

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import click
 import numpy as np
+import numpy.typing as npt
 
 from agent.calibration import probabilities
 from agent.errors import CheckFailed, ConfigError, ModelError
@@ -42,6 +43,9 @@ class Sources:
     float_graph: graph.Graph
     graph: graph.Graph
     calibration: Calibration | None
+    """A bundle's; None for a bare .tflite."""
+    golden: npt.NDArray[np.uint8] | None
+    """A bundle's golden faces (n, side, side, 1)."""
 
 
 def read(float_path: Path, path: Path) -> Sources:
@@ -54,10 +58,10 @@ def read(float_path: Path, path: Path) -> Sources:
     """
     if path.is_dir():
         bundle = Bundle.load(path)
-        model, calibration = bundle.model, bundle.card.calibration
+        model, calibration, golden = bundle.model, bundle.card.calibration, bundle.golden.faces
         layout = graph.read(model, str(path))
     else:
-        (model, layout), calibration = graph.read_file(path), None
+        (model, layout), calibration, golden = graph.read_file(path), None, None
     integers.check(layout, str(path))
     side = layout.inputs[0].shape[1]
     if float_path.suffix == ".keras":
@@ -70,7 +74,7 @@ def read(float_path: Path, path: Path) -> Sources:
             f"{float_path}: expected the float network with {side} px input, got "
             f"{float_graph.inputs[0].dtype} {float_graph.inputs[0].shape}"
         )
-    return Sources(float_path, path, float_model, model, float_graph, layout, calibration)
+    return Sources(float_path, path, float_model, model, float_graph, layout, calibration, golden)
 
 
 def verify(
