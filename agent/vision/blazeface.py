@@ -33,11 +33,10 @@ def anchors(model: weights.Model) -> Floats:
 class BlazeFace:
     """One network in one runtime. A context manager; not for use by two threads at once."""
 
-    def __init__(self, model: weights.Model, runtime: Runtime, *, threads: int, threshold: float) -> None:
+    def __init__(self, model: weights.Model, runtime: Runtime, *, threads: int) -> None:
         self.model = model
         self._runtime = runtime
         self._threads = threads
-        self._least_logit = math.log(threshold / (1 - threshold))
         self._anchors = anchors(model)
         self._interpreter: Any = None
         self._filled = np.empty(0, np.float32)
@@ -56,12 +55,13 @@ class BlazeFace:
     ) -> None:
         self._interpreter = None
 
-    def __call__(self, tiles: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
+    def __call__(self, tiles: npt.NDArray[np.uint8], threshold: float) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
         """Return what the network sees in `tiles`, every anchor above the threshold by itself.
 
         Parameters
         ----------
         tiles : uint8 array of shape (n, side, side, 3), RGB, values 0-255
+        threshold : least score, 0-1
 
         Returns
         -------
@@ -69,14 +69,17 @@ class BlazeFace:
         score : float32 array of shape (m,), 0-1
         points : float32 array of shape (m, 4, 2): top left, bottom right, eye, eye, in input pixels
         """
-        found = [self._infer(tiles[start : start + BATCH], start) for start in range(0, len(tiles), BATCH)]
+        least = math.log(threshold / (1 - threshold))
+        found = [self._infer(tiles[start : start + BATCH], start, least) for start in range(0, len(tiles), BATCH)]
         if not found:
             return np.empty(0, np.int64), np.empty(0, np.float32), np.empty((0, 4, 2), np.float32)
         tile, score, points = (np.concatenate(part) for part in zip(*found, strict=True))
         return tile, score, points
 
-    def _infer(self, tiles: npt.NDArray[np.uint8], start: int) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
-        """Return what `__call__` does for at most `BATCH` tiles, the first of them number `start`."""
+    def _infer(
+        self, tiles: npt.NDArray[np.uint8], start: int, least: float
+    ) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
+        """Return what `__call__` does, for at most `BATCH` tiles of which the first is number `start`."""
         assert self._interpreter is not None, "use as a context manager"
         given = self._interpreter.get_input_details()[0]["index"]
         # What is left over from the batch before fills a short batch: its rows are not read.
@@ -85,7 +88,7 @@ class BlazeFace:
         self._interpreter.invoke()
         boxes, logits = (self._interpreter.get_tensor(o["index"]) for o in self._interpreter.get_output_details())
         tile, score, points = self._decode(
-            self._by_tile(boxes)[: len(tiles)], self._by_tile(logits)[: len(tiles), :, 0]
+            self._by_tile(boxes)[: len(tiles)], self._by_tile(logits)[: len(tiles), :, 0], least
         )
         return tile + start, score, points
 
@@ -98,9 +101,9 @@ class BlazeFace:
         grids = np.split(rows.reshape(sum(lengths), -1), np.cumsum(lengths)[:-1])
         return np.concatenate([grid.reshape(BATCH, -1, rows.shape[-1]) for grid in grids], axis=1)
 
-    def _decode(self, boxes: Floats, logits: Floats) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
+    def _decode(self, boxes: Floats, logits: Floats, least: float) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
         """Return (tile, score, points) of the rows above the threshold; a row that is not finite is dropped."""
-        tile, row = np.nonzero(logits > self._least_logit)
+        tile, row = np.nonzero(logits > least)
         raw = boxes[tile, row].reshape(-1, 8, 2)
         size = raw[:, 1]
         fine = np.isfinite(raw).all(axis=(1, 2)) & (size > 0).all(axis=1)

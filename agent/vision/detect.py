@@ -13,10 +13,6 @@ from agent.vision import align, quality, search, tiles, weights
 from agent.vision.blazeface import BlazeFace
 from agent.vision.runtime import choose
 
-FIRST_THRESHOLD: Final = 0.25
-"""Least score of one look; `config.Detect.threshold` is for the mean of both."""
-
-
 TOO_SMALL: Final = 0.75
 """A box narrower than this part of the smallest face that is searched for is no face."""
 
@@ -36,9 +32,7 @@ class Detector:
         self._settings = settings
         self._model = model
         self._limits = limits or quality.Limits()
-        self._network = BlazeFace(
-            model, choose(runtime), threads=threads, threshold=min(FIRST_THRESHOLD, settings.threshold)
-        )
+        self._network = BlazeFace(model, choose(runtime), threads=threads)
         self._shape: tuple[int, int] = (0, 0)
         self._smallest = 0.0
         self._levels: tuple[tiles.Level, ...] = ()

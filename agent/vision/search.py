@@ -1,7 +1,7 @@
-"""Where faces may be: the network over every tile, then a second, closer look at each place where it saw something.
+"""Where faces are: the network over every tile, then a nearer look at each place where it saw something.
 
-The second look shows the face at the one size that the network sees best, centred. It tells faces from textures,
-places the eyes better, and brings what several tiles saw of one face to the same box.
+The near look shows the face centred, at the size that the network sees best. It tells faces from textures, places
+the eyes better, and brings what several tiles saw of one face to the same box.
 """
 
 from typing import Final
@@ -17,7 +17,19 @@ BORDER: Final = 0.01
 """A box this near to a tile's border, in tile sides, counts as cut by it."""
 
 CLOSE: Final = 0.4
-"""Width of the face in the second look, in sides of the picture: recall on test faces is flat from 0.3 to 0.6."""
+"""Width of the face in the near look, in sides of the picture: recall on test faces is flat from 0.3 to 0.6."""
+
+OTHER_SIZES: Final = (0.25, 0.55)
+"""The same in the looks for those that are not sure: a face is one at every size, a texture seldom is."""
+
+SURE: Final = 0.7
+"""Mean score of two looks from which on no more are needed."""
+
+FIRST_THRESHOLD: Final = 0.25
+"""Least score of the first look."""
+
+NEAR_THRESHOLD: Final = 0.05
+"""Least score of a near look."""
 
 BODY_WIDTH: Final = 2.5
 """Width of the body under a face, in widths of the face."""
@@ -58,28 +70,42 @@ def first_look(
 
 
 def second_look(network: BlazeFace, rgb: npt.NDArray[np.uint8], score: Floats, points: Floats) -> tuple[Floats, Floats]:
-    """Return `first_look`'s places as seen from near: score averaged over both looks, points of the second.
+    """Return `first_look`'s places as seen from near: score averaged over all looks, points of the first near one.
 
-    Places where the second look sees no face of about the same size in the middle are dropped.
+    Places where the near look sees no face of about the same size in the middle are dropped. Those that are not
+    sure after it are looked at in two more sizes.
     """
-    side = network.model.side
-    centres, sizes = points[:, :2].mean(axis=1), (points[:, 1] - points[:, 0]).max(axis=1)
-    reach = sizes / CLOSE
-    pictures = [_cut(rgb, c, r, side) for c, r in zip(centres, reach, strict=True)]
-    tile, near_score, near = (
-        network(np.stack(pictures)) if pictures else network(np.empty((0, side, side, 3), np.uint8))
-    )
-    width = near[:, 1, 0] - near[:, 0, 0]
-    off = np.abs(near[:, :2].mean(axis=1) - side / 2).max(axis=1)
-    same = (off < side * CLOSE / 2) & (width > side * CLOSE / 2) & (width < side * CLOSE * 2)
-    scores, places = [np.empty(0, np.float32)], [np.empty((0, 4, 2), np.float32)]
+    near, where = _near(network, rgb, points, CLOSE)
+    seen = near > 0
+    where = where[seen]
+    score = np.asarray((score[seen] + near[seen]) / 2, np.float32)
+    unsure = np.flatnonzero(score < SURE)
+    more = [_near(network, rgb, where[unsure], size)[0] for size in OTHER_SIZES]
+    score[unsure] = (2 * score[unsure] + sum(more)) / 4
+    return tiles.merge(score, where, np.ones(len(score), np.bool_))
+
+
+def _near(network: BlazeFace, rgb: npt.NDArray[np.uint8], points: Floats, size: float) -> tuple[Floats, Floats]:
+    """Look at each place alone, its face `size` of the picture wide: (score, points in frame pixels), score 0 if none.
+
+    Counts only a face in the middle, between half and double of the expected width.
+    """
+    side, count = network.model.side, len(points)
+    centres, reach = points[:, :2].mean(axis=1), (points[:, 1] - points[:, 0]).max(axis=1) / size
+    score, where = np.zeros(count, np.float32), points.copy()
+    if count == 0:
+        return score, where
+    pictures = np.stack([_cut(rgb, c, r, side) for c, r in zip(centres, reach, strict=True)])
+    tile, tile_score, found = network(pictures, NEAR_THRESHOLD)
+    width = found[:, 1, 0] - found[:, 0, 0]
+    off = np.abs(found[:, :2].mean(axis=1) - side / 2).max(axis=1)
+    same = (off < side * size / 2) & (width > side * size / 2) & (width < side * size * 2)
     for i in np.unique(tile[same]):
         mine = same & (tile == i)
-        best_score, best = tiles.merge(near_score[mine], near[mine], np.ones(int(mine.sum()), np.bool_))
-        scores.append((best_score[:1] + score[i]) / 2)
-        places.append((best[:1] - side / 2) * (reach[i] / side) + centres[i])
-    both, where = np.concatenate(scores), np.concatenate(places).astype(np.float32)
-    return tiles.merge(both, where, np.ones(len(both), np.bool_))
+        best_score, best = tiles.merge(tile_score[mine], found[mine], np.ones(int(mine.sum()), np.bool_))
+        score[i] = best_score[0]
+        where[i] = (best[0] - side / 2) * (reach[i] / side) + centres[i]
+    return score, where
 
 
 def without_bodies(score: Floats, points: Floats) -> tuple[Floats, Floats]:
@@ -104,7 +130,8 @@ def _level(
     scaled = _scaled(rgb, level.scale, side)
     height, width = scaled.shape[:2]
     corners = np.array(level.corners)
-    tile, score, points = network(np.stack([scaled[y : y + side, x : x + side] for x, y in level.corners]))
+    pictures = np.stack([scaled[y : y + side, x : x + side] for x, y in level.corners])
+    tile, score, points = network(pictures, FIRST_THRESHOLD)
     # Left, top, right, bottom: which of the tile's borders have picture behind them.
     inner = np.concatenate([corners > 0, corners + side < (width, height)], axis=1)
     whole = _whole(points, inner[tile], side)
