@@ -97,6 +97,7 @@ class AuditLog:
             if not isinstance(value, str | int | None):
                 raise ValueError(f"{key}: expected text, a whole number, a flag or None, got {type(value).__name__}")
         short = {key: value[:_MAX_TEXT] if isinstance(value, str) else value for key, value in detail.items()}
+        self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         with locked(self._lock):
             if self._cut_torn_end():
                 self._write("audit.repaired", {"reason": "torn last line"})

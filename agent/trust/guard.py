@@ -1,6 +1,6 @@
 """Everything that keeps a promise during one run, put together: policy, pause, schedule, light, gate, audit, models."""
 
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
@@ -44,10 +44,8 @@ class Guard:
         self.models = ModelStore(state_dir, settings.updates, self.audit, accept=works_here(settings.classify))
 
     def __enter__(self) -> Self:
-        """Switch core dumps off, make the state folder, open the GPIO lines, and write the start into the audit log."""
+        """Switch core dumps off, open the GPIO lines, and write the start into the audit log."""
         no_core_dumps()
-        with suppress(OSError):  # whoever writes there says what is wrong
-            self._settings.agent.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         self._open.enter_context(self._light)
         self._open.enter_context(self._switch)
         note_start(self.audit, self._settings, live=self._live, config_hash=self._config_hash)

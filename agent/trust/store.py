@@ -25,6 +25,8 @@ from agent.vision.model_card import Bundle, find
 
 log = logging.getLogger(__name__)
 
+_OPERATOR: Final = "operator"
+
 
 class ModelStore:
     """The models in a state folder; safe with several processes. The constructor opens nothing.
@@ -149,7 +151,7 @@ class ModelStore:
                 raise ModelError(f"{self.folder}: nothing to roll back, the package's own model is in use")
             after = state.rolled_back()
             name = self.load(after.committed)[0].card.id if after.committed else self.released
-            self._roll_back(state, "operator")
+            self._roll_back(state, _OPERATOR)
             return name
 
     def peek(self) -> State:
@@ -222,7 +224,8 @@ class ModelStore:
     def _roll_back(self, state: State, reason: str) -> State:
         after = self._write(state.rolled_back())
         self._audit.note("model.rolled-back", reason=reason, now=after.committed or "released")
-        log.error("event=model.rolled-back reason=%r now=%s", reason, after.committed or "released")
+        level = logging.INFO if reason == _OPERATOR else logging.ERROR
+        log.log(level, "event=model.rolled-back reason=%r now=%s", reason, after.committed or "released")
         return after
 
     def _read(self) -> State:
