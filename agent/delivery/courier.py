@@ -6,67 +6,28 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from agent.config import Mqtt
-from agent.delivery import link, payload, security, wire
+from agent.delivery import discovery, link, payload, security
+from agent.delivery.births import Births
+from agent.delivery.commands import Desk, Handler
 from agent.delivery.memory import Entry
+from agent.delivery.news import Closing, News, Parcel, SetMeta, SetState, Stop
 from agent.delivery.outbox import Item, Outbox
 from agent.delivery.pace import Pace
+from agent.delivery.reception import Reception
+from agent.delivery.retained import RetainedTopics
 from agent.delivery.shared import SharedSpool
 from agent.errors import FerAgentError
 
 log = logging.getLogger("agent.delivery")
 
-_NOT_AUTHORISED: Final = 135
-_TOO_LARGE: Final = 149
 _EVENTS_KEPT: Final = 100
-"""Events that wait for a connection; older ones are dropped."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parcel:
-    """One message that is not in the spool."""
-
-    name: str
-    """Last part of its topic."""
-    body: wire.Wire
-    qos: int = 1
-    retain: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Closing:
-    """A window closed; it lies at this position of the spool."""
-
-    position: int
-
-
-@dataclass(frozen=True, slots=True)
-class SetState:
-    """What the agent says of itself."""
-
-    state: wire.State
-    reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class SetMeta:
-    """What runs has changed."""
-
-    made_by: payload.Provenance
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Send what is left and say goodbye; `failed`: go down with the will."""
-
-    failed: bool
-
-
-News = link.Note | Closing | Parcel | SetState | SetMeta | Stop
+"""Messages of QoS 1 that wait for a connection; older ones are dropped."""
+_PACKET_OVERHEAD: Final = 64
+"""Bytes of a packet besides topic and payload, at most."""
 
 
 class Courier:
@@ -76,38 +37,40 @@ class Courier:
         self,
         mqtt: Mqtt,
         speaker: payload.Speaker,
-        made_by: payload.Provenance,
+        births: Births,
         spool: SharedSpool,
+        *,
         pace: Pace,
+        handlers: Mapping[str, Handler],
+        retained: RetainedTopics,
         on_fatal: Callable[[FerAgentError], None],
     ) -> None:
-        self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="delivery", daemon=True)
         self.inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
         self.connected = threading.Event()
-        self._mqtt, self._speaker, self._made_by = mqtt, speaker, made_by
-        self._spool, self._pace, self._on_fatal = spool, pace, on_fatal
+        self._mqtt, self._speaker, self._births = mqtt, speaker, births
+        self._spool, self._pace, self._retained, self._on_fatal = spool, pace, retained, on_fatal
         self._tls: ssl.SSLContext | None = security.context(mqtt)
         self._password = security.password(mqtt)
-        self._outbox = Outbox(pace.rate)
-        self._events: deque[Parcel] = deque(maxlen=_EVENTS_KEPT)
+        self.outbox = Outbox(pace.rate)
+        self._reception = Reception(mqtt, speaker, births, spool, self, Desk(speaker, handlers, self.resend))
+        self._waiting: deque[Parcel] = deque(maxlen=_EVENTS_KEPT)
         self._link: link.Link | None = None
         self._up = False
         self._max_packet: int | None = None
-        self._failures = 0
-        self._connections = 0
-        self._next_try = 0.0
-        self._state = SetState("init", None)
-        self._troubles: dict[str, str] = {}
+        self._topic_of: dict[int, str] = {}
+        self._failures = self._connections = 0
+        self._next_try = self._deadline = 0.0
         self._stopping: Stop | None = None
+
+    def fatal(self, error: FerAgentError) -> None:
+        """Give up for good: the agent will hear of it, and this thread ends without a word on the network."""
+        self._on_fatal(error)
+        self._stopping = Stop(failed=False)
+        if self._link is not None:
+            self._link.close()
+            self._link, self._up = None, False
         self._deadline = 0.0
-
-    def start(self) -> None:
-        """Begin to work, in a thread of its own."""
-        self._thread.start()
-
-    def join(self) -> None:
-        """Wait for the end that `Stop` asked for."""
-        self._thread.join()
 
     def _run(self) -> None:
         """Work until `Stop`. An unforeseen error is reported: the agent must not look alive without this."""
@@ -124,7 +87,10 @@ class Courier:
     def _finished(self) -> bool:
         if self._stopping is None:
             return False
-        return self._stopping.failed or not self._up or self._outbox.idle or time.monotonic() >= self._deadline
+        late = time.monotonic() >= self._deadline
+        # Before the first welcome there may still be time to say it all.
+        waits = self._link is not None and not self._up
+        return self._stopping.failed or late or (self.outbox.idle and not waits) or self._link is None
 
     def _turn(self) -> None:
         now = time.monotonic()
@@ -141,8 +107,10 @@ class Courier:
             pass
 
     def _patience(self, now: float) -> float | None:
-        """Seconds until something is to be done by time alone."""
-        waits = [w for w in (self._outbox.wait(now) if self._up else None,) if w is not None]
+        """Seconds until something is to be done by time alone; None if only news can change anything."""
+        waits = []
+        if self._up and (wait := self.outbox.wait(now)) is not None:
+            waits.append(wait)
         if self._link is None:
             waits.append(self._next_try - now)
         if self._stopping is not None:
@@ -151,26 +119,22 @@ class Courier:
 
     # -- connection ------------------------------------------------------------------------------------------
 
-    @property
-    def _session(self) -> int:
-        """Number of this connection: the same in its will and its births."""
-        return self._speaker.started_ms + self._connections
-
     def _connect(self) -> None:
         self._connections += 1
-        will = link.Will(self._speaker.topics("status"), self._status("lost", "connection lost").encode())
+        self._births.next_session()
+        lost = self._births.status("lost", "connection lost")
+        will = link.Will(lost.topic, lost.body)
         made = link.Link(self._mqtt, f"fer-{self._speaker.topics.agent}", self._tls, self._password, will)
         try:
-            made.open(lambda note: self.inbox.put(note))
+            made.open(self.inbox.put)
         except (OSError, ValueError) as error:
             refused = isinstance(error, ConnectionRefusedError)
-            self._lost(
-                security.explain(error, self._mqtt), herd=refused and self._failures == 0 and self._connections > 1
-            )
+            herd = refused and self._failures == 0 and self._connections > 1
+            self._retry(security.explain(error, self._mqtt), herd=herd)
             return
         self._link = made
 
-    def _lost(self, why: str, *, herd: bool) -> None:
+    def _retry(self, why: str, *, herd: bool) -> None:
         wait = self._pace.wait(self._failures, herd=herd)
         self._failures += 1
         self._next_try = time.monotonic() + wait
@@ -182,43 +146,49 @@ class Courier:
         if self._link is not None:
             self._link.close()
             self._link = None
-        self._outbox.reset()
-        if news.refused:
-            log.error("event=mqtt.refused reason=%r", news.reason)
-        self._lost(news.reason, herd=was_up and news.by_broker)
+        self._reception.closed(news, set(self.outbox.in_flight()))
+        self.outbox.reset()
+        self._topic_of.clear()
+        self._retry(news.reason, herd=was_up and news.by_broker)
 
     def _welcome(self, news: link.Connected) -> None:
         assert self._link is not None
         self._up, self._failures, self._max_packet = True, 0, news.max_packet
-        log.info("event=mqtt.up host=%s port=%d session=%d", self._mqtt.host, self._mqtt.port, self._session)
+        log.info("event=mqtt.up host=%s port=%d session=%d", self._mqtt.host, self._mqtt.port, self._births.session)
         if not news.assured:
             log.warning(
-                "event=mqtt.old MQTT 3.1.1 hides refusals by the broker's ACL: a forbidden window is lost silently"
+                "event=mqtt.old MQTT 3.1.1 hides refusals by the broker's ACL: forbidden windows vanish silently"
             )
-        topics = self._speaker.topics
-        self._link.subscribe([topics("ack"), topics("cmd/+"), topics("status")])
-        self._say_status()
-        self._post(Parcel("meta", payload.meta(self._speaker, self._made_by), retain=True))
-        while self._events:
-            self._post(self._events.popleft())
+        self._link.subscribe(self._births.subscriptions())
+        for parcel in self._births.all():
+            self.post(parcel)
+        for topic in self._retained.stale(self._births.retained()):
+            self.post(Parcel(topic, b"", retain=True))
+        while self._waiting:
+            self.post(self._waiting.popleft())
+        self.requeue()
+        self.connected.set()
+
+    def requeue(self) -> None:
+        """Line up everything that the spool holds and that is not under way."""
         now = time.monotonic()
         live, late = self._spool.backlog(now - self._pace.fresh_s)
-        self._outbox.add_late(late, not_before=now + self._pace.grace_s)
+        poison = self._reception.poison
+        self.outbox.add_late((p for p in late if p not in poison), not_before=now + self._pace.grace_s)
         for position in live:
-            self._outbox.add_live(position)
-        self.connected.set()
+            if position not in poison:
+                self.outbox.add_live(position)
 
     def _goodbye(self) -> None:
         if self._link is None:
             return
         failed = self._stopping is not None and self._stopping.failed
         if self._up and not failed:
-            self._post(Parcel("status", self._status("disconnected", None), retain=True))
-            self._drain_last()
+            self._wait_for(self.post(self._births.status("disconnected")))
         self._link.close(fire_will=failed)
         self._link, self._up = None, False
 
-    def _drain_last(self) -> None:
+    def _wait_for(self, mid: int) -> None:
         """Wait a moment for the PUBACK of the goodbye: the socket must not close over it."""
         end = time.monotonic() + 1.0
         while (left := end - time.monotonic()) > 0:
@@ -226,71 +196,83 @@ class Courier:
                 news = self.inbox.get(timeout=left)
             except queue.Empty:
                 return
-            if isinstance(news, link.Note) and isinstance(news.news, link.Answered):
-                self._answered(news.news)
-                if news.news.mid == self._last_mid:
-                    return
+            if isinstance(news, link.Note) and isinstance(news.news, link.Answered) and news.news.mid == mid:
+                return
 
     # -- sending ---------------------------------------------------------------------------------------------
 
-    _last_mid = 0
+    def post(self, parcel: Parcel) -> int:
+        """Send one message now, if there is a connection; its packet number, or 0."""
+        if self._link is None or not self._up or not self._fits(parcel.topic, parcel.body):
+            return 0
+        if parcel.retain and parcel.body:
+            self._retained.add(parcel.topic)
+        mid = self._link.publish(
+            parcel.topic, parcel.body, qos=parcel.qos, retain=parcel.retain, correlation=parcel.correlation
+        )
+        if parcel.qos:
+            self._topic_of[mid] = parcel.topic
+        return mid
 
-    def _post(self, parcel: Parcel) -> None:
-        assert self._link is not None
-        topic = self._speaker.topics(parcel.name)
-        self._last_mid = self._link.publish(topic, parcel.body.encode(), qos=parcel.qos, retain=parcel.retain)
-
-    def _status(self, state: wire.State, reason: str | None) -> wire.Status:
-        session, epoch, newest = self._session, self._spool.epoch, self._spool.newest_seq
-        return payload.status(self._speaker, state, reason, session=session, epoch=epoch, newest_seq=newest)
-
-    def _say_status(self) -> None:
-        state, reason = self._state.state, self._state.reason
-        if self._troubles and state == "ready":
-            state, reason = "degraded", "; ".join(self._troubles.values())
-        if self._up:
-            self._post(Parcel("status", self._status(state, reason), retain=True))
+    def _fits(self, topic: str, body: bytes) -> bool:
+        """Whether the broker takes so large a packet; sending it would end the connection, again and again."""
+        size = len(topic) + len(body) + _PACKET_OVERHEAD
+        if self._max_packet is None or size <= self._max_packet:
+            return True
+        limit = f"the broker takes packets of {self._max_packet} bytes, {topic.rpartition('/')[2]} needs {size}"
+        if self._births.set_trouble("size", limit):
+            log.error("event=mqtt.too_large %s: raise max_packet_size on the broker", limit)
+        return False
 
     def _pump(self, now: float) -> None:
-        while item := self._outbox.next(now):
+        while item := self.outbox.next(now):
             if entry := self._spool.read(item.position):
                 self._send(item, entry)
 
     def _send(self, item: Item, entry: Entry) -> None:
         assert self._link is not None
-        topics = self._speaker.topics
-        if entry.kind == "gap":
-            body = payload.gap_event(self._speaker, entry.epoch, entry.payload, round(time.time() * 1000)).encode()
-            self._outbox.sent(self._link.publish(topics("event"), body), item)
+        topics, gap = self._speaker.topics, entry.kind == "gap"
+        topic = topics("event" if gap else "window")
+        if gap:
+            at_ms = round(time.time() * 1000)
+            body = payload.gap_event(self._speaker, entry.epoch, entry.payload, at_ms).encode()
+        else:
+            body = payload.replayed(entry.payload) if item.replay else entry.payload
+        if not self._fits(topic, body):
             return
-        body = payload.replayed(entry.payload) if item.replay else entry.payload
-        self._outbox.sent(self._link.publish(topics("window"), body), item)
-        if not item.replay:
-            expiry = max(1, round(3 * self._made_by.window_s))
+        mid = self._link.publish(topic, body)
+        self._topic_of[mid] = topic
+        self.outbox.sent(mid, item)
+        if not gap and not item.replay:
+            expiry = max(1, round(3 * self._births.made_by.window_s))
+            self._retained.add(topics("last"))
             self._link.publish(topics("last"), body, qos=0, retain=True, expiry_s=expiry)
 
-    # -- receiving -------------------------------------------------------------------------------------------
+    def resend(self, first: int, last: int) -> dict[int, int]:
+        """Line up the windows `first`…`last` that are kept, as late; which they are (seq → position)."""
+        kept = self._spool.find(first, last)
+        self.outbox.add_late(kept.values())
+        return kept
+
+    # -- news ------------------------------------------------------------------------------------------------
 
     def _take(self, news: News) -> None:
         if isinstance(news, link.Note):
             if news.link is self._link:
                 self._hear(news.news)
         elif isinstance(news, Closing):
-            if self._up:
-                self._outbox.add_live(news.position)
+            for position in news.positions if self._up else ():
+                self.outbox.add_live(position)
         elif isinstance(news, Parcel):
-            if self._up:
-                self._post(news)
-            elif news.qos:
-                self._events.append(news)
+            if not self.post(news) and news.qos:
+                self._waiting.append(news)
         elif isinstance(news, SetState):
-            if news != self._state:
-                self._state = news
-                self._say_status()
+            if self._births.set_state(news):
+                self.post(self._births.status())
         elif isinstance(news, SetMeta):
-            self._made_by = news.made_by
-            if self._up:
-                self._post(Parcel("meta", payload.meta(self._speaker, self._made_by), retain=True))
+            self._births.made_by = news.made_by
+            for parcel in (self._births.meta(), *self._births.discovery()):
+                self.post(parcel)
         else:
             self._stopping, self._deadline = news, time.monotonic() + self._pace.drain_s
 
@@ -300,23 +282,14 @@ class Courier:
         elif isinstance(news, link.Closed):
             self._closed(news)
         elif isinstance(news, link.Answered):
-            self._answered(news)
-        elif isinstance(news, link.Received):
-            self._received(news)
-
-    def _answered(self, news: link.Answered) -> None:
-        item = self._outbox.taken(news.mid)
-        if news.code < 128:
-            if item is not None:
-                self._spool.confirm(item.position)
-            return
-        log.error("event=mqtt.publish_refused code=%d reason=%r", news.code, news.text)
-
-    def _received(self, news: link.Received) -> None:
-        if news.topic == self._speaker.topics("ack"):
-            try:
-                ack = wire.Ack.model_validate_json(news.payload)
-            except ValueError:
-                log.warning("event=mqtt.bad_ack bytes=%d", len(news.payload))
-                return
-            self._spool.ack(ack.epoch, ack.upto_seq)
+            topic = self._topic_of.pop(news.mid, "")
+            if news.code < 128 and topic not in self._births.retained():
+                self._retained.forget(topic)
+            self._reception.answered(news, topic, self.outbox.taken(news.mid))
+        elif isinstance(news, link.Granted):
+            self._reception.granted(news)
+        elif news.topic == discovery.BIRTH:
+            for parcel in self._births.discovery() if news.payload == b"online" else ():
+                self.post(parcel)
+        else:
+            self._reception.received(news)

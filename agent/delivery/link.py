@@ -39,6 +39,8 @@ class Closed:
     """Somebody else connected with this client id."""
     refused: bool = False
     """The broker answered and said no."""
+    too_large: bool = False
+    """We sent a packet that is larger than the broker takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,7 @@ class Link:
         def on_disconnect(_c: Any, _u: Any, flags: Any, code: Any, _p: Any) -> None:
             value, text = getattr(code, "value", code), str(code)
             by_broker = bool(flags.is_disconnect_packet_from_server) or text == "Unspecified error"
-            notify(Note(self, Closed(text, by_broker, taken_over=value == 142)))
+            notify(Note(self, Closed(text, by_broker, taken_over=value == 142, too_large=value == 149)))
 
         def on_publish(_c: Any, _u: Any, mid: int, code: Any, _p: Any) -> None:
             notify(Note(self, Answered(mid, getattr(code, "value", 0), str(code))))

@@ -1,7 +1,7 @@
 """The spool in memory, and what every spool can do. State without IO and without a clock; not thread-safe."""
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
@@ -78,14 +78,14 @@ class Spool(Protocol):
 class MemorySpool:
     """Keeps entries until the process ends. Its epoch is new each time, because its counter is, too."""
 
-    def __init__(self, rescued: Iterable[Entry] = (), cap: int = _CAP) -> None:
-        """Args: rescued: entries of a spool that failed, with their old epochs; cap: most entries kept."""
+    def __init__(self, rescued: Mapping[int, Entry] | None = None, cap: int = _CAP) -> None:
+        """Args: rescued: entries of a spool that failed, by their old positions; cap: most entries kept."""
         self.epoch = new_epoch()
         self.newest_seq = 0
         self.acked: int | None = None
         self._cap = cap
-        self._entries: dict[int, Entry] = dict(enumerate(rescued))
-        self._next = len(self._entries)
+        self._entries: dict[int, Entry] = dict(rescued or {})
+        self._next = 1 + max(self._entries, default=-1)
         self._confirmed: set[int] = set()
         self._gaps: list[int] = []
 

@@ -79,6 +79,10 @@ class Outbox:
         self._flying.clear()
         self._earliest = 0.0
 
+    def in_flight(self) -> list[int]:
+        """Positions that were sent and not answered."""
+        return [item.position for item in self._flying.values()]
+
     @property
     def idle(self) -> bool:
         """Nothing queued, nothing in flight."""

@@ -2,17 +2,23 @@
 
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from agent import records
 from agent.config import Settings
-from agent.delivery import payload, wire
-from agent.delivery.courier import Closing, Courier, Parcel, SetMeta, SetState, Stop
-from agent.delivery.memory import MemorySpool
+from agent.delivery import payload, security, wire
+from agent.delivery.births import Births
+from agent.delivery.commands import Handler
+from agent.delivery.courier import Courier
+from agent.delivery.disk import DiskSpool
+from agent.delivery.memory import MemorySpool, Spool
+from agent.delivery.news import Closing, Parcel, SetMeta, SetState, Stop
 from agent.delivery.pace import Pace
 from agent.delivery.payload import MAX_BYTES, Provenance, Speaker
+from agent.delivery.retained import RetainedTopics
 from agent.delivery.shared import SharedSpool
 from agent.delivery.topics import Topics
 from agent.delivery.wallclock import WallClock, WallTime, system_clock
@@ -32,6 +38,7 @@ class Publisher:
         made_by: Provenance,
         *,
         clock: WallClock = system_clock,
+        handlers: Mapping[str, Handler] | None = None,
         pace: Pace | None = None,
         state_dir: Path | None = None,
     ) -> None:
@@ -39,8 +46,9 @@ class Publisher:
             settings: `agent` and `mqtt` are used.
             made_by: what makes the numbers.
             clock: maps a frame's time to the wall clock.
+            handlers: what `pause`, `resume` and `model-install` do; without one, that command is unknown.
             pace: delays and rates.
-            state_dir: where the spool is kept; None keeps it in memory.
+            state_dir: where the spool is kept (`spool/`, `retained.json`); None keeps it in memory.
 
         Raises ConfigError for an id, certificate or password file that cannot be used, or ids so long that a
         window would not fit into 4 KB.
@@ -48,22 +56,43 @@ class Publisher:
         ids = settings.agent
         self._speaker = Speaker(Topics(ids.site, ids.room, ids.id), uuid.uuid4().hex[:16], round(time.time() * 1000))
         self._made_by, self._clock = made_by, clock
-        self._state_dir = state_dir
+        self._settings, self._state_dir = settings, state_dir
+        self._handlers, self._pace = handlers or {}, pace or Pace()
         self._failure: FerAgentError | None = None
         _check_size(self._speaker, made_by)
-        self._spool = SharedSpool(MemorySpool())
-        self._courier = Courier(settings.mqtt, self._speaker, made_by, self._spool, pace or Pace(), self._fail)
+        security.context(settings.mqtt)
+        security.password(settings.mqtt)
 
     def __enter__(self) -> Self:
-        self._courier.start()
+        """Open the spool and start. Raises ConfigError if the spool is another process' or a newer version's."""
+        mqtt = self._settings.mqtt
+        self._spool = SharedSpool(self._open_spool)
+        births = Births(self._speaker, self._made_by, self._spool, home_assistant=mqtt.home_assistant)
+        self._courier = Courier(
+            mqtt,
+            self._speaker,
+            births,
+            self._spool,
+            pace=self._pace,
+            handlers=self._handlers,
+            retained=RetainedTopics(None if self._state_dir is None else self._state_dir / "retained.json"),
+            on_fatal=self._fail,
+        )
+        self._courier.thread.start()
         return self
+
+    def _open_spool(self) -> Spool:
+        if self._state_dir is None:
+            return MemorySpool()
+        mqtt = self._settings.mqtt
+        return DiskSpool(self._state_dir / "spool", round(mqtt.spool_mb * 1e6), mqtt.spool_days * 86400)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         failed = error is not None and not isinstance(error, KeyboardInterrupt)
         self._courier.inbox.put(Stop(failed))
-        self._courier.join()
+        self._courier.thread.join()
         self._spool.close()
 
     def __call__(self, summary: records.Summary) -> None:
@@ -89,13 +118,14 @@ class Publisher:
         """Tell that something happened: `kind` is "camera", "thermal", "clock", "model", "privacy" or "delivery"."""
         more = {} if detail is None else {"detail": detail[:200]}
         body = payload.event(self._speaker, kind, reason[:200], round(time.time() * 1000), **more)
-        self._courier.inbox.put(Parcel("event", body))
+        self._courier.inbox.put(Parcel(self.topics("event"), body.encode()))
 
     def health(self, **more: Any) -> None:
         """Tell how the machine does: `fps`, `stages`, `temperature_c`, `rss_mb`, `backend` of `wire.Health`."""
         waiting, size = self._spool.depth()
         more |= {"spool_windows": waiting, "spool_bytes": size}
-        self._courier.inbox.put(Parcel("health", payload.health(self._speaker, round(time.time() * 1000), more), qos=0))
+        body = payload.health(self._speaker, round(time.time() * 1000), more)
+        self._courier.inbox.put(Parcel(self.topics("health"), body.encode(), qos=0))
 
     def update(self, made_by: Provenance) -> None:
         """What makes the numbers has changed (another model, the Edge TPU failed): tell it, and in every window."""
@@ -105,6 +135,11 @@ class Publisher:
     def wait_connected(self, timeout: float) -> bool:
         """Wait for a broker, at most `timeout` seconds; whether there is one."""
         return self._courier.connected.wait(timeout)
+
+    @property
+    def newest_seq(self) -> int:
+        """Number of the last window that is kept."""
+        return self._spool.newest_seq
 
     @property
     def topics(self) -> Topics:

@@ -1,18 +1,33 @@
-"""The spool as two threads use it: the loop adds, the courier reads. Remembers when each window came."""
+"""The spool as two threads use it: the loop adds, the courier reads. If the disk fails, it goes on in memory."""
 
+import logging
 import threading
 import time
+from collections.abc import Callable
 
-from agent.delivery.memory import Build, Entry, Spool
+from agent.delivery.disk import DiskSpool
+from agent.delivery.memory import Build, Entry, MemorySpool, Spool
+
+log = logging.getLogger("agent.delivery")
+
+_NEWEST_AGAIN = 60
+"""Without any collector: windows that are sent again after a connect although the broker had taken them."""
 
 
 class SharedSpool:
-    """A lock around a spool."""
+    """A lock around a spool, the time at which each window came, and the way out when the disk fails."""
 
-    def __init__(self, spool: Spool) -> None:
-        self._spool = spool
+    def __init__(self, opener: Callable[[], Spool] = MemorySpool) -> None:
+        """Args: opener: makes the spool on disk; its OSError means memory from the start."""
         self._lock = threading.Lock()
         self._came: dict[int, float] = {}
+        self._spool: Spool
+        self.trouble: str | None = None
+        """Why windows are only in memory, or None."""
+        try:
+            self._spool = opener()
+        except OSError as error:
+            self._spool = self._in_memory(error, None)
 
     @property
     def epoch(self) -> str:
@@ -22,12 +37,20 @@ class SharedSpool:
     def newest_seq(self) -> int:
         return self._spool.newest_seq
 
-    def add(self, build: Build) -> int:
-        """Keep a window; return its position."""
+    @property
+    def acked(self) -> int | None:
+        return self._spool.acked
+
+    def add(self, build: Build) -> list[int]:
+        """Keep a window; return its position, and those of gaps that had to be declared for it."""
         with self._lock:
-            position = self._spool.add(build)
+            try:
+                position = self._spool.add(build)
+            except OSError as error:
+                self._spool = self._in_memory(error, self._spool)
+                position = self._spool.add(build)
             self._came[position] = time.monotonic()
-            return position
+            return [*self._spool.new_gaps(), position]
 
     def read(self, position: int) -> Entry | None:
         with self._lock:
@@ -35,7 +58,11 @@ class SharedSpool:
 
     def ack(self, epoch: str, upto: int) -> None:
         with self._lock:
-            self._spool.ack(epoch, upto)
+            try:
+                self._spool.ack(epoch, upto)
+            except OSError as error:
+                self._spool = self._in_memory(error, self._spool)
+                self._spool.ack(epoch, upto)
 
     def confirm(self, position: int) -> None:
         with self._lock:
@@ -43,6 +70,7 @@ class SharedSpool:
             self._spool.confirm(position)
 
     def find(self, first: int, last: int) -> dict[int, int]:
+        """seq → position of the windows of this epoch that are still kept."""
         with self._lock:
             return self._spool.find(first, last)
 
@@ -65,9 +93,20 @@ class SharedSpool:
 
     def _unsent(self) -> list[int]:
         """All that is not acknowledged. Where no collector ever acknowledged: what the broker did not take, and
-        the newest 60, which a broker that died may have lost."""
+        the newest few, which a broker that died may have lost."""
         waiting = self._spool.pending()
         if self._spool.acked is not None:
             return waiting
-        newest = set(waiting[-60:])
+        newest = set(waiting[-_NEWEST_AGAIN:])
         return [p for p in waiting if p in newest or not self._spool.confirmed(p)]
+
+    def _in_memory(self, error: OSError, failed: Spool | None) -> Spool:
+        """Rescue what can still be read; the new epoch says that the counter starts anew."""
+        self.trouble = f"spool in memory: {error.strerror or error}"
+        log.error("event=spool.in_memory reason=%r windows are lost if the agent stops", str(error))
+        rescued = {}
+        if failed is not None:
+            rescued = {p: e for p in failed.pending() if (e := failed.read(p)) is not None}
+        if isinstance(failed, DiskSpool):
+            failed.release()
+        return MemorySpool(rescued)

@@ -1,0 +1,69 @@
+"""What the agent says of itself after every connect: status, meta, discovery. State without IO and without a clock."""
+
+from agent.delivery import discovery, payload, wire
+from agent.delivery.news import Parcel, SetState
+from agent.delivery.payload import Provenance, Speaker
+from agent.delivery.shared import SharedSpool
+
+
+class Births:
+    """Holds the state, what troubles the delivery, and what makes the numbers."""
+
+    def __init__(self, speaker: Speaker, made_by: Provenance, spool: SharedSpool, *, home_assistant: bool) -> None:
+        self.made_by = made_by
+        self.session = speaker.started_ms
+        """Number of the connection, rising: the same in its will and its births."""
+        self._speaker, self._spool, self._home_assistant = speaker, spool, home_assistant
+        self._state = SetState("init", None)
+        self._troubles: dict[str, str] = {}
+
+    def next_session(self) -> None:
+        self.session += 1
+
+    def set_state(self, state: SetState) -> bool:
+        """Whether that is news."""
+        changed, self._state = state != self._state, state
+        return changed
+
+    def set_trouble(self, key: str, text: str | None) -> bool:
+        """Something of the delivery is wrong, or (None) right again; whether that is news."""
+        if text is None:
+            return self._troubles.pop(key, None) is not None
+        changed = self._troubles.get(key) != text
+        self._troubles[key] = text
+        return changed
+
+    def status(self, state: wire.State | None = None, reason: str | None = None) -> Parcel:
+        """`state`, or what the agent is now: "ready" with troubles is "degraded"."""
+        if state is None:
+            state, reason = self._state.state, self._state.reason
+            troubles = [*self._troubles.values()] + ([self._spool.trouble] if self._spool.trouble else [])
+            if troubles and state in ("init", "ready"):
+                state, reason = "degraded", "; ".join(troubles)
+        epoch, newest = self._spool.epoch, self._spool.newest_seq
+        body = payload.status(self._speaker, state, reason, session=self.session, epoch=epoch, newest_seq=newest)
+        return Parcel(self._speaker.topics("status"), body.encode(), retain=True)
+
+    def meta(self) -> Parcel:
+        body = payload.meta(self._speaker, self.made_by)
+        return Parcel(self._speaker.topics("meta"), body.encode(), retain=True)
+
+    def discovery(self) -> list[Parcel]:
+        """The announcement to Home Assistant, if it is wanted."""
+        if not self._home_assistant:
+            return []
+        topics = self._speaker.topics
+        return [Parcel(discovery.topic(topics), discovery.payload(topics, self.made_by.window_s), retain=True)]
+
+    def all(self) -> list[Parcel]:
+        return [self.status(), self.meta(), *self.discovery()]
+
+    def subscriptions(self) -> list[str]:
+        topics = self._speaker.topics
+        return [topics("ack"), topics("cmd/+"), topics("status")] + ([discovery.BIRTH] if self._home_assistant else [])
+
+    def retained(self) -> set[str]:
+        """Every topic that is published retained now."""
+        topics = self._speaker.topics
+        fixed = {topics("status"), topics("meta"), topics("last")}
+        return fixed | ({discovery.topic(topics)} if self._home_assistant else set())

@@ -1,0 +1,126 @@
+"""Commands: bytes from anybody on the network → a reply. Nothing that comes in here may end the network thread."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from agent import __version__
+from agent.delivery import wire
+from agent.delivery.link import Received
+from agent.delivery.payload import MAX_BYTES, Speaker
+from agent.delivery.topics import PREFIX
+from agent.errors import FerAgentError
+
+log = logging.getLogger("agent.delivery")
+
+Handler = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""Takes a checked command's fields, returns the reply's `result`; raises FerAgentError to refuse. Must be quick:
+it runs in the delivery's thread."""
+
+Resend = Callable[[int, int], Collection[int]]
+"""Lines up the windows first…last that are still kept; returns their numbers."""
+
+_MOST: Final = 100_000
+"""Most windows that one `resend` may ask for."""
+_LISTED: Final = 50
+"""Most missing ranges in a reply; all of them come as gap events."""
+_REMEMBERED: Final = 256
+"""Correlation data of the last commands: the same one again is a replay."""
+_LONGEST: Final = MAX_BYTES
+"""Bytes of a command; none needs more than a hundred."""
+
+
+class Desk:
+    """Checks, dispatches and answers commands."""
+
+    def __init__(self, speaker: Speaker, handlers: Mapping[str, Handler], resend: Resend) -> None:
+        """Args: handlers: of `pause`, `resume`, `model-install`; resend: lines up what is kept."""
+        unknown = set(handlers) - set(wire.COMMANDS)
+        assert not unknown, f"no such commands in the contract: {unknown}"
+        self._speaker, self._resend = speaker, resend
+        self._handlers = {"ping": self._ping, "resend": self._do_resend, **handlers}
+        self._gaps: list[tuple[int, int]] = []
+        self._seen: deque[bytes] = deque(maxlen=_REMEMBERED)
+
+    def answer(self, news: Received) -> tuple[str, wire.Reply, list[tuple[int, int]]] | None:
+        """The reply, its topic, and gaps to declare; None for what is ignored: retained, replayed, no command."""
+        name = self._speaker.topics.command(news.topic)
+        if name is None:
+            return None
+        if news.retained:
+            log.warning("event=cmd.ignored cmd=%.40r reason=retained", name)
+            return None
+        if news.correlation is not None:
+            if news.correlation[:256] in self._seen:
+                log.warning("event=cmd.ignored cmd=%.40r reason=replayed", name)
+                return None
+            self._seen.append(news.correlation[:256])
+        self._gaps = []
+        return self._reply_topic(name, news.response_topic), self._do(name, news.payload), self._gaps
+
+    def _ping(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"version": __version__, "boot_id": self._speaker.boot_id, "time_ms": round(time.time() * 1000)}
+
+    def _do_resend(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        first, last = body["from"], body["to"]
+        if not first <= last < first + _MOST:
+            raise FerAgentError(f"expected from <= to and at most {_MOST} windows, got {first}…{last}")
+        kept = self._resend(first, last)
+        self._gaps = missing(first, last, kept)
+        return {"from": first, "to": last, "sent": len(kept), "missing": self._gaps[:_LISTED]}
+
+    def _do(self, name: str, payload: bytes) -> wire.Reply:
+        model = wire.COMMANDS.get(name)
+        handler = self._handlers.get(name)
+        if model is None or handler is None:
+            known = ", ".join(sorted(set(wire.COMMANDS) & set(self._handlers)))
+            return self._no(name, f"unknown command, expected one of: {known}")
+        if len(payload) > _LONGEST:
+            return self._no(name, f"expected at most {_LONGEST} bytes, got {len(payload)}")
+        try:
+            body = model.model_validate_json(payload or b"{}")
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"])) or "payload"
+            return self._no(name, f"{where}: {first['msg']}")
+        try:
+            result = handler(body.model_dump(by_alias=True, exclude_none=True))
+        except FerAgentError as error:
+            return self._no(name, str(error))
+        except Exception as error:  # a handler's bug must not end the delivery
+            log.exception("event=cmd.failed cmd=%s", name)
+            return self._no(name, f"internal error: {type(error).__name__}")
+        return wire.Reply(
+            schema="fer.reply/1.0", agent=self._speaker.topics.agent, cmd=name, ok=True, result=dict(result)
+        )
+
+    def _no(self, name: str, why: str) -> wire.Reply:
+        log.warning("event=cmd.refused cmd=%.40r reason=%.120r", name, why)
+        agent = self._speaker.topics.agent
+        return wire.Reply(schema="fer.reply/1.0", agent=agent, cmd=name[:64], ok=False, error=why[:200])
+
+    def _reply_topic(self, name: str, asked: str | None) -> str:
+        """Where the command wants its answer, if that is a place for answers; our own otherwise. A reply must not
+        become a command or a status of somebody else."""
+        own = self._speaker.topics(f"rsp/{name if name in wire.COMMANDS else 'unknown'}")
+        if asked is None or len(asked) > 400 or any(c in asked for c in "+#\0"):
+            return own
+        levels = asked.split("/")
+        return asked if asked.startswith(PREFIX + "/") and "rsp" in levels[2:] and "cmd" not in levels else own
+
+
+def missing(first: int, last: int, kept: Collection[int]) -> list[tuple[int, int]]:
+    """The ranges within `first`…`last` that are not in `kept`."""
+    ranges: list[tuple[int, int]] = []
+    for seq in range(first, last + 1):
+        if seq in kept:
+            continue
+        if ranges and ranges[-1][1] == seq - 1:
+            ranges[-1] = (ranges[-1][0], seq)
+        else:
+            ranges.append((seq, seq))
+    return ranges

@@ -1,0 +1,296 @@
+"""The spool on disk: a window is synced before `add` returns, and stays until an ack covers it or the cap takes it.
+
+A folder of files with a fixed size (`segment`), a head with the counter and the marks (`head`). One process at a
+time, one thread. Every OSError of writing leaves: the caller decides (`shared` goes on in memory).
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
+
+from agent.delivery import frames, recover
+from agent.delivery.frames import Header, Record
+from agent.delivery.head import Head, Marks
+from agent.delivery.memory import Build, Entry, gap_payload, new_epoch
+from agent.delivery.recover import Found
+from agent.delivery.segment import Segment, lock_folder
+
+log = logging.getLogger("agent.delivery")
+
+_SEGMENT: Final = 256 * 1024
+"""Bytes of a file: about 300 windows. Small enough to be dropped as one, large enough to be rare."""
+_SMALLEST: Final = 16 * 1024
+_RESERVE: Final = 16
+"""Numbers reserved at a time: the head is written once for so many windows, and so many are declared lost at most
+where a tail was cut off."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an entry lies."""
+
+    segment: Segment
+    record: Record
+
+    @property
+    def kind(self) -> Literal["window", "gap"]:
+        return self.record.kind
+
+    @property
+    def seq(self) -> int:
+        return self.record.seq
+
+
+class DiskSpool:
+    """See `memory.Spool`. Open it by constructing it; `close` marks a clean stop."""
+
+    def __init__(self, folder: Path, cap_bytes: int, cap_s: float, now: Callable[[], float] = time.time) -> None:
+        """Args:
+            folder: made if missing.
+            cap_bytes: most bytes on disk; the oldest file goes first.
+            cap_s: oldest file kept, seconds since its last write.
+            now: wall clock, seconds: only for the age of files.
+
+        Raises OSError if the folder cannot be written, ConfigError if another process has it or a newer version
+        made it.
+        """
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder, self._cap_s, self._now = folder, cap_s, now
+        self._lock = lock_folder(folder)
+        self._size = max(_SMALLEST, min(_SEGMENT, cap_bytes // 4 // 4096 * 4096))
+        self._most = max(2, cap_bytes // self._size)
+        self._places: dict[int, _Place] = {}
+        self._by_seq: dict[int, int] = {}
+        self._next = self.newest_seq = 0
+        self._confirmed: set[int] = set()
+        self._gaps: list[int] = []
+        self._head = Head(folder / "head")
+        found = recover.load(folder, self._size)
+        self._segments = [one.segment for one in found]
+        self._marks = self._first_marks(found)
+        self._begin(found)
+
+    # -- what every spool can do -----------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> str:
+        return self._marks.epoch
+
+    @property
+    def acked(self) -> int | None:
+        return self._marks.acked
+
+    @property
+    def size(self) -> int:
+        return sum(s.header.size for s in self._segments)
+
+    def add(self, build: Build) -> int:
+        """Keep a new window, on disk and synced when this returns. Raises OSError; then it is not kept."""
+        seq = self.newest_seq + 1
+        self._reserve(seq)
+        payload = build(self.epoch, seq)
+        position = self._append("window", seq, payload)
+        self.newest_seq = seq
+        return position
+
+    def add_gap(self, first: int, last: int, reason: str) -> int:
+        return self._append("gap", max(last, self.newest_seq), gap_payload(first, last, reason))
+
+    def read(self, position: int) -> Entry | None:
+        place = self._places.get(position)
+        if place is None:
+            return None
+        payload = place.segment.read(place.record.offset, place.record.length)
+        return None if payload is None else Entry(place.kind, place.segment.header.epoch, place.seq, payload)
+
+    def pending(self) -> list[int]:
+        return list(self._places)
+
+    def find(self, first: int, last: int) -> dict[int, int]:
+        if last - first < len(self._by_seq):
+            return {seq: self._by_seq[seq] for seq in range(first, last + 1) if seq in self._by_seq}
+        return {seq: position for seq, position in sorted(self._by_seq.items()) if first <= seq <= last}
+
+    def ack(self, epoch: str, upto: int) -> None:
+        if epoch == self.epoch:
+            if upto > self.newest_seq:
+                log.warning("event=spool.bad_ack upto=%d newest=%d", upto, self.newest_seq)
+                return
+            self._marks = replace(self._marks, acked=max(upto, self._marks.acked or 0))
+        done = []
+        for position, place in self._places.items():  # in the order of writing, so the first newer one ends it
+            if place.segment.header.epoch == epoch:
+                if place.seq > upto:
+                    break
+                done.append(position)
+        self._forget(done)
+        self._remove_empty()
+
+    def confirm(self, position: int) -> None:
+        if position in self._places:
+            self._confirmed.add(position)
+
+    def confirmed(self, position: int) -> bool:
+        place = self._places.get(position)
+        old = place is not None and place.segment.header.epoch == self.epoch and place.seq <= self._marks.confirmed
+        return old or position in self._confirmed
+
+    def new_gaps(self) -> list[int]:
+        gaps, self._gaps = self._gaps, []
+        return gaps
+
+    def close(self) -> None:
+        """Mark a clean stop. Raises nothing: a stop that cannot be marked looks like a crash, and is declared."""
+        try:
+            self._write_head(clean=True)
+        except OSError as error:
+            log.warning("event=spool.not_marked_clean reason=%r", str(error))
+        self.release()
+
+    def release(self) -> None:
+        """Let go of files and lock without marking anything."""
+        with contextlib.suppress(OSError):
+            self._head.close()
+            for segment in self._segments:
+                segment.close()
+            os.close(self._lock)
+
+    # -- start -----------------------------------------------------------------------------------------------
+
+    def _first_marks(self, found: list[Found]) -> Marks:
+        """The head's marks; without them the counter is lost, and a new epoch begins."""
+        if self._head.marks is not None:
+            return self._head.marks
+        if found:
+            log.error("event=spool.head_lost a new epoch begins")
+        return Marks(new_epoch(), clean=True)
+
+    def _begin(self, found: list[Found]) -> None:
+        """Index what is there, declare what is lost, and be ready to append."""
+        fresh = self._head.marks is None
+        self.newest_seq, losses = (0, []) if fresh else recover.losses(self._marks, found)
+        acked = self._marks.acked or 0
+        for one in found:
+            for r in one.records:
+                if one.segment.header.epoch != self.epoch or r.seq > acked:
+                    self._index(_Place(one.segment, r))
+        self._write_head(clean=False, reserved=max(self._marks.reserved, self.newest_seq) + _RESERVE)
+        if not self._segments or fresh or found[-1].segment.header.epoch != self.epoch:
+            self._grow()
+        for loss in losses:
+            log.warning("event=spool.gap from=%d to=%d reason=%s", loss.first, loss.last, loss.reason)
+            self.add_gap(loss.first, loss.last, loss.reason)
+        self._remove_empty()
+        self._drop_old()
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def _append(self, kind: Literal["window", "gap"], seq: int, payload: bytes) -> int:
+        if not self._segments[-1].fits(len(payload)):
+            self._grow()
+            self._drop_old()
+        segment = self._segments[-1]
+        offset = segment.append(kind, seq, payload)
+        return self._index(_Place(segment, Record(kind, seq, offset, len(payload))))
+
+    def _index(self, place: _Place) -> int:
+        position, self._next = self._next, self._next + 1
+        self._places[position] = place
+        if place.kind == "window" and place.segment.header.epoch == self.epoch:
+            self._by_seq[place.seq] = position
+        return position
+
+    def _grow(self) -> None:
+        """Begin a new file; on a full disk the oldest one gives its room. Raises OSError if that does not help."""
+        number = 1 + (self._segments[-1].header.number if self._segments else 0)
+        header = Header(frames.VERSION, self.epoch, number, self._size)
+        lost: tuple[int, int] | None = None
+        while True:
+            try:
+                made = Segment.create(self._folder, header)
+                break
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self._segments:
+                    raise
+                lost = _join(lost, self._drop_oldest())
+        if self._segments:
+            self._segments[-1].close()
+        self._segments.append(made)
+        self._declare(lost, "disk_full")
+
+    def _drop_old(self) -> None:
+        """Drop the oldest files while there are too many, or they are too old."""
+        lost: tuple[int, int] | None = None
+        while len(self._segments) > self._most:
+            lost = _join(lost, self._drop_oldest())
+        self._declare(lost, "cap")
+        lost = None
+        while len(self._segments) > 1 and self._segments[0].path.stat().st_mtime < self._now() - self._cap_s:
+            lost = _join(lost, self._drop_oldest())
+        self._declare(lost, "age")
+
+    def _declare(self, lost: tuple[int, int] | None, reason: str) -> None:
+        if lost is not None:
+            log.warning("event=spool.gap from=%d to=%d reason=%s", *lost, reason)
+            self._gaps.append(self.add_gap(*lost, reason))
+
+    def _drop_oldest(self) -> tuple[int, int] | None:
+        """Remove the oldest file; the numbers of this epoch that are lost with it, if any."""
+        oldest = self._segments.pop(0)
+        inside = [(position, place) for position, place in self._places.items() if place.segment is oldest]
+        lost = None
+        for position, place in inside:
+            if oldest.header.epoch == self.epoch and not self._taken(position):
+                lost = _join(lost, recover.numbers(oldest, place.record))
+        self._forget([position for position, _ in inside])
+        oldest.remove()
+        return lost
+
+    def _taken(self, position: int) -> bool:
+        """Where no collector ever acknowledged, a PUBACK is all there will ever be."""
+        return self.acked is None and self.confirmed(position)
+
+    def _remove_empty(self) -> None:
+        """Delete the oldest files that hold nothing any more; never the one that is written."""
+        used = {id(place.segment) for place in self._places.values()} if len(self._segments) > 1 else set()
+        removed = False
+        while len(self._segments) > 1 and id(self._segments[0]) not in used:
+            self._segments.pop(0).remove()
+            removed = True
+        if removed:
+            self._write_head(clean=False)
+
+    def _forget(self, positions: list[int]) -> None:
+        for position in positions:
+            place = self._places.pop(position)
+            self._confirmed.discard(position)
+            if self._by_seq.get(place.seq) == position:
+                del self._by_seq[place.seq]
+
+    def _reserve(self, seq: int) -> None:
+        if seq > self._marks.reserved:
+            self._write_head(clean=False, reserved=seq + _RESERVE - 1)
+
+    def _write_head(self, *, clean: bool, reserved: int | None = None) -> None:
+        confirmed = self._marks.confirmed
+        for position, place in self._places.items():
+            if place.segment.header.epoch == self.epoch and place.seq > confirmed:
+                if position not in self._confirmed:
+                    break
+                confirmed = place.seq
+        reserved = self._marks.reserved if reserved is None else reserved
+        self._marks = replace(self._marks, reserved=reserved, confirmed=confirmed, clean=clean)
+        self._head.write(self._marks)
+
+
+def _join(a: tuple[int, int] | None, b: tuple[int, int] | None) -> tuple[int, int] | None:
+    """The range that covers both."""
+    if a is None or b is None:
+        return a or b
+    return min(a[0], b[0]), max(a[1], b[1])

@@ -1,0 +1,151 @@
+"""What the broker and people behind it say, and what it means: refusals, acks, commands, a second agent of our id."""
+
+import logging
+import time
+from typing import Final, Protocol
+
+from agent.config import Mqtt
+from agent.delivery import link, payload, wire
+from agent.delivery.births import Births
+from agent.delivery.commands import Desk
+from agent.delivery.identity import Twin
+from agent.delivery.news import Parcel
+from agent.delivery.outbox import Item
+from agent.delivery.shared import SharedSpool
+from agent.errors import ConfigError, FerAgentError
+
+log = logging.getLogger("agent.delivery")
+
+_NOT_AUTHORISED: Final = 135
+_TOO_LARGE: Final = 149
+_REFUSED: Final = 128
+"""MQTT 5 reason codes from here on mean no."""
+
+
+class Sender(Protocol):
+    """What reception needs of the courier."""
+
+    def post(self, parcel: Parcel) -> int:
+        """Send one message."""
+
+    def requeue(self) -> None:
+        """Line up everything that is kept and not under way."""
+
+    def fatal(self, error: FerAgentError) -> None:
+        """Give up for good."""
+
+
+class Reception:
+    """Runs in the courier's thread."""
+
+    def __init__(
+        self, mqtt: Mqtt, speaker: payload.Speaker, births: Births, spool: SharedSpool, sender: Sender, desk: Desk
+    ) -> None:
+        self._mqtt, self._speaker, self._births, self._spool = mqtt, speaker, births, spool
+        self._sender, self._desk = sender, desk
+        self._twin = Twin(speaker.boot_id, speaker.started_ms)
+        self._bad_acks = 0
+        self.poison: set[int] = set()
+        """Positions of the spool that this broker will not take; they stay there for a collector's `resend`."""
+
+    def closed(self, news: link.Closed, in_flight: set[int]) -> None:
+        """The connection ended."""
+        if news.refused:
+            log.error("event=mqtt.refused reason=%r user=%r", news.reason, self._mqtt.username)
+        if news.taken_over:
+            self._twin.taken_over()
+            log.error("event=mqtt.taken_over another client connected as fer-%s", self._speaker.topics.agent)
+        if news.too_large:
+            self.poison |= in_flight
+            self._trouble("size", "the broker ended the connection: packet too large; raise max_packet_size there")
+
+    def granted(self, news: link.Granted) -> None:
+        """A subscribe was answered."""
+        if any(code >= _REFUSED for code in news.codes):
+            self._trouble("acl_read", f"the broker denies subscribing: allow {self._acl('read')}")
+        else:
+            self._births.set_trouble("acl_read", None)
+
+    def answered(self, news: link.Answered, topic: str, item: Item | None) -> None:
+        """A publish was answered."""
+        if news.code < _REFUSED:
+            if item is not None:
+                self._spool.confirm(item.position)
+            if topic and self._births.set_trouble(f"acl {topic}", None):
+                log.info("event=mqtt.allowed topic=%s", topic)
+                self._sender.post(self._births.status())
+                self._sender.requeue()
+            return
+        if news.code == _NOT_AUTHORISED:
+            self._trouble(f"acl {topic}", f"the broker denies publishing to {topic}: allow {self._acl('write')}")
+            return
+        if news.code == _TOO_LARGE and item is not None:
+            self.poison.add(item.position)
+        self._trouble(f"refused {topic}", f"the broker refuses {topic}: {news.text}")
+
+    def received(self, news: link.Received) -> None:
+        """A message came."""
+        if news.topic == self._speaker.topics("ack"):
+            self._ack(news)
+        elif news.topic == self._speaker.topics("status"):
+            self._own_status(news)
+        elif (reply := self._desk.answer(news)) is not None:
+            topic, body, gaps = reply
+            self._sender.post(Parcel(topic, body.encode(), correlation=news.correlation))
+            for first, last in gaps:
+                self._not_kept(first, last)
+
+    def _ack(self, news: link.Received) -> None:
+        try:
+            ack = wire.Ack.model_validate_json(news.payload)
+        except ValueError:
+            self._bad_acks += 1
+            if self._bad_acks == 1:
+                log.warning("event=mqtt.bad_ack expected {epoch, upto_seq}, got %d bytes", len(news.payload))
+            return
+        self._spool.ack(ack.epoch, ack.upto_seq)
+
+    def _own_status(self, news: link.Received) -> None:
+        """Somebody spoke on our own status topic: ourselves, a late will of an older session, or a second agent."""
+        try:
+            status = wire.Status.model_validate_json(news.payload)
+        except ValueError:
+            return
+        verdict = self._twin.verdict(status)
+        if verdict is not None:
+            self._duplicate(status, newer=verdict == "newer")
+        elif not news.retained and status.state == "lost" and status.session != self._births.session:
+            self._sender.post(self._births.status())  # the late will has replaced our birth
+
+    def _duplicate(self, status: wire.Status, *, newer: bool) -> None:
+        topics = self._speaker.topics
+        what = (
+            f"two agents have the id {topics.agent!r} in {topics.site}/{topics.room} (the other: boot {status.boot_id})"
+        )
+        log.error("event=mqtt.duplicate_identity %s", what)
+        if newer:
+            self._sender.fatal(ConfigError(f"{what}: this one started later and ends; give it another agent.id"))
+            return
+        body = payload.event(self._speaker, "delivery", "duplicate_identity", _now_ms(), detail=what[:200])
+        self._sender.post(Parcel(topics("event"), body.encode()))
+
+    def _not_kept(self, first: int, last: int) -> None:
+        more = {"epoch": self._spool.epoch, "from": first, "to": last}
+        body = payload.event(self._speaker, "gap", "not_kept", _now_ms(), **more)
+        self._sender.post(Parcel(self._speaker.topics("event"), body.encode()))
+
+    def _trouble(self, key: str, text: str) -> None:
+        """Log it once, and say so in the status."""
+        if self._births.set_trouble(key, text):
+            log.error("event=mqtt.trouble %s", text)
+            if "status" not in key:
+                self._sender.post(self._births.status())
+
+    def _acl(self, how: str) -> str:
+        """The line that the broker's ACL file needs."""
+        user = self._mqtt.username or "the anonymous user"
+        return f'"topic {how} {self._speaker.topics.root}/#" to {user}'
+
+
+def _now_ms() -> int:
+    return round(time.time() * 1000)

@@ -1,0 +1,50 @@
+"""Remembers every retained topic that was ever published, so that a rename or removal can clear what it left."""
+
+import contextlib
+import json
+import logging
+import os
+from pathlib import Path
+
+log = logging.getLogger("agent.delivery")
+
+
+class RetainedTopics:
+    """A list in a file. A disk that cannot be written costs the memory of topics, not the delivery."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Args: path: the file; None remembers nothing."""
+        self._path = path
+        self._topics: set[str] = set()
+        if path is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._topics = {str(t) for t in json.loads(path.read_text(encoding="utf-8"))}
+
+    def add(self, topic: str) -> None:
+        """`topic` was, or is about to be, published retained."""
+        if topic not in self._topics:
+            self._topics.add(topic)
+            self._save()
+
+    def stale(self, current: set[str]) -> list[str]:
+        """Topics published once and not any more: to be cleared with an empty message, then `forget`."""
+        return sorted(self._topics - current)
+
+    def forget(self, topic: str) -> None:
+        """`topic` was cleared, and the broker said so."""
+        if topic in self._topics:
+            self._topics.discard(topic)
+            self._save()
+
+    def _save(self) -> None:
+        if self._path is None:
+            return
+        making = self._path.with_suffix(".tmp")
+        try:
+            with open(making, "w", encoding="utf-8") as file:
+                json.dump(sorted(self._topics), file)
+                file.flush()
+                os.fsync(file.fileno())
+            making.rename(self._path)
+        except OSError as error:
+            log.warning("event=retained.not_saved reason=%r", str(error))
