@@ -7,7 +7,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Engine, select
@@ -89,12 +89,15 @@ class Hub:
         finally:
             self._pages.discard(page)
 
-    def _poll(self) -> list[dict[str, Any]]:
+    def newest(self) -> Sequence[Any]:
+        """Read the rows that may have changed since the last time."""
         query = select(live, agents.c.site, agents.c.room, agents.c.agent).join_from(live, agents)
         with self._engine.connect() as connection:
-            rows = connection.execute(query.where(live.c.changed_ms >= self._since - _OVERLAP_MS)).all()
+            return connection.execute(query.where(live.c.changed_ms >= self._since - _OVERLAP_MS)).all()
+
+    def _poll(self) -> list[dict[str, Any]]:
         changed = []
-        for row in rows:
+        for row in self.newest():
             room = _room(row)
             before = self._rooms.get(row.agent_id)
             if before is None or any(before[key] != value for key, value in room.items()):

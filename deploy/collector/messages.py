@@ -133,6 +133,7 @@ class Gap(_Payload):
     from_: Annotated[Counter, Field(alias="from")]
     to: Counter
     reason: Text = ""
+    at_ms: Millis | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> "Gap":

@@ -123,6 +123,7 @@ class Store:
                 continue
             if isinstance(m.value, Gap):
                 body = {"from": m.value.from_, "to": m.value.to, "reason": m.value.reason, "kind": "gap"}
+                body |= {"at_ms": m.value.at_ms} if m.value.at_ms is not None else {}
                 if m.value.epoch is not None:
                     stream = self._stream(m.source, m.value.epoch)
                     written.lost.append((stream, m.value.from_, m.value.to))

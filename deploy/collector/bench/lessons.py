@@ -65,7 +65,9 @@ def window_of(room: int, seq: int, end_ms: int, *, epoch: str = "1", length_ms: 
         "dp": None,
     }
     body |= more
-    return json.dumps({k: v for k, v in body.items() if v is not None or k in ("suppressed", "calibration_id")}).encode()
+    return json.dumps(
+        {k: v for k, v in body.items() if v is not None or k in ("suppressed", "calibration_id")}
+    ).encode()
 
 
 def suppressed_window(room: int, seq: int, end_ms: int, reason: str = "k_min", **more: Any) -> bytes:

@@ -1,0 +1,5 @@
+"""`python -m deploy.collector` is `fer-collector`."""
+
+from deploy.collector.cli import main
+
+main()

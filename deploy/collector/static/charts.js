@@ -1,0 +1,165 @@
+// The charts of one room: index with its interval, people and coverage, emotions, valence and arousal.
+// Time without a window, and windows without a result, are drawn as what they are: hatched, never as a line.
+
+import uPlot from "/static/vendor/uPlot.js";
+import { clock, date, EMOTIONS } from "./words.js";
+
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+// Columns of the server → rows with a null where nothing was measured, and the stretches to hatch.
+export function shape(series, now) {
+  const half = series.step / 2;
+  const length = series.step || median(series.t.map((t, i) => t - series.start[i])) || 60000;
+  const starts = series.step ? series.t : series.start;
+  const data = { t: [], rows: [], holes: [], suppressed: [], length };
+  const hole = (from, to) => {
+    if (to - from <= 0.5 * length) return;
+    data.holes.push([from, to]);
+    data.t.push((from + to) / 2);
+    data.rows.push(null);
+  };
+  let before = series.from;
+  series.t.forEach((t, i) => {
+    const end = series.step ? t + series.step : t;
+    hole(before, starts[i]);
+    data.t.push(series.step ? t + half : t);
+    data.rows.push(i);
+    if (!series.results[i]) {
+      const last = data.suppressed.at(-1);
+      const why = series.suppressed?.[i] ?? "";
+      if (last && starts[i] - last[1] <= 0.5 * length && last[2] === why) last[1] = end;
+      else data.suppressed.push([starts[i], end, why]);
+    }
+    before = end;
+  });
+  // The window that is open now is not missing.
+  hole(before, Math.min(series.to, now - 1.5 * length));
+  return data;
+}
+
+function median(values) {
+  const sorted = values.filter((v) => v > 0).sort((a, b) => a - b);
+  return sorted[sorted.length >> 1];
+}
+
+const pick = (shaped, column) => shaped.rows.map((i) => (i === null || !column ? null : column[i]));
+
+function hatch(context, ink) {
+  const tile = document.createElement("canvas");
+  const size = Math.round(8 * devicePixelRatio);
+  tile.width = tile.height = size;
+  const pen = tile.getContext("2d");
+  pen.strokeStyle = ink;
+  pen.lineWidth = devicePixelRatio;
+  pen.beginPath();
+  for (const shift of [-size, 0, size]) {
+    pen.moveTo(shift, size);
+    pen.lineTo(shift + size, 0);
+  }
+  pen.stroke();
+  return context.createPattern(tile, "repeat");
+}
+
+// Writes what a stretch is at its top, where it is wide enough.
+function label(context, word, x, top, width, wash) {
+  context.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
+  const wide = context.measureText(word).width + 12 * devicePixelRatio;
+  if (wide > width) return;
+  const tall = 18 * devicePixelRatio;
+  context.fillStyle = wash;
+  context.fillRect(x - wide / 2, top + tall / 3, wide, tall);
+  context.fillStyle = css("--ink-2");
+  context.textAlign = "center";
+  context.textBaseline = "middle";
+  context.fillText(word, x, top + tall / 3 + tall / 2);
+}
+
+// Draws the stretches behind the lines.
+function stretches(get, named) {
+  return {
+    hooks: {
+      drawClear: (u) => {
+        const { holes, suppressed } = get();
+        const { left, top, width, height } = u.bbox;
+        u.ctx.save();
+        u.ctx.beginPath();
+        u.ctx.rect(left, top, width, height);
+        u.ctx.clip();
+        const paint = (list, wash, ink, word) => {
+          for (const [from, to] of list) {
+            const x = u.valToPos(from / 1000, "x", true);
+            const w = Math.max(2 * devicePixelRatio, u.valToPos(to / 1000, "x", true) - x);
+            u.ctx.fillStyle = wash;
+            u.ctx.fillRect(x, top, w, height);
+            u.ctx.fillStyle = hatch(u.ctx, ink);
+            u.ctx.fillRect(x, top, w, height);
+            if (named) label(u.ctx, word, x + w / 2, top, w, wash);
+          }
+        };
+        paint(holes, css("--hole-wash"), css("--hole-ink"), "no data");
+        paint(suppressed, css("--none-wash"), css("--none-ink"), "no result");
+        u.ctx.restore();
+      },
+    },
+  };
+}
+
+const PANELS = [
+  { id: "engagement", title: "Engagement index, 0–100, with its 95 % interval", height: 250, range: [0, 100] },
+  { id: "people", title: "People, and coverage in %", height: 150 },
+  { id: "emotions", title: "Shares of the eight expressions", height: 180, range: [0, 1] },
+  { id: "affect", title: "Valence and arousal, −1 to 1", height: 140, range: [-1, 1] },
+];
+export { PANELS };
+
+function seriesOf(id) {
+  const line = (color, extra) => ({ stroke: css(color), width: 2, points: { show: false }, spanGaps: false, ...extra });
+  const band = { stroke: "transparent", width: 0, points: { show: false } };
+  if (id === "engagement") return [band, band, line("--accent")];
+  if (id === "people") return [line("--people"), line("--coverage", { scale: "%", dash: [5, 4] })];
+  if (id === "emotions") return EMOTIONS.toReversed().map((name) => ({ stroke: css("--surface"), width: 0.5, fill: css(`--${name}`), points: { show: false } }));
+  return [line("--accent"), line("--people", { dash: [5, 4] })];
+}
+
+function dataOf(id, series, shaped) {
+  const t = shaped.t.map((ms) => ms / 1000);
+  const column = (name) => pick(shaped, series[name]);
+  if (id === "engagement") return [t, column("ci_high"), column("ci_low"), column("engagement")];
+  if (id === "people") return [t, column("seats"), column("coverage").map((v) => (v === null ? null : 100 * v))];
+  if (id === "affect") return [t, column("valence"), column("arousal")];
+  const sums = t.map(() => 0);
+  const stacked = EMOTIONS.map((name) => column(`share_${name}`).map((v, i) => (v === null || v === undefined ? null : (sums[i] += v))));
+  return [t, ...stacked.toReversed()];
+}
+
+export function chart(panel, place, sync, current, onCursor, onZoom) {
+  const axis = (extra) => ({ stroke: css("--ink-2"), grid: { stroke: css("--grid"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif", ...extra });
+  const y = panel.range ? { range: panel.range } : { range: (_, __, max) => [0, Math.max(5, Math.ceil((max ?? 0) * 1.15))] };
+  const ticks = (_, splits, __, ___, step) => splits.map((s) => (step >= 86400 || new Date(1000 * s).getHours() + new Date(1000 * s).getMinutes() === 0 ? date(1000 * s) : clock(1000 * s)));
+  const axes = [axis({ values: ticks, space: 70, size: 34 }), axis({ size: 44 })];
+  if (panel.id === "people") axes.push(axis({ scale: "%", side: 1, size: 44, grid: { show: false }, values: (_, ticks) => ticks.map((v) => `${v} %`) }));
+  const options = {
+    width: place.clientWidth,
+    height: panel.height,
+    legend: { show: false },
+    // The second axis of one panel leaves the same room in all: their times stay one above the other.
+    padding: [8, panel.id === "people" ? 0 : 44, 0, 0],
+    cursor: { sync: { key: sync, setSeries: false }, drag: { x: true, y: false, setScale: false }, points: { size: 7 } },
+    scales: { x: { time: true, range: () => [current().series.from / 1000, current().series.to / 1000] }, y, "%": { range: [0, 100] } },
+    axes,
+    series: [{}, ...seriesOf(panel.id)],
+    bands: panel.id === "engagement" ? [{ series: [1, 2], fill: css("--band") }] : [],
+    plugins: [stretches(() => current().shaped, panel.id === "engagement")],
+    hooks: {
+      setCursor: [(u) => onCursor(u.cursor.idx)],
+      setSelect: [(u) => u.select.width > 4 && onZoom(1000 * u.posToVal(u.select.left, "x"), 1000 * u.posToVal(u.select.left + u.select.width, "x"))],
+    },
+  };
+  const plot = new uPlot(options, dataOf(panel.id, current().series, current().shaped), place);
+  return {
+    plot,
+    update: () => plot.setData(dataOf(panel.id, current().series, current().shaped)),
+    resize: () => plot.setSize({ width: place.clientWidth, height: panel.height }),
+    destroy: () => plot.destroy(),
+  };
+}

@@ -1,0 +1,197 @@
+// One room: now, over time, what happened, and what made its numbers.
+
+import { chart, PANELS, shape } from "./charts.js";
+import { h } from "./dom.js";
+import { fetchJson, key, listen, now, rooms } from "./live.js";
+import { emotions, result } from "./rooms.js";
+import { ago, clock, condition, dayClock, EMOTIONS, number, percent, reason, signed } from "./words.js";
+
+const HOUR = 3600000;
+const RANGES = [["1 h", HOUR], ["8 h", 8 * HOUR], ["Day", 24 * HOUR], ["Week", 7 * 24 * HOUR], ["Month", 31 * 24 * HOUR], ["Year", 366 * 24 * HOUR]];
+
+export function roomView(main, site, name, agent) {
+  const id = `${site}/${name}/${agent}`;
+  const path = `/api/rooms/${[site, name, agent].map(encodeURIComponent).join("/")}`;
+  document.title = name;
+  let length = 8 * HOUR;
+  let end = null; // null follows the present
+  let current = null;
+  let charts = [];
+  let selected = null;
+  let loading = 0;
+
+  const present = h("section.present", { "aria-label": "Now" });
+  const readout = h("p.readout", { role: "status", "aria-live": "polite" });
+  const places = PANELS.map((panel) => h("figure.panel", null, h("figcaption", null, panel.title, legend(panel.id)),
+    h("div.plot", { tabindex: 0, role: "img", "aria-label": `${panel.title}. Arrow keys move from window to window.`, "data-panel": panel.id, onkeydown: onKey })));
+  const past = h("section.past", { "aria-label": "Over time" });
+  const happened = h("section.happened");
+  const state_ = h("p.state");
+  main.append(h("div.head", null, h("p.crumb", null, h("a", { href: "#/" }, "Rooms"), ` / ${site}`), h("h1", null, name), state_), present, past, happened);
+  past.append(ranges(), readout, ...places, key_(), table());
+
+  function ranges() {
+    const buttons = RANGES.map(([word, ms]) => h("button", { type: "button", "data-ms": ms, onclick: () => go(ms, null) }, word));
+    const shift = (by) => () => go(length, Math.min(now(), (end ?? now()) + by * length));
+    return h("div.controls", null, h("div.segments", { role: "group", "aria-label": "Range" }, buttons),
+      h("div.segments", { role: "group", "aria-label": "Move" }, h("button", { type: "button", "aria-label": "Earlier", onclick: shift(-0.5) }, "←"),
+        h("button", { type: "button", "data-now": "1", onclick: () => go(length, null) }, "Now"), h("button", { type: "button", "aria-label": "Later", onclick: shift(0.5) }, "→")),
+      h("span.exports", null, exportLink("csv", "CSV"), exportLink("parquet", "Parquet")));
+  }
+
+  function exportLink(kind, word) {
+    return h("a", { href: "#", download: `${name}.${kind}`, onclick: (event) => {
+      const query = new URLSearchParams({ site, room: name, agent, from: current.series.from, to: current.series.to });
+      event.currentTarget.href = `/export.${kind}?${query}`;
+    } }, word);
+  }
+
+  function go(ms, until) {
+    length = ms;
+    end = until !== null && until < now() - 1000 ? Math.round(until) : null;
+    selected = null;
+    load();
+  }
+
+  async function load() {
+    const mine = ++loading;
+    const to = Math.round(end ?? now() + 1);
+    const query = `?from=${Math.max(0, Math.round(to - length))}&to=${to}`;
+    try {
+      const [series, about] = await Promise.all([fetchJson(`${path}/series${query}`), fetchJson(`${path}/about${query}`)]);
+      if (mine !== loading) return;
+      current = { series, shaped: shape(series, now()) };
+      draw();
+      drawHappened(about);
+    } catch (error) {
+      readout.textContent = `Could not load: ${error.message}`;
+    }
+  }
+
+  function draw() {
+    for (const button of past.querySelectorAll("[data-ms]")) button.setAttribute("aria-pressed", String(Number(button.dataset.ms) === length));
+    past.querySelector("[data-now]").setAttribute("aria-pressed", String(end === null));
+    if (charts.length) for (const c of charts) c.update();
+    else charts = PANELS.map((panel, i) => chart(panel, places[i].querySelector(".plot"), id, () => current, (index) => {
+      selected = index ?? null;
+      say();
+    }, (from, to) => go(Math.max(5 * 60000, to - from), to)));
+    say();
+  }
+
+  function say() {
+    const { series, shaped } = current;
+    let index = selected;
+    if (index === null || index >= shaped.rows.length) index = shaped.rows.findLastIndex((row) => row !== null);
+    if (index < 0) {
+      readout.textContent = "No window in this range.";
+      return;
+    }
+    const row = shaped.rows[index];
+    const at = shaped.t[index];
+    const time = series.step || length > 26 * HOUR ? dayClock(at) : clock(at);
+    if (row === null) readout.replaceChildren(h("b", null, time), " No data: no window arrived.");
+    else if (!series.results[row]) readout.replaceChildren(h("b", null, time), ` No result: ${reason(series.suppressed?.[row] ?? "every window was suppressed")}.`);
+    else readout.replaceChildren(h("b", null, time), ` Index ${number(series.engagement[row])}`, series.ci_low[row] === null ? "" : ` (${number(series.ci_low[row])} – ${number(series.ci_high[row])})`,
+      `, ${number(series.seats[row])} people, coverage ${percent(series.coverage[row])}`,
+      series.valence[row] === null ? "" : `, valence ${signed(series.valence[row])}, arousal ${signed(series.arousal[row])}`,
+      series.step ? `. Mean of ${series.windows[row]} windows, ${series.results[row]} with a result; the interval is the mean of theirs.` : ".");
+  }
+
+  function onKey(event) {
+    const steps = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -Infinity, End: Infinity };
+    const step = steps[event.key];
+    if (step === undefined || !current?.shaped.t.length) return;
+    event.preventDefault();
+    const last = current.shaped.t.length - 1;
+    const index = Math.min(last, Math.max(0, (selected ?? last) + step));
+    const { plot } = charts[0];
+    plot.setCursor({ left: plot.valToPos(current.shaped.t[index] / 1000, "x"), top: 20 });
+    selected = index;
+    say();
+  }
+
+  function table() {
+    const body = h("tbody");
+    const words = ["Time", "Index", "95 % interval", "People", "Coverage", "Valence", "Arousal", "Note"];
+    return h("details.table", { ontoggle: (event) => event.target.open && current && body.replaceChildren(...tableRows(current)) },
+      h("summary", null, "The same as a table"), h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Windows" }, h("table", null, h("thead", null, h("tr", null, words.map((word) => h("th", { scope: "col" }, word)))), body)));
+  }
+
+  function drawHappened(about) {
+    const happenings = [...about.events.map((e) => [e.at, e.kind, e.kind === "gap" ? `windows ${e.body.from} to ${e.body.to} do not exist: ${reason(e.body.reason)}` : [reason(e.body.reason), e.body.detail].filter(Boolean).join(", ")]),
+      ...about.lost.filter((l) => l.reason === "unanswered").map((l) => [l.at, "gap", `windows ${l.from} to ${l.to}: ${reason(l.reason)}`])].sort((a, b) => b[0] - a[0]);
+    const made = about.made_by;
+    const rows = [["Model", made.model_id], ["Runs on", made.backend], ["Weights", made.weights_id], ["Calibration", made.calibration_id ?? "none"], ["Clock", made.clock_source], ["Model SHA-256", made.model_sha256]];
+    happened.replaceChildren(
+      h("div", null, h("h2", null, "What happened"), happenings.length ? h("ol.events", null, happenings.slice(0, 50).map(([at, kind, text]) => h("li", null, h("time", null, dayClock(at)), h("b", null, kind), ` ${text}`))) : h("p.quiet-text", null, "Nothing in this range.")),
+      h("div", null, h("h2", null, "What made the numbers"), h("dl.made", null, rows.filter(([, v]) => v).map(([word, value]) => h("div", null, h("dt", null, word), h("dd", null, value))))));
+  }
+
+  function drawPresent() {
+    const room = rooms.get(id);
+    if (!room) return present.replaceChildren(h("p.empty", null, "This room has not been heard."));
+    const state = condition(room, now());
+    const w = room.window;
+    present.dataset.id = state.id;
+    state_.replaceChildren(h("span.pill", { "data-id": state.id }, state.word), state.why && ` ${state.why}`);
+    present.replaceChildren(
+      w?.engagement ? result(w.engagement, state.id === "silent") : h("p.nothing", null, h("span", null, "–"), h("small", null, state.why)),
+      h("dl.facts", null, [["People", w?.seats ?? "–"], ["Coverage", w ? percent(w.coverage) : "–"], ["Window", w ? `${clock(w.start_ms)} – ${clock(w.end_ms)}` : "–"], ["Heard", room.window_ms ? `${ago(now() - room.window_ms)} ago` : "–"]].map(([word, value]) => h("div", null, h("dt", null, word), h("dd", null, String(value))))),
+      w?.shares && emotions(w.shares));
+    return undefined;
+  }
+
+  let soon = null;
+  const stop = listen((changed) => {
+    if (!changed.some((room) => key(room) === id)) return;
+    drawPresent();
+    if (end === null && length <= 24 * HOUR) soon ??= setTimeout(() => {
+      soon = null;
+      load();
+    }, 500);
+  });
+  const clockTimer = setInterval(drawPresent, 5000);
+  const rebuild = () => {
+    for (const c of charts) c.destroy();
+    charts = [];
+    if (current) draw();
+  };
+  document.addEventListener("themed", rebuild);
+  const sized = new ResizeObserver(() => {
+    for (const c of charts) c.resize();
+  });
+  sized.observe(past);
+  drawPresent();
+  load();
+  return () => {
+    stop();
+    clearInterval(clockTimer);
+    clearTimeout(soon);
+    document.removeEventListener("themed", rebuild);
+    sized.disconnect();
+    for (const c of charts) c.destroy();
+    loading = -1;
+  };
+}
+
+function legend(id) {
+  const entry = (color, word, kind = "") => h("span.entry", null, h("i", { "data-ink": color, "data-kind": kind }), word);
+  if (id === "people") return h("span.legend", null, entry("people", "people"), entry("coverage", "coverage", "dash"));
+  if (id === "affect") return h("span.legend", null, entry("accent", "valence"), entry("people", "arousal", "dash"));
+  if (id === "emotions") return h("span.legend", null, EMOTIONS.map((name) => entry(name, name)));
+  return null;
+}
+
+function key_() {
+  return h("p.key", null, h("i.swatch", { "data-kind": "hole" }), "no data: no window arrived", h("i.swatch", { "data-kind": "none" }), "suppressed: a window without a result");
+}
+
+function tableRows({ series, shaped }) {
+  return shaped.rows.map((row, i) => [row, shaped.t[i]]).reverse().slice(0, 300).map(([row, t]) => {
+    const cells = row === null ? ["–", "–", "–", "–", "–", "–", "no data"]
+      : [number(series.engagement[row]), series.ci_low[row] === null ? "–" : `${number(series.ci_low[row])} – ${number(series.ci_high[row])}`, number(series.seats[row]), percent(series.coverage[row]),
+        number(series.valence[row], 2), number(series.arousal[row], 2), series.results[row] ? "" : reason(series.suppressed?.[row] ?? "suppressed")];
+    return h("tr", null, h("th", { scope: "row" }, dayClock(t)), cells.map((cell) => h("td", null, cell)));
+  });
+}

@@ -1,0 +1,165 @@
+// All rooms now: a card each, grouped by site; only cards that changed are drawn again.
+
+import { h } from "./dom.js";
+import { key, listen, now, rooms } from "./live.js";
+import { ago, clock, condition, EMOTIONS, number, percent } from "./words.js";
+
+const FILTERS = [["all", "All"], ["live", "Reporting"], ["none", "No result"], ["silent", "Silent"]];
+const SORTS = [["name", "Name"], ["value", "Index, lowest first"], ["coverage", "Coverage, lowest first"], ["heard", "Heard last"]];
+const chosen = { filter: "all", sort: "name", search: "" };
+const byName = new Intl.Collator(undefined, { numeric: true });
+
+export function roomsView(main) {
+  const cards = new Map();
+  const summary = h("p.summary", { role: "status" });
+  const groups = h("div.groups");
+  main.append(h("div.head", null, h("h1", null, "Rooms"), summary), controls(() => arrange()), groups);
+  document.title = "Rooms";
+
+  let dirty = new Set();
+  let scheduled = false;
+  function schedule(changed) {
+    for (const room of changed) dirty.add(key(room));
+    if (scheduled) return;
+    scheduled = true;
+    requestAnimationFrame(() => {
+      scheduled = false;
+      draw();
+    });
+  }
+
+  function draw() {
+    let fresh = false;
+    for (const name of dirty) {
+      if (!cards.has(name)) {
+        cards.set(name, h("a.card", { href: `#/room/${name}` }));
+        fresh = true;
+      }
+      fill(cards.get(name), rooms.get(name));
+    }
+    dirty = new Set();
+    if (fresh) arrange();
+    else tell();
+  }
+
+  function arrange() {
+    const shown = [...rooms.values()].filter(wanted).sort(order);
+    const bySite = chosen.sort === "name" ? Map.groupBy?.(shown, (room) => room.site) ?? group(shown) : new Map([["", shown]]);
+    groups.replaceChildren(...[...bySite].map(([site, members]) =>
+      h("section", null, site && h("h2", null, site, h("span.count", null, `${members.length}`)), h("div.cards", null, members.map((room) => cards.get(key(room)))))));
+    if (!shown.length) groups.append(h("p.empty", null, rooms.size ? "No room matches." : "No room has been heard yet. Start an agent, or try fer-collector demo."));
+    tell();
+  }
+
+  function tell() {
+    const counts = { live: 0, degraded: 0, none: 0, silent: 0 };
+    for (const room of rooms.values()) counts[condition(room, now()).id] += 1;
+    summary.replaceChildren(
+      tally(counts.live + counts.degraded, "reporting", "live"), tally(counts.none, "without a result", "none"), tally(counts.silent, "silent", "silent"));
+  }
+
+  const stop = listen(schedule);
+  const timer = setInterval(() => {
+    // Silence is not an event: look at the clock.
+    for (const [name, card] of cards) if (card.dataset.condition !== stamp(rooms.get(name))) dirty.add(name);
+    draw();
+    if (chosen.sort !== "name") arrange();
+  }, 5000);
+  dirty = new Set(rooms.keys());
+  draw();
+  if (!rooms.size) arrange();
+  return () => {
+    stop();
+    clearInterval(timer);
+  };
+}
+
+const tally = (count, word, id) => h("span.tally", { "data-id": id }, h("b", null, String(count)), ` ${word}`);
+const stamp = (room) => {
+  const c = condition(room, now());
+  return c.id + c.word + c.why;
+};
+
+function group(list) {
+  const found = new Map();
+  for (const room of list) found.set(room.site, [...(found.get(room.site) ?? []), room]);
+  return found;
+}
+
+function wanted(room) {
+  const id = condition(room, now()).id;
+  if (chosen.filter !== "all" && id !== chosen.filter && !(chosen.filter === "live" && id === "degraded")) return false;
+  return key(room).includes(chosen.search);
+}
+
+function order(a, b) {
+  const value = (room) => room.window?.engagement?.value ?? 1000;
+  if (chosen.sort === "value") return value(a) - value(b);
+  if (chosen.sort === "coverage") return (a.window?.coverage ?? 2) - (b.window?.coverage ?? 2);
+  if (chosen.sort === "heard") return (b.window_ms ?? 0) - (a.window_ms ?? 0);
+  return byName.compare(key(a), key(b));
+}
+
+function controls(changed) {
+  const search = h("input", { type: "search", placeholder: "Find a room", "aria-label": "Find a room", value: chosen.search, oninput: (e) => {
+    chosen.search = e.target.value.trim().toLowerCase();
+    changed();
+  } });
+  const filters = FILTERS.map(([id, word]) => h("button", { type: "button", "aria-pressed": String(chosen.filter === id), onclick: (e) => {
+    chosen.filter = id;
+    for (const other of e.target.parentNode.children) other.setAttribute("aria-pressed", String(other === e.target));
+    changed();
+  } }, word));
+  const sort = h("select", { "aria-label": "Order", onchange: (e) => {
+    chosen.sort = e.target.value;
+    changed();
+  } }, SORTS.map(([id, word]) => h("option", { value: id, selected: chosen.sort === id }, word)));
+  return h("div.controls", null, search, h("div.segments", { role: "group", "aria-label": "Show" }, filters), sort);
+}
+
+function fill(card, room) {
+  const state = condition(room, now());
+  const w = room.window;
+  card.dataset.id = state.id;
+  card.dataset.condition = stamp(room);
+  card.replaceChildren(
+    h("div.card-head", null, h("h3", null, room.room), h("span.pill", { "data-id": state.id }, state.word)),
+    w?.engagement ? result(w.engagement, state.id === "silent") : h("p.nothing", null, h("span", null, "–"), h("small", null, state.why)),
+    trend(room.trend ?? []),
+    h("dl.facts", null, fact("People", w ? String(w.seats) : "–"), fact("Coverage", w ? percent(w.coverage) : "–"), fact("Last", w ? clock(w.end_ms) : "–", room.window_ms ? `${ago(now() - room.window_ms)} ago` : "")),
+    w?.shares ? emotions(w.shares) : h("div.emotions.empty-bar", { "aria-hidden": "true" }));
+}
+
+const fact = (word, value, title) => h("div", { title }, h("dt", null, word), h("dd", null, value));
+
+export function result(e, old) {
+  const [low, high] = e.ci95 ?? [e.value, e.value];
+  return h("div.result", { "data-old": old ? "1" : null },
+    h("p.value", null, h("b", null, number(e.value)), e.ci95 && h("small", { title: "95 % interval" }, `${number(low)} – ${number(high)}`),
+      e.delta !== null && e.delta !== undefined && h("small.delta", { title: "Difference from this room's own baseline" }, `${e.delta > 0 ? "+" : ""}${number(e.delta)} to its baseline`)),
+    h("div.scale", { "aria-hidden": "true" },
+      h("i.band", { css: { left: `${low}%`, width: `${Math.max(0.5, high - low)}%` } }), h("i.mark", { css: { left: `${e.value}%` } })));
+}
+
+function trend(points) {
+  const size = [160, 30];
+  let path = "";
+  let open = false;
+  points.forEach(([, value], i) => {
+    if (value === null) {
+      open = false;
+      return;
+    }
+    const x = (i / Math.max(1, points.length - 1)) * size[0];
+    path += `${open ? "L" : "M"}${x.toFixed(1)} ${(size[1] - 2 - (value / 100) * (size[1] - 4)).toFixed(1)}`;
+    open = true;
+  });
+  return h("svg.trend", { viewBox: `0 0 ${size[0]} ${size[1]}`, preserveAspectRatio: "none", "aria-hidden": "true" },
+    h("line", { x1: 0, x2: size[0], y1: size[1] / 2, y2: size[1] / 2 }), path && h("path", { d: path }));
+}
+
+export function emotions(shares) {
+  const words = EMOTIONS.filter((name) => shares[name] >= 0.03).map((name) => `${name} ${percent(shares[name])}`).join(", ");
+  return h("div.emotions", { role: "img", "aria-label": `Emotions: ${words}`, title: words },
+    EMOTIONS.map((name) => h("i", { "data-emotion": name, css: { "flex-grow": shares[name] } })));
+}

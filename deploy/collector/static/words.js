@@ -1,0 +1,51 @@
+// Numbers, times and reason codes in words.
+
+export const EMOTIONS = ["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"];
+
+const REASONS = {
+  k_min: "too few people for a result",
+  budget: "privacy budget of the day is spent",
+  paused: "sensing is paused",
+  no_faces: "nobody in view",
+  "camera.frozen": "camera picture is frozen",
+  "camera.black": "camera picture is black",
+  "camera.stalled": "camera gives no pictures",
+  "camera.lost": "camera is not there",
+  schedule: "outside the hours of the schedule",
+  unanswered: "lost: nobody could send it again",
+};
+
+export const reason = (code) => REASONS[code] ?? String(code ?? "");
+export const percent = (share) => `${Math.round(100 * share)} %`;
+export const number = (value, digits = 0) => (value === null || value === undefined ? "–" : value.toFixed(digits));
+export const signed = (value) => (value > 0 ? "+" : value < 0 ? "−" : "±") + Math.abs(value).toFixed(2);
+
+const clockFormat = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const dayFormat = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const dateFormat = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
+export const date = (ms) => dateFormat.format(ms);
+export const clock = (ms) => clockFormat.format(ms);
+export const dayClock = (ms) => dayFormat.format(ms);
+
+export function ago(ms) {
+  const s = Math.max(0, Math.round(ms / 1000));
+  if (s < 90) return `${s} s`;
+  if (s < 5400) return `${Math.round(s / 60)} min`;
+  if (s < 129600) return `${Math.round(s / 3600)} h`;
+  return `${Math.round(s / 86400)} days`;
+}
+
+// What a room's newest messages mean now.
+export function condition(room, now) {
+  const state = room.status?.state;
+  const window = room.window;
+  const length = window ? Math.max(1000, window.end_ms - window.start_ms) : (room.meta?.window_s ?? 60) * 1000;
+  const silent = room.window_ms === null || now - room.window_ms > 3 * length + 10000;
+  if (state === "lost") return { id: "silent", word: "Lost", why: "the device went away" };
+  if (state === "disconnected") return { id: "silent", word: "Off", why: "the device was stopped" };
+  if (state === "paused") return { id: "none", word: "Paused", why: reason(room.status.reason ?? "paused") };
+  if (silent) return { id: "silent", word: room.window ? "Silent" : "Waiting", why: room.window ? `no window for ${ago(now - room.window_ms)}` : "no window yet" };
+  if (window.suppressed) return { id: "none", word: "No result", why: reason(window.suppressed) };
+  if (state === "degraded") return { id: "degraded", word: "Degraded", why: reason(room.status.reason) };
+  return { id: "live", word: "Live", why: "" };
+}
