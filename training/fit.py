@@ -14,7 +14,7 @@ from agent.errors import CannotWriteError, FerAgentError, InputError
 from training import checkpoint, data, models, protocol
 from training.batches import Batches, as_input
 from training.config import Config, load
-from training.torch_speed import use_fused_batch_norm
+from training.torch_speed import use_fast_kernels
 
 
 def steps_per_epoch(config: Config, n_faces: int) -> int:
@@ -102,7 +102,7 @@ def fit(config: Config, dataset: data.Dataset, run: Path, *, resume: bool, verbo
     """
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.precision)
-    use_fused_batch_norm()
+    use_fast_kernels()
     faces, target = targets(config, dataset.train)
     done = checkpoint.latest(run) if resume else None
     open_side = config.model == "resnet50"
@@ -123,7 +123,11 @@ def fit(config: Config, dataset: data.Dataset, run: Path, *, resume: bool, verbo
     for phase in config.phases:
         last = first + phase.epochs
         start = max(first, len(keeper.history))
-        stopped = config.early_stop_epochs and keeper.history and not improved_lately(keeper.history, config.early_stop_epochs)
+        stopped = (
+            config.early_stop_epochs
+            and keeper.history
+            and not improved_lately(keeper.history, config.early_stop_epochs)
+        )
         if start < last and not stopped:
             batches = Batches(
                 faces, target, batch=config.batch, side=phase.side, how=config.augment,
@@ -156,8 +160,15 @@ def _finish(config: Config, run: Path) -> keras.Model:
 
 @click.command(epilog="Example: python -m training.fit cnn --data ~/ferplus --resume")
 @click.argument("config")
-@click.option("--data", "directory", type=click.Path(path_type=Path), required=True, help="FER2013 + FERPlus, either layout.")
-@click.option("--run", type=click.Path(path_type=Path), default=None, help="Folder for checkpoints [~/.cache/fer-agent/runs/NAME].")
+@click.option(
+    "--data", "directory", type=click.Path(path_type=Path), required=True, help="FER2013 + FERPlus, either layout."
+)
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Folder for checkpoints [~/.cache/fer-agent/runs/NAME].",
+)
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint, if there is one.")
 @click.option("--limit", type=int, default=None, help="Use only this many faces a split (to try a command).")
 def main(config: str, directory: Path, run: Path | None, resume: bool, limit: int | None) -> None:

@@ -22,20 +22,23 @@ def build(config: Config, side: int | None) -> keras.Model:
     return keras.Model(inputs, logits, name=config.name)
 
 
-def _cnn(x: Any, config: Config) -> Any:
-    """Return features of a plain convolutional network: three pairs of 3x3 convolutions, no normalisation."""
-    for filters in (32, 64, 128):
-        for _ in range(2):
+def _cnn(x: Any, _: Config) -> Any:
+    """Return features of a plain convolutional network: 3x3 convolutions, no normalisation, no dropout."""
+    for stage in ((32,), (64, 64), (128, 128)):
+        for filters in stage:
             x = layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer="he_normal")(x)
         x = layers.MaxPooling2D(2)(x)
     x = layers.Flatten()(x)
     return layers.Dense(256, activation="relu", kernel_initializer="he_normal")(x)
 
 
-def _cnn_bn_dropout(x: Any, config: Config) -> Any:
-    """Return features of a VGG-like network with batch normalisation and dropout after every stage."""
-    for filters, dropout in ((64, 0.1), (128, 0.2), (256, 0.3), (256, 0.3)):
-        for _ in range(2):
+def _cnn_bn_dropout(x: Any, _: Config) -> Any:
+    """Return features of a small VGG (Simonyan & Zisserman 2015) with batch normalisation, and dropout after stages.
+
+    One convolution at full size, as channels are few there and pixels many: the second would cost as much as a stage.
+    """
+    for stage, dropout in (((32,), 0.1), ((64, 64), 0.2), ((128, 128), 0.3), ((256, 256), 0.3)):
+        for filters in stage:
             x = layers.Conv2D(filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
             x = layers.BatchNormalization()(x)
             x = layers.ReLU()(x)

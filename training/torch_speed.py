@@ -1,8 +1,9 @@
-"""Batch normalisation by torch's fused kernel under Keras: the same numbers, ResNet-50 a third faster.
+"""Faster torch kernels under Keras, with the same results: batch normalisation and max pooling.
 
-Keras computes the moments and the normalisation as separate operations, in float32; `torch.batch_norm` does
-both in one pass and takes half-precision inputs. Measured on two x86 cores (AVX-512 BF16), ResNet-50, 48 px,
-batch 128: 115 → 160 images a second.
+Keras computes the moments and the normalisation as separate operations, in float32; `torch.batch_norm` does both in
+one pass and takes half-precision inputs. Before pooling, Keras copies to channels-first memory, whose half-precision
+kernel is slow, and from then on every gradient has the wrong layout; pooling needs no copy.
+`python -m pytest tests/training/test_torch_speed.py` compares the results; training/README.md has the speeds.
 """
 
 from typing import Any
@@ -10,17 +11,20 @@ from typing import Any
 import keras
 
 
-def use_fused_batch_norm() -> None:
-    """Replace `BatchNormalization.call` while the backend is torch; does nothing on other backends.
+def use_fast_kernels() -> None:
+    """Replace `call` of two Keras layers while the backend is torch; does nothing on other backends, or twice.
 
     The one difference: torch updates the running variance with the unbiased estimate, Keras with the biased one
     (a factor n / (n - 1), n = batch x height x width).
     """
-    if keras.backend.backend() != "torch":
+    if keras.backend.backend() != "torch" or getattr(keras.layers.BatchNormalization.call, "fast", False):
         return
-    from torch.nn.functional import batch_norm
+    keras.layers.BatchNormalization.call = _batch_norm(keras.layers.BatchNormalization.call)
+    keras.layers.MaxPooling2D.call = _max_pooling(keras.layers.MaxPooling2D.call)
 
-    original = keras.layers.BatchNormalization.call
+
+def _batch_norm(original: Any) -> Any:
+    from torch.nn.functional import batch_norm
 
     def call(self: Any, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         if not training or not self.trainable or mask is not None or self.axis not in (-1, inputs.ndim - 1):
@@ -37,6 +41,16 @@ def use_fused_batch_norm() -> None:
         )
         return normalised.movedim(1, -1)
 
-    if not getattr(original, "fused", False):
-        call.fused = True  # type: ignore[attr-defined]
-        keras.layers.BatchNormalization.call = call
+    call.fast = True  # type: ignore[attr-defined]
+    return call
+
+
+def _max_pooling(original: Any) -> Any:
+    from torch.nn.functional import max_pool2d
+
+    def call(self: Any, inputs: Any) -> Any:
+        if self.padding != "valid" or self.data_format != "channels_last" or inputs.device.type == "meta":
+            return original(self, inputs)
+        return max_pool2d(inputs.movedim(-1, 1), self.pool_size, self.strides).movedim(1, -1)
+
+    return call

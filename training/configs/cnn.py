@@ -1,0 +1,22 @@
+"""A plain convolutional network, no normalisation, no dropout, no augmentation: the first of the four models.
+
+Source:  the simplest model of the project's mission (0.6227 there)
+Cost:    5 convolutions, 65 M multiply-adds a face; see training/README.md for the minutes measured
+Result:  see training/README.md
+Command: KERAS_BACKEND=torch python -m training.fit cnn --data DIR --resume
+"""
+
+from training.config import Config, Phase
+
+CONFIG = Config(
+    name="cnn",
+    model="cnn",
+    phases=(Phase(epochs=10, side=48),),
+    batch=64,
+    optimizer="adamw",
+    learning_rate=1e-3,
+    warmup_epochs=0.5,
+    weight_decay=0.05,
+    train_on="all",
+    precision="mixed_bfloat16",
+)

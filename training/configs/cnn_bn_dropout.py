@@ -1,0 +1,22 @@
+"""The small VGG with batch normalisation and dropout, no augmentation: the second of the four models.
+
+Source:  the mission's CNN with batch normalisation and dropout (no number published)
+Cost:    7 convolutions, 97 M multiply-adds a face; see training/README.md for the minutes measured
+Result:  see training/README.md
+Command: KERAS_BACKEND=torch python -m training.fit cnn_bn_dropout --data DIR --resume
+"""
+
+from training.config import Config, Phase
+
+CONFIG = Config(
+    name="cnn_bn_dropout",
+    model="cnn_bn_dropout",
+    phases=(Phase(epochs=18, side=48),),
+    batch=64,
+    optimizer="adamw",
+    learning_rate=2e-3,
+    warmup_epochs=1,
+    weight_decay=0.05,
+    train_on="all",
+    precision="mixed_bfloat16",
+)

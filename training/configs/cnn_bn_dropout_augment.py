@@ -1,0 +1,23 @@
+"""The network of cnn_bn_dropout with augmentation, for longer: the third of the four models.
+
+Source:  the mission's CNN with batch normalisation, dropout and augmentation (0.8142 there)
+Cost:    7 convolutions, 97 M multiply-adds a face; see training/README.md for the minutes measured
+Result:  see training/README.md
+Command: KERAS_BACKEND=torch python -m training.fit cnn_bn_dropout_augment --data DIR --resume
+"""
+
+from training.config import Augment, Config, Phase
+
+CONFIG = Config(
+    name="cnn_bn_dropout_augment",
+    model="cnn_bn_dropout",
+    phases=(Phase(epochs=36, side=48),),
+    batch=64,
+    optimizer="adamw",
+    learning_rate=2e-3,
+    warmup_epochs=1,
+    weight_decay=0.05,
+    train_on="all",
+    augment=Augment(flip=True, rotate=12, scale=0.1, shift=0.06, contrast=0.2, brightness=20),
+    precision="mixed_bfloat16",
+)
