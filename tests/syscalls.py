@@ -15,7 +15,7 @@ OTHER_WAYS = [
     *("memfd_create", "shmget", "io_uring_setup"),
 ]
 """How data could leave without a write that shows it."""
-CALLS = ",".join("?" + call for call in (*WRITES, *OTHER_WAYS, "connect", "bind", "mmap"))
+CALLS = ",".join("?" + call for call in (*WRITES, *OTHER_WAYS, "connect", "listen", "mmap"))
 """strace's list; "?" for those that a processor architecture lacks."""
 _LINE = re.compile(r"^(?P<pid>\d+)\s+(?P<call>\w+)\((?P<rest>.*)\)\s+= (?P<result>-?\d+|0x[0-9a-f]+|\?)")
 _FD = re.compile(r"^(?P<fd>\d+)<(?P<what>(?:->|[^<>])*)>")
@@ -30,8 +30,10 @@ class Trace:
 
     written: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     """File path or socket → the content of each write, in order, as far as the kernel took it."""
-    connections: list[str] = field(default_factory=list)
-    """Addresses that were connected to or bound, as strace prints them."""
+    peers: list[str] = field(default_factory=list)
+    """Addresses that were connected to, or that a datagram was sent to, as strace prints them."""
+    listening: list[str] = field(default_factory=list)
+    """Sockets that waited for others to connect, with their addresses."""
     shared: list[str] = field(default_factory=list)
     """Writable shared mappings of files, and other ways to write without a write."""
 
@@ -81,8 +83,12 @@ def read(log: Path) -> Trace:
 
 
 def _add(seen: Trace, call: str, rest: str, result: str) -> None:
-    if call in ("connect", "bind"):
-        seen.connections.append(_readable(rest))
+    if call == "connect" or (call.startswith("send") and "sa_family=" in rest):
+        seen.peers.append(_readable(rest[rest.index("{") :]))
+    if call == "connect":
+        return
+    if call == "listen":
+        seen.listening.append(_readable(rest))
     elif call == "mmap":
         if "MAP_SHARED" in rest and "PROT_WRITE" in rest and "MAP_ANONYMOUS" not in rest:
             seen.shared.append(_readable(rest))

@@ -1,7 +1,13 @@
 """A trace of the whole program: nothing but numbers is written, and nothing is sent but to the broker."""
 
+import json
 import re
+import shutil
+import socket
+import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +17,7 @@ LARGEST = 4608
 """Bytes of one write: a window of 4 KB with its topic. The smallest picture of a face that is classified, 24 x 24
 grey, has 576: hence the two limits below, which see any of it inside a write of a kilobyte."""
 BINARY = 64
-"""Bytes of one write that are no text: MQTT's and the spool's headers."""
+"""Bytes of one write that are no text, zeros aside: MQTT's and the spool's headers."""
 UNBROKEN = 160
 """Longest run of base64 characters: a hash has 64, an id 96. 576 bytes of picture in base64 have 768."""
 PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"\x00\x00\x00 ftyp", b"\x93NUMPY", b"BM6")
@@ -22,7 +28,7 @@ def leaks(seen: Trace) -> list[str]:
     found = [f"shared memory or copy: {way}" for way in seen.shared]
     for target, parts in seen.written.items():
         for part in parts:
-            binary = sum(byte not in b"\t\n\r\x1b" and not 32 <= byte < 127 for byte in _without_utf8(part))
+            binary = sum(byte not in b"\0\t\n\r\x1b" and not 32 <= byte < 127 for byte in _without_utf8(part))
             run = max((len(m) for m in re.findall(rb"[A-Za-z0-9+/=_-]+", part)), default=0)
             if len(part) > LARGEST or binary > BINARY or run > UNBROKEN or any(magic in part for magic in PICTURES):
                 found.append(f"{target}: a write of {len(part)} bytes, {binary} binary, longest run {run}")
@@ -35,9 +41,25 @@ def _without_utf8(part: bytes) -> bytes:
 
 
 def outside(seen: Trace, port: int) -> list[str]:
-    """Connections to anything but the broker at 127.0.0.1:`port`; sockets of this machine's name service aside."""
-    allowed = (f'sin_port=htons({port}), sin_addr=inet_addr("127.0.0.1")', "/nscd/socket", "/run/systemd/notify")
-    return [c for c in seen.connections if not any(a in c for a in allowed)]
+    """Peers other than the broker at 127.0.0.1:`port`.
+
+    Aside: this machine's name service and service manager, and paho's wake-up pair, a loopback connection of the
+    process with itself over which nothing but single bytes goes.
+    """
+    own = {m[1] for text in seen.listening if (m := re.search(r"TCP:\[127\.0\.0\.1:(\d+)\]", text))}
+    pairs = {p for p in own if all(len(part) == 1 for part in _sent(seen, p))}
+    ports = "|".join((str(port), *pairs))
+    allowed = re.compile(
+        rf'sin_port=htons\(({ports})\), sin_addr=inet_addr\("127\.0\.0\.1"\)|/nscd/socket|/systemd/notify'
+    )
+    foreign = [peer for peer in seen.peers if not allowed.search(peer)]
+    return foreign + [text for text in seen.listening if not any(f"127.0.0.1:{p}]" in text for p in pairs)]
+
+
+def _sent(seen: Trace, port: str) -> list[bytes]:
+    """Everything written over the connections of a local port, from either end."""
+    ends = (f"127.0.0.1:{port}->", f"->127.0.0.1:{port}]")
+    return [part for target, parts in seen.written.items() if any(e in target for e in ends) for part in parts]
 
 
 LEAKING = """
@@ -78,3 +100,51 @@ def test_quiet_programs_leak_nothing(tmp_path: Path) -> None:
     seen, _ = trace([sys.executable, "-c", "print('{\"engagement\": 61}')"], tmp_path / "trace")
     assert leaks(seen) == []
     assert seen.total == len('{"engagement": 61}\n')
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[int]:
+    """Port of a real mosquitto on this machine."""
+    mosquitto = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+    if not Path(mosquitto).is_file():
+        pytest.skip("mosquitto is not installed (Debian package mosquitto)")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = tmp_path / "mosquitto.conf"
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    process = subprocess.Popen([mosquitto, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        time.sleep(0.05)
+    yield port
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.fixture
+def whole_run(demo_clip: Path, tmp_path: Path, broker: int) -> tuple[Trace, list[dict[str, object]], int]:
+    """A replay of eight people, published to a broker: its trace, its windows, the broker's port."""
+    command = [sys.executable, "-B", "-m", "agent", "replay", str(demo_clip), "--json"]
+    options = ["--window", "3", "--k-min", "2", "--broker", f"127.0.0.1:{broker}"]
+    seen, done = trace([*command, *options], tmp_path / "trace", cwd=tmp_path, timeout=240)
+    assert done.returncode == 0, done.stderr
+    return seen, [json.loads(line) for line in done.stdout.splitlines()], broker
+
+
+def test_no_write_is_as_large_as_a_picture(whole_run: tuple[Trace, list[dict[str, object]], int]) -> None:
+    """From video to broker: windows with results were published, and no write to any file, pipe or socket could
+    hold a face; no memory is shared, nothing is copied by the kernel."""
+    seen, windows, _ = whole_run
+    assert sum(window["suppressed"] is None for window in windows) >= 3, "the run had something to leak"
+    assert leaks(seen) == []
+    assert 1000 < seen.total < 16_384 * len(windows) + 65_536
+
+
+def test_the_broker_is_the_only_peer(whole_run: tuple[Trace, list[dict[str, object]], int]) -> None:
+    """No connection, no datagram and no listening socket but the one connection to the broker."""
+    seen, _, port = whole_run
+    assert outside(seen, port) == []
+    assert any(f"htons({port})" in peer for peer in seen.peers), "the broker was reached"
