@@ -70,6 +70,8 @@ class _Draft:
     origins: dict[Key, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
+    places: dict[Key, str] = field(default_factory=dict)
+    """Key → "FILE:LINE" of tables and of what stands inside lists."""
     from_text: set[Key] = field(default_factory=set)
     """Keys whose value came as a string of the environment, so that "2" may mean 2."""
 
@@ -87,17 +89,17 @@ class _Draft:
         self.origins[key] = origin
 
     def _forget(self, key: Key) -> None:
-        for known in [k for k in self.origins if k[: len(key)] == key]:
-            del self.origins[known]
+        for table in (self.origins, self.places):
+            for known in [k for k in table if k[: len(key)] == key]:
+                del table[known]
         self.from_text.discard(key)
 
     def origin(self, key: Key) -> str:
         """Return where `key`, or the nearest thing that holds it, was set."""
         for length in range(len(key), 0, -1):
-            if key[:length] in self.origins:
-                return self.origins[key[:length]]
-        below = [o for k, o in self.origins.items() if k[: len(key)] == key]
-        return below[0] if below else "configuration"
+            if found := self.origins.get(key[:length]) or self.places.get(key[:length]):
+                return found
+        return next((where for known, where in self.origins.items() if known[: len(key)] == key), "configuration")
 
 
 def load(
@@ -171,9 +173,7 @@ def _read(path: Path, draft: _Draft) -> None:
         lines = locate(text)
         for key, value in _leaves(tree):
             draft.set(key, value, f"{path}:{line_of(lines, key)}")
-            for inner, line in lines.items():
-                if inner[: len(key)] == key and inner != key:
-                    draft.origins[inner] = f"{path}:{line}"
+        draft.places.update({k: f"{path}:{line}" for k, line in lines.items() if k not in draft.origins})
 
 
 def _leaves(tree: Mapping[str, Any], above: Key = ()) -> Iterator[tuple[Key, Any]]:

@@ -1,0 +1,209 @@
+"""The configuration: what it takes from where, and what it says of everything that is wrong."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.config import Settings
+from agent.config_file import SettingsError, load
+from agent.config_lines import line_of, locate
+
+
+def write(folder: Path, text: str, name: str = "agent.toml") -> Path:
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def complaints(path: Path, **environ: str) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load(path, environ=environ)
+    return [str(problem).replace(str(path.parent) + "/", "") for problem in caught.value.problems]
+
+
+def test_empty_file_gives_the_defaults(tmp_path: Path) -> None:
+    """A file without a key gives every default."""
+    assert load(write(tmp_path, ""), environ={}).settings == Settings()
+
+
+def test_later_wins(tmp_path: Path) -> None:
+    """conf.d beats agent.toml, the environment beats both, the command line beats all; each origin is told."""
+    path = write(tmp_path, "[camera]\nfps = 1\nwidth = 100\nheight = 100\nopen_timeout_s = 1\n")
+    write(tmp_path, "[camera]\nwidth = 200\nheight = 200\nopen_timeout_s = 2\n", "conf.d/10-a.toml")
+    write(tmp_path, "[camera]\nheight = 250\n", "conf.d/20-b.toml")
+    loaded = load(path, environ={"FER_AGENT__CAMERA__OPEN_TIMEOUT_S": "3"}, overrides={"camera.retry_max_s": 4})
+    camera = loaded.settings.camera
+    assert (camera.fps, camera.width, camera.height, camera.open_timeout_s, camera.retry_max_s) == (1, 200, 250, 3, 4)
+    where = {k[1]: o.replace(str(tmp_path) + "/", "") for k, o in loaded.origins.items()}
+    assert where == {
+        "fps": "agent.toml:2",
+        "width": "conf.d/10-a.toml:2",
+        "height": "conf.d/20-b.toml:2",
+        "open_timeout_s": "FER_AGENT__CAMERA__OPEN_TIMEOUT_S",
+        "retry_max_s": "command line",
+    }
+
+
+def test_every_error_at_once(tmp_path: Path) -> None:
+    """Unknown keys, wrong types and values out of range are all told, with file, line, key, expected and got."""
+    text = """[camera]
+fsp = 2
+fps = 0
+source = 0
+[privcy]
+x = 1
+[classify]
+edgetpu = "on"
+threads = "2"
+[[schedule]]
+days = ["mon", "xyz"]
+start = "08:00"
+"""
+    path = write(tmp_path, text)
+    write(tmp_path, "[mqtt]\nport = 70000\ntls = 1\n", "conf.d/10.toml")
+    assert complaints(path, FER_AGENT__CAMERA__HEIGHT="tall", FER_AGENT__MQTT__HOTS="x") == [
+        'agent.toml:2: camera.fsp: unknown key; did you mean "fps"?',
+        "agent.toml:3: camera.fps: expected a number in (0, 60], got 0",
+        "agent.toml:4: camera.source: expected text in quotes, got 0",
+        'agent.toml:5: privcy: unknown key; did you mean "privacy"?',
+        'agent.toml:8: classify.edgetpu: expected one of "auto", "off", got "on"',
+        'agent.toml:9: classify.threads: expected a whole number in [1, 64], got "2"',
+        r"agent.toml:10: schedule.0.end: expected text that matches ^([01]\d|2[0-3]):[0-5]\d$, got nothing",
+        'agent.toml:11: schedule.0.days.1: expected one of "mon", "tue", "wed", "thu", "fri", "sat", "sun", got "xyz"',
+        "conf.d/10.toml:2: mqtt.port: expected a whole number in [1, 65535], got 70000",
+        "conf.d/10.toml:3: mqtt.tls: expected true or false, got 1",
+        'FER_AGENT__CAMERA__HEIGHT: camera.height: expected a whole number in [64, 8192], got "tall"',
+        'FER_AGENT__MQTT__HOTS: mqtt.hots: unknown key; did you mean "host"?',
+    ]
+
+
+def test_key_of_another_section(tmp_path: Path) -> None:
+    """A key that exists elsewhere is pointed to."""
+    assert complaints(write(tmp_path, "[camera]\nk_min = 7\n")) == [
+        'agent.toml:2: camera.k_min: unknown key; did you mean "k_min" of [privacy]?'
+    ]
+
+
+def test_world_readable_secret_is_refused(tmp_path: Path) -> None:
+    """A password that others can read is refused with the command that mends it, and taken once it is run."""
+    secret = write(tmp_path, "hunter2", "password")
+    secret.chmod(0o644)
+    path = write(tmp_path, '[mqtt]\nusername = "a"\npassword_file = "password"\n')
+    (line,) = complaints(path)
+    assert line.startswith("agent.toml:3: mqtt.password_file: expected a secret that only its owner can read")
+    assert line.endswith(f"run: chmod 600 {secret}") or line.endswith("run: chmod 600 password")
+    assert "hunter2" not in line
+    secret.chmod(0o600)
+    assert load(path, environ={}).settings.mqtt.password_file == secret
+
+
+def test_credentials_of_the_service_manager_come_first(tmp_path: Path) -> None:
+    """A relative secret is taken from $CREDENTIALS_DIRECTORY where it is there."""
+    given = write(tmp_path, "x", "credentials/password")
+    given.chmod(0o400)
+    path = write(tmp_path, '[mqtt]\nusername = "a"\npassword_file = "password"\n')
+    loaded = load(path, environ={"CREDENTIALS_DIRECTORY": str(given.parent)})
+    assert loaded.settings.mqtt.password_file == given
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[mqtt]\nca_file = "/ca.pem"\n', "agent.toml:2: mqtt.ca_file: expected tls = true beside it"),
+        ('[mqtt]\ntls = true\ncert_file = "/c.pem"\n', "agent.toml:3: mqtt.cert_file: expected key_file beside it"),
+        ('[mqtt]\npassword_file = "/p"\n', "agent.toml:2: mqtt.password_file: expected username beside it"),
+        ('[[schedule]]\ndays=["mon"]\nstart="08:00"\nend="08:00"\n', "agent.toml:4: schedule.0.end: expected another"),
+    ],
+)
+def test_settings_that_contradict(tmp_path: Path, text: str, message: str) -> None:
+    """Settings that are valid alone and wrong together are refused, never silently insecure."""
+    (line,) = complaints(write(tmp_path, text))
+    assert line.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[camera]\nfps = = 2\n", "agent.toml:2: expected TOML, got a syntax error"),
+        (b"[camera]\n# \xff\n", "agent.toml:2: expected UTF-8 text, got byte 0xff"),
+        (b"a = " + b"[" * 100_000, "agent.toml:1: expected"),
+        (b"#" * 2_000_000, "agent.toml:1: expected at most 1000000 bytes"),
+    ],
+)
+def test_files_that_are_no_configuration(tmp_path: Path, content: bytes, message: str) -> None:
+    """Bytes that are no TOML get one line with the place, whatever they are."""
+    path = tmp_path / "agent.toml"
+    path.write_bytes(content)
+    (line,) = complaints(path)
+    assert line.startswith(message)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    """A configuration that is not there is a problem with the command that writes one."""
+    (line,) = complaints(tmp_path / "none.toml")
+    assert "No such file" in line
+    assert "config init" in line
+
+
+def test_lines_survive_what_toml_allows() -> None:
+    """Line numbers are right after multi-line strings and arrays, comments, quoted and dotted keys."""
+    text = '''a = """
+[not.a.table]
+b = 1
+"""
+c = [ # ]
+  "x = 1", 'y]',
+]
+"quoted key" = 1
+[t . u]
+"v.w" = { x = 1 }
+[[s]]
+k = 1
+[[s]]
+k = 2
+'''
+    lines = locate(text)
+    assert lines == {
+        ("a",): 1,
+        ("c",): 5,
+        ("quoted key",): 8,
+        ("t", "u"): 9,
+        ("t", "u", "v.w"): 10,
+        ("s", 0): 11,
+        ("s", 0, "k"): 12,
+        ("s", 1): 13,
+        ("s", 1, "k"): 14,
+    }
+    assert line_of(lines, ("t", "u", "v.w", "x")) == 10
+    assert line_of(lines, ("t",)) == 9
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.one_of(st.binary(max_size=200), st.text("[]{}=.\"'#\n abcamerfps0123456789", max_size=200).map(str.encode)))
+def test_any_bytes_load_or_explain(tmp_path: Path, content: bytes) -> None:
+    """Whatever the file holds, loading returns settings or raises SettingsError with at least one problem."""
+    path = tmp_path / "agent.toml"
+    path.write_bytes(content)
+    try:
+        assert isinstance(load(path, environ={}).settings, Settings)
+    except SettingsError as error:
+        assert error.problems
+        assert all("\n" not in str(problem) for problem in error.problems)
+
+
+_SECTIONS = st.sampled_from([*Settings.model_fields, "camrea"])
+_KEYS = st.sampled_from(["fps", "source", "port", "days", "tls", "k_min", "x"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.tuples(_SECTIONS, _KEYS), st.text(max_size=8), max_size=4))
+def test_any_environment_loads_or_explains(pairs: dict[tuple[str, str], str]) -> None:
+    """Whatever the variables hold, loading returns settings or explains."""
+    environ = {f"FER_AGENT__{s.upper()}__{k.upper()}": v for (s, k), v in pairs.items()}
+    try:
+        load(None, environ=environ)
+    except SettingsError as error:
+        assert all(problem.where in environ for problem in error.problems)
