@@ -1,0 +1,25 @@
+"""What the benchmarks share: the data, the bundle, and the composed frames of the tests."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "agent" / "vision"))  # scenes.py lives beside the tests
+
+from training import data, protocol  # noqa: E402 (after the path)
+
+
+def faces(directory: Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Return (faces uint8 (n, 48, 48), labels (n,)) of a split under the majority protocol."""
+    part = getattr(data.load(directory), split)
+    kept, label = protocol.majority(part.votes)
+    return part.faces[kept], label[kept]
+
+
+def accuracy(right: npt.NDArray[np.bool_]) -> str:
+    """Return "0.771 [0.750, 0.792] n=1500": a share with its 95 % Wilson interval."""
+    n, p, z = len(right), float(right.mean()), 1.96
+    middle, half = (p + z * z / (2 * n)), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return f"{p:.4f} [{(middle - half) / (1 + z * z / n):.3f}, {(middle + half) / (1 + z * z / n):.3f}] n={n}"
