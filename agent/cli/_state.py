@@ -1,6 +1,7 @@
 """Options of the commands that look at this device's own files: which configuration, which state folder."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,18 @@ def settings_of(config: Path | None, state_dir: Path | None) -> Settings:
     path = config or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
     overrides = {"agent.state_dir": str(state_dir)} if state_dir else None
     return load(path, overrides=overrides).settings
+
+
+def act_as_owner(state_dir: Path) -> None:
+    """As root, become the owner of the state folder: what is written there must be the agent's to change, and a model
+    is parsed with the agent's rights, not root's."""
+    if os.geteuid() != 0 or not state_dir.is_dir():
+        return
+    owner = state_dir.stat()
+    if owner.st_uid != 0:
+        os.setgroups([])
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
 
 
 def print_json(value: Any) -> None:

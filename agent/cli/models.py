@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from agent.cli._state import print_json, settings_of, state_options
+from agent.cli._state import act_as_owner, print_json, settings_of, state_options
 from agent.config import Settings
 from agent.errors import CheckFailed
 from agent.trust.accept import works_here
@@ -102,6 +102,7 @@ def rollback_command(config: Path | None, state_dir: Path | None, as_json: bool)
 
 
 def _store(settings: Settings) -> ModelStore:
+    act_as_owner(settings.agent.state_dir)
     return ModelStore(
         settings.agent.state_dir,
         settings.updates,

@@ -1,9 +1,11 @@
 """`fer-agent models`, as a program: the released bundle signed, installed, tried and rolled back for real."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -117,3 +119,18 @@ def test_an_unsigned_bundle_is_refused(device: Device, tmp_path: Path) -> None:
     assert (refused.returncode, refused.stderr.count("\n")) == (78, 1)
     assert "not signed" in refused.stderr
     assert "model.refused" in (device.state / "audit.log").read_text()
+
+
+def test_root_leaves_files_that_the_agent_can_change() -> None:
+    """`sudo fer-agent models install` writes as the owner of the state folder."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:  # pytest's own folders are closed to other users
+        Path(folder).chmod(0o755)
+        device = Device(Path(folder))
+        device.state.mkdir()
+        os.chown(device.state, 65534, 65534)
+        refused = device("install", str(write_bundle(Path(folder) / "unsigned", "x", None)))
+        assert refused.returncode == 78, refused.stderr
+        owners = {path.stat().st_uid for path in device.state.rglob("*")}
+        assert owners == {65534}, "the refusal's audit entry belongs to the agent"

@@ -1,8 +1,11 @@
 """Memory stays memory: no core dump, no reading of it by others; secrets and frames live there."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+ROOT = str(Path(__file__).resolve().parents[3])
 
 CHILD = """
 import os, resource, sys
@@ -22,7 +25,8 @@ os.abort()
 
 
 def abort(kind: str, folder: Path) -> tuple[str, int, list[Path]]:
-    done = subprocess.run([sys.executable, "-c", CHILD, kind], cwd=folder, capture_output=True, text=True)
+    command = [sys.executable, "-c", CHILD, kind]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ROOT})
     return done.stdout, done.returncode, list(folder.glob("core*"))
 
 
