@@ -1,0 +1,108 @@
+"""`fer-agent config`: check, show, write and describe the configuration."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+
+from agent.config_file import DEFAULT_PATH, SettingsError, load
+from agent.config_text import commented, shown
+from agent.config_words import schema, toml
+from agent.errors import CannotWriteError
+
+_FILE: Final = click.Path(path_type=Path)
+
+
+@click.group()
+def command() -> None:
+    """Check, show, write and describe agent.toml.
+
+    \b
+    Example:
+      fer-agent config init > agent.toml
+      fer-agent config check agent.toml
+    """
+
+
+@command.command("check")
+@click.argument("file", type=_FILE, default=DEFAULT_PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON on stdout.")
+def check(file: Path, as_json: bool) -> None:
+    """Print FILE:LINE: and what is wrong, for everything that is; exit 78 if anything is.
+
+    conf.d beside FILE and FER_AGENT__… variables are checked with it.
+
+    \b
+    Example:
+      fer-agent config check /etc/fer-agent/agent.toml
+    """
+    problems: tuple[object, ...] = ()
+    try:
+        load(file)
+    except SettingsError as error:
+        problems = error.problems
+        if as_json:
+            click.echo(json.dumps([vars(problem) for problem in error.problems], ensure_ascii=False))
+        else:
+            click.echo(str(error))
+    if problems:
+        sys.exit(SettingsError.exit_code)
+    if as_json:
+        click.echo("[]")
+    else:
+        click.echo(f"{file}: good", err=True)
+
+
+@command.command("show")
+@click.option("--config", "file", type=_FILE, default=None, help=f"agent.toml [{DEFAULT_PATH}, if it is there].")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+def show(file: Path | None, as_json: bool) -> None:
+    """Print every setting in force and where it came from.
+
+    Later wins: defaults, agent.toml, conf.d/*.toml by name, FER_AGENT__SECTION__KEY, the command line.
+
+    \b
+    Example:
+      FER_AGENT__CAMERA__FPS=2 fer-agent config show
+    """
+    path = file or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
+    loaded = load(path)
+    rows = shown(loaded)
+    if as_json:
+        click.echo(json.dumps({"files": [str(f) for f in loaded.files], "settings": rows}, ensure_ascii=False))
+        return
+    for row in rows:
+        click.echo(f"{row['key']} = {toml(row['value'])}  # {row['origin']}")
+
+
+@command.command("init")
+@click.argument("file", type=_FILE, required=False)
+def init(file: Path | None) -> None:
+    """Write a commented agent.toml with every setting to FILE (stdout without it); never over an existing file.
+
+    \b
+    Example:
+      fer-agent config init /etc/fer-agent/agent.toml
+    """
+    if file is None:
+        click.echo(commented(), nl=False)
+        return
+    try:
+        with file.open("x", encoding="utf-8") as out:
+            out.write(commented())
+    except OSError as error:
+        raise CannotWriteError(f"{file}: expected a place for a new file, got: {error.strerror}") from error
+    click.echo(f"{file}: written; now edit it and run: fer-agent config check {file}", err=True)
+
+
+@command.command("schema")
+def schema_command() -> None:
+    """Print the JSON Schema of agent.toml, for editors.
+
+    \b
+    Example:
+      fer-agent config schema > agent.schema.json     (then, in agent.toml: #:schema agent.schema.json)
+    """
+    click.echo(json.dumps(schema(), indent=2, ensure_ascii=False))

@@ -1,0 +1,176 @@
+"""Video files: frames by media time, the end, and what is refused."""
+
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from agent.errors import InputError
+from agent.vision.capture import is_live, open_source
+from agent.vision.picture import PictureJudge, exposure
+from tests.agent.vision.cameras import picture
+
+
+def write_video(path: Path, frames: int = 50, fps: float = 25) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (160, 120))
+    for number in range(frames):
+        writer.write(picture(number))
+    writer.release()
+    return path
+
+
+def times(path: Path, fps: float, *, realtime: bool = False) -> list[float]:
+    with open_source(str(path), fps=fps, realtime=realtime) as source:
+        return [frame.at for frame in source]
+
+
+def test_frames_by_media_time(tmp_path: Path) -> None:
+    """Two seconds at 25 a second, asked for 5, give a frame every 0.2 s of media time, however fast it is read."""
+    got = times(write_video(tmp_path / "v.avi"), 5)
+    assert got == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8], abs=0.001)
+
+
+def test_delays_of_a_gif_count(tmp_path: Path) -> None:
+    """A gif whose pictures last 1 s, 0.2 s and 0.5 s has them at 0, 1 and 1.2 s."""
+    image = pytest.importorskip("PIL.Image", reason="Pillow writes the gif")
+    pictures = [image.fromarray(picture(n, seed=n)) for n in range(4)]
+    path = tmp_path / "v.gif"
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=[1000, 200, 500, 100])
+    assert times(path, 60) == pytest.approx([0, 1.0, 1.2, 1.7], abs=0.02)
+
+
+def test_real_clips_end(classroom_dir: Path) -> None:
+    """The two real gifs play once, three and five seconds long, not for ever."""
+    ends = {p.name: times(p, 60)[-1] for p in sorted(classroom_dir.glob("*.gif"))}
+    assert ends["classroom.gif"] == pytest.approx(2.93, abs=0.05)
+    assert ends["head-pose-face-detection-female-and-male.gif"] == pytest.approx(4.58, abs=0.05)
+
+
+def test_realtime_takes_as_long_as_the_video(tmp_path: Path) -> None:
+    """In real time a second of video takes a second."""
+    path = write_video(tmp_path / "v.avi", frames=26)
+    began = time.monotonic()
+    assert len(times(path, 5, realtime=True)) == 6
+    assert time.monotonic() - began >= 0.95
+
+
+def test_realtime_drops_what_comes_late(tmp_path: Path) -> None:
+    """A loop too slow for real time skips frames instead of falling behind."""
+    path = write_video(tmp_path / "v.avi", frames=50)
+    began = time.monotonic()
+    seen = 0
+    with open_source(str(path), fps=25, realtime=True) as source:
+        for _ in source:
+            seen += 1
+            time.sleep(0.2)
+    assert time.monotonic() - began < 3.5
+    assert seen < 20
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "no such file"), (b"", "cannot be opened"), (b"not a video" * 100, "cannot be opened")],
+)
+def test_what_is_no_video(tmp_path: Path, content: bytes | None, message: str) -> None:
+    """A file that is absent, empty or no video is refused with exit code 66 and a line that names it."""
+    path = tmp_path / "v.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught, open_source(str(path), fps=1):
+        pass
+    assert str(path) in str(caught.value)
+
+
+def test_video_without_a_frame(tmp_path: Path) -> None:
+    """A container with a video track and not one frame is refused."""
+    whole = write_video(tmp_path / "v.avi", frames=3).read_bytes()
+    path = tmp_path / "headless.avi"
+    at = whole.index(b"movi") + 4
+    path.write_bytes(whole[:at])
+    with pytest.raises(InputError), open_source(str(path), fps=1):
+        pass
+
+
+def test_folder_is_no_video(tmp_path: Path) -> None:
+    """A folder is refused as one."""
+    with pytest.raises(InputError, match="folder"), open_source(str(tmp_path), fps=1):
+        pass
+
+
+def test_broken_bytes_inside(tmp_path: Path) -> None:
+    """Frames whose bytes were overwritten are skipped; the film goes on to its end."""
+    path = write_video(tmp_path / "v.avi")
+    content = bytearray(path.read_bytes())
+    for at in range(len(content) // 3, len(content) // 2, 50):
+        content[at] ^= 0xFF
+    path.write_bytes(content)
+    got = times(path, 25)
+    assert len(got) >= 10
+    assert got == sorted(got)
+
+
+def test_truncated_video(tmp_path: Path) -> None:
+    """A film cut off in the middle gives the frames before the cut."""
+    path = write_video(tmp_path / "v.avi")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert 10 <= len(times(path, 25)) <= 40
+
+
+@pytest.mark.parametrize(
+    ("source", "live"),
+    [
+        ("0", True),
+        ("/dev/video2", True),
+        ("picamera2", True),
+        ("rtsp://cam/1", True),
+        ("http://cam/video", True),
+        ("https://host/film.mp4?x=1", False),
+        ("film.mp4", False),
+        ("./0.gif", False),
+    ],
+)
+def test_what_is_live(source: str, live: bool) -> None:
+    """Cameras and streams are live; files and addresses of files are not."""
+    assert is_live(source) is live
+
+
+def judged(image: np.ndarray) -> str | None:
+    return exposure(np.ascontiguousarray(np.clip(image, 0, 255).astype(np.uint8)))
+
+
+def test_real_pictures_are_usable(classroom_dir: Path) -> None:
+    """No frame of the real clips is called black, overexposed or covered, at full light or at a quarter of it."""
+    for path in classroom_dir.glob("*.gif"):
+        with open_source(str(path), fps=4) as source:
+            for frame in source:
+                assert judged(frame.image) is None
+                assert judged(frame.image * 0.25) is None
+
+
+def test_unusable_pictures_are_named() -> None:
+    """Dark noise is black, burnt-out is overexposed, tape and a hand over the lens are covered."""
+    noise = np.random.default_rng(1).normal(0, 5, (480, 640, 3))
+    ramp = np.linspace(0, 60, 640)[None, :, None] * np.ones((480, 1, 3))
+    assert judged(8 + noise) == "camera.black"
+    assert judged(260 + noise) == "camera.overexposed"
+    assert judged(90 + noise) == "camera.covered"
+    assert judged(60 + ramp + noise) == "camera.covered"
+
+
+def test_covered_real_picture(classroom_dir: Path) -> None:
+    """A real picture behind a blur of a twelfth of its width is covered."""
+    with open_source(str(classroom_dir / "classroom.gif"), fps=1) as source:
+        frame = next(iter(source))
+    assert judged(cv2.GaussianBlur(frame.image, (0, 0), frame.image.shape[1] / 12)) == "camera.covered"
+
+
+def test_frozen_after_the_configured_time() -> None:
+    """The same picture is frozen after 10 s, not before; one grey level of noise is not frozen."""
+    judge = PictureJudge(frozen_after_s=10)
+    still = picture()
+    assert [judge.add(still, t) for t in (0.0, 9.9, 10.0)] == [None, None, "camera.frozen"]
+    moved = still.copy()
+    moved[::4, ::4] ^= 1
+    assert judge.add(moved, 11.0) is None
