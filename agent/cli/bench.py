@@ -4,7 +4,7 @@ import itertools
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,11 +67,11 @@ class Measured:
 @click.command(epilog="Example: fer-agent bench lesson.mp4 --seconds 30")
 @click.argument("video", required=False)
 @click.option("--model", default="released", show_default=True, metavar="BUNDLE", help="Name or folder of a bundle.")
-@click.option("--fps", type=click.FloatRange(0.1, 60), default=1.0, show_default=True, help="Samples per second that the agent will take.")  # fmt: skip
-@click.option("--smallest-face", type=click.IntRange(16, 300), default=24, show_default=True, metavar="PX", help="Smallest face to find.")  # fmt: skip
+@click.option("--fps", type=click.FloatRange(0.1, 60), default=1.0, show_default=True, help="Samples per second.")
+@click.option("--smallest-face", type=click.IntRange(16, 300), default=24, show_default=True, metavar="PX")
 @click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="Threads of the runtime.")
 @click.option("--runtime", type=click.Choice(["auto", "litert", "tflite-runtime"]), default="auto", show_default=True)
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=20.0, show_default=True, help="Stop after this much wall time.")  # fmt: skip
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=20.0, show_default=True, help="Wall time.")
 @click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Play the video so many times.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else, on stdout.")
 def command(
@@ -162,7 +162,7 @@ def resident_mb() -> float:
     return next((int(line.split()[1]) / 1024 for line in fields if line.startswith("VmRSS:")), 0.0)
 
 
-def _text(report: dict[str, object], fps: float) -> str:
+def _text(report: Mapping[str, object], fps: float) -> str:
     stages = report["stages_ms"]
     assert isinstance(stages, dict)
     lines = [f"{report['model']} on {report['backend']}, {report['samples']} samples", "stage       p50 ms   p95 ms"]

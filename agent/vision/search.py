@@ -37,8 +37,11 @@ BODY_WIDTH: Final = 2.5
 BODY_HEIGHT: Final = 3.0
 """How far under a face's middle its body reaches, in widths of the face: folded hands lie at about 2.5."""
 
+HAT: Final = (1.0, 1.1)
+"""Width, and height over a face's middle, of what it wears on its head, in widths of the face."""
+
 SMALLER: Final = 0.85
-"""Something on a body is narrower than this part of its face …"""
+"""Something on a body or a hat is narrower than this part of its face …"""
 
 UNSURE: Final = 0.65
 """… and scores less than this."""
@@ -109,7 +112,7 @@ def _near(network: BlazeFace, rgb: npt.NDArray[np.uint8], points: Floats, size: 
 
 
 def without_bodies(score: Floats, points: Floats) -> tuple[Floats, Floats]:
-    """Return `score` and `points` without what lies on the body of a surer and larger face: hands, collars, badges.
+    """Return `score` and `points` without what a surer and larger face wears or holds: hands, collars, badges.
 
     Somebody further away appears smaller too, but above or beside, not on the chest of who sits in front.
     """
@@ -117,8 +120,9 @@ def without_bodies(score: Floats, points: Floats) -> tuple[Floats, Floats]:
     centre, width = (low + high) / 2, high[:, 0] - low[:, 0]
     right, down = ((centre[:, np.newaxis] - centre) / width[:, np.newaxis]).transpose(2, 0, 1)
     on_body = (np.abs(right) < BODY_WIDTH / 2) & (down > 0.5) & (down < BODY_HEIGHT)
+    on_hat = (np.abs(right) < HAT[0] / 2) & (down < 0) & (down > -HAT[1])
     weaker = (width[:, np.newaxis] < SMALLER * width) & (score[:, np.newaxis] < np.minimum(score, UNSURE))
-    alone = ~(on_body & weaker).any(axis=1)
+    alone = ~((on_body | on_hat) & weaker).any(axis=1)
     return score[alone], points[alone]
 
 

@@ -59,6 +59,14 @@ def fer_head(face: Picture) -> Head:
     return Head(colour, ((side - 1) / 2, (side - 1) / 2 + 0.08 * side, side / PICTURE))
 
 
+def cut(head: Head, widths: float) -> Head:
+    """Return `head` with a picture of `widths` face widths around its face, less where the picture ends."""
+    x, y, width = head.face
+    left, top = max(0, round(x - widths * width / 2)), max(0, round(y - widths * width / 2))
+    right, bottom = round(x + widths * width / 2), round(y + widths * width / 2)
+    return Head(head.picture[top:bottom, left:right], (x - left, y - top, width))
+
+
 def wall(width: int, height: int, rng: np.random.Generator) -> Picture:
     """Return an empty room's picture: soft light, some furniture edges, a little noise; uint8 (h, w, 3) BGR."""
     light = cv2.resize(

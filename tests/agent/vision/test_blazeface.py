@@ -1,0 +1,49 @@
+"""BlazeFace's decoding."""
+
+import numpy as np
+import pytest
+import scenes
+
+from agent.vision import weights
+from agent.vision.blazeface import BATCH, BlazeFace, anchors
+from agent.vision.runtime import choose
+
+MODELS = pytest.mark.parametrize("model", [weights.SHORT_RANGE, weights.FULL_RANGE], ids=["short", "full"])
+
+
+@MODELS
+def test_anchor_count(model):
+    """Anchors are as many as the network's rows: 896 for short range, 2304 for full range."""
+    assert len(anchors(model)) == {128: 896, 192: 2304}[model.side]
+
+
+@MODELS
+def test_place_in_the_batch_does_not_matter(model, runtime):
+    """A tile gives the same faces wherever it stands in a batch, full or not."""
+    rng = np.random.default_rng(0)
+    head = scenes.portraits()[0]
+    tile = scenes.compose([head], model.side * 0.25, rng, size=(model.side, model.side)).image
+    empty = np.full_like(tile, 90)
+    with BlazeFace(model, choose(runtime), threads=1) as network:
+        _, score, points = network(np.stack([tile]), 0.3)
+        assert len(score) > 0
+        for place in (0, 1, BATCH - 1, BATCH + 1):
+            pictures = [empty] * (BATCH + 2)
+            pictures[place] = tile
+            where, same_score, same_points = network(np.stack(pictures), 0.3)
+            assert set(where.tolist()) == {place}
+            np.testing.assert_allclose(same_score, score, atol=1e-4)
+            np.testing.assert_allclose(same_points, points, atol=0.05)
+
+
+@MODELS
+def test_eyes_are_where_they_are(model):
+    """Decoded eye points of a portrait lie above the box's middle, left and right of it."""
+    head = scenes.portraits()[0]
+    tile = scenes.compose([head], model.side * 0.3, np.random.default_rng(1), size=(model.side, model.side))
+    with BlazeFace(model, choose(), threads=1) as network:
+        _, score, points = network(np.stack([tile.image[:, :, ::-1]]), 0.3)
+    (left, top), (right, bottom), *eyes = points[score.argmax()]
+    x, y = (left + right) / 2, (top + bottom) / 2
+    assert min(e[0] for e in eyes) < x < max(e[0] for e in eyes)
+    assert all(top < e[1] < y for e in eyes)
