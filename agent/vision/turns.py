@@ -31,6 +31,8 @@ class _Place:
     """Last classified, or first seen; seconds."""
     seen: float
     """Seconds."""
+    turn: int = 0
+    """Number of the frame in which it was last classified, 0 for never: decides between equal times."""
 
 
 class Turns:
@@ -41,20 +43,22 @@ class Turns:
         self._budget = budget
         self._places: list[_Place] = []
         self._last: float | None = None
+        self._frame = 0
 
     def choose(self, at: float, boxes: Sequence[Box]) -> list[int]:
         """Return which of `boxes`, seen at `at` (seconds), are to be classified now, as rising indices."""
+        self._frame += 1
         period = 0.0 if self._last is None else max(0.0, at - self._last)
         if self._last is not None and at < self._last:
             self._places.clear()  # time was set back: what was remembered means nothing
         self._last = at
         places = self._recognised(at, boxes)
-        order = sorted(range(len(boxes)), key=lambda i: (places[i].looked, -boxes[i].score))
+        order = sorted(range(len(boxes)), key=lambda i: (places[i].looked, places[i].turn, -boxes[i].score))
         # Judged by the next frame: who cannot wait until then is due now.
         due = sum(1 for p in places if at + period - p.looked > LONGEST_WAIT_S)
         chosen = sorted(order[: max(self._budget, due)])
         for i in chosen:
-            places[i].looked = at
+            places[i].looked, places[i].turn = at, self._frame
         return chosen
 
     def _recognised(self, at: float, boxes: Sequence[Box]) -> list[_Place]:

@@ -4,8 +4,9 @@ Widths are those of the detector's box, which is 1 / `PICTURE` of a FER2013 pict
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -106,6 +107,30 @@ def compose(
         image = cv2.GaussianBlur(image, (0, 0), blur)
     image = image * brightness + (rng.normal(0, noise, image.shape) if noise else 0)
     return Scene(np.clip(np.rint(image), 0, 255).astype(np.uint8), tuple(faces))
+
+
+def clip(people: int, width_px: float, frames: int, rng: np.random.Generator) -> Iterator[Picture]:
+    """Yield 1280x720 frames of a room: heads that sway a little; every third is hidden for a third of the time."""
+    empty = wall(1280, 720, rng)
+    heads = [_scaled(cut(portraits()[i % 4], 2.0), width_px / portraits()[i % 4].face[2])[0] for i in range(people)]
+    sizes = [(h.shape[1] + 12, h.shape[0] + 12) for h in heads]
+    corners = _places(sizes, (1280, 720), rng) if heads else []
+    for frame in range(frames):
+        image = empty.copy()
+        for i, (head, (left, top)) in enumerate(zip(heads, corners, strict=True)):
+            if i % 3 == 0 and (frame + i) % frames < frames // 3:
+                continue
+            x, y = left + 6 + round(5 * np.sin(frame / 3 + i)), top + 6 + round(3 * np.cos(frame / 2 + i))
+            image[y : y + head.shape[0], x : x + head.shape[1]] = head
+        noise = rng.integers(-4, 5, image.shape, dtype=np.int16)
+        yield np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+def video(path: Path) -> Iterator[Picture]:
+    """Yield the frames of a video file."""
+    source = cv2.VideoCapture(str(path))
+    while (got := source.read())[0]:
+        yield np.asarray(got[1], dtype=np.uint8)
 
 
 def _scaled(head: Head, scale: float) -> tuple[Picture, tuple[float, float, float]]:

@@ -2,7 +2,6 @@
 
 import math
 
-import cv2
 import numpy as np
 import pytest
 import scenes
@@ -84,18 +83,11 @@ def test_faces_carry_eyes_and_a_square_crop(detector):
     assert face.rejected is None
 
 
-def clip(path):
-    """Yield the frames of a video."""
-    video = cv2.VideoCapture(str(path))
-    while (got := video.read())[0]:
-        yield got[1]
-
-
 def test_real_classroom(detector, classroom_dir):
     """In at least 95 % of the classroom clip's frames all four people are found, each within 15 px of the seat."""
     seats = [(73, 162), (134, 137), (238, 139), (314, 167)]
     whole = []
-    for picture in clip(classroom_dir / "classroom.gif"):
+    for picture in scenes.video(classroom_dir / "classroom.gif"):
         centres = [(b.x + b.width / 2, b.y + b.height / 2) for b in detector.boxes(picture)]
         whole.append(all(any(math.dist(c, s) < 15 for c in centres) for s in seats))
     assert np.mean(whole) >= 0.95
@@ -103,7 +95,7 @@ def test_real_classroom(detector, classroom_dir):
 
 def test_real_tilted_heads(detector, classroom_dir):
     """In every frame of the head-pose clip exactly its two people are found, one in each half."""
-    for picture in clip(classroom_dir / "head-pose-face-detection-female-and-male.gif"):
+    for picture in scenes.video(classroom_dir / "head-pose-face-detection-female-and-male.gif"):
         middles = sorted(b.x + b.width / 2 for b in detector.boxes(picture))
         assert len(middles) == 2
         assert middles[0] < 240 < middles[1]
