@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from datetime import UTC
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -154,12 +155,14 @@ def test_the_light_is_on_while_the_camera_is_open(pins) -> None:
 
 
 def test_the_light_follows_the_camera(pins, pause: Pause) -> None:
-    """On with the answer that lets the camera open; off only when asked again after the one that made it close."""
+    """On with the answer that lets the camera open; off only some time after the answer that made it close."""
     with Light(17) as light:
-        sensing, pin = Sensing((), pause, light=light), pins.pin(17)
+        sensing, pin = Sensing((), pause, light=light, glow_s=0.2), pins.pin(17)
         assert (sensing(), pin.state) == (None, 1)
         pause.pause()
         assert (sensing(), pin.state) == ("paused", 1), "the camera closes after this answer"
+        assert (sensing(), pin.state) == ("paused", 1), "closing takes a moment"
+        time.sleep(0.25)
         assert (sensing(), pin.state) == ("paused", 0)
         pause.resume()
         assert (sensing.reason(), pin.state) == (None, 0), "only the question before opening switches it"
