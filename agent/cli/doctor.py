@@ -1,0 +1,75 @@
+"""`fer-agent doctor`: looks at everything that the agent needs and says what mends what is wrong."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import click
+from rich.console import Console
+
+from agent.cli._state import settings_of
+from agent.config import Settings
+from agent.config_file import DEFAULT_PATH, SettingsError
+from agent.device import check_broker, check_host, check_vision
+from agent.device.checks import Check, Finding, fail, run
+from agent.errors import CheckFailed
+
+_COLOURS: Final = {"PASS": "green", "WARN": "yellow", "FAIL": "red"}
+
+
+@click.command()
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="FILE",
+    help=f"agent.toml [{DEFAULT_PATH}, if it is there].",
+)
+@click.option("--only", multiple=True, type=click.Choice(["host", "vision", "broker"]), help="Look at these alone.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON on stdout, nothing else there.")
+def command(config: Path | None, only: tuple[str, ...], as_json: bool) -> None:
+    """Check machine, camera, model and broker: PASS, WARN or FAIL, each with the command that mends it.
+
+    Stop the service first (systemctl stop fer-agent): a camera has one user at a time. Exit 1 if anything fails.
+
+    \b
+    Example:
+      sudo -u fer-agent fer-agent doctor --json
+    """
+    try:
+        settings = settings_of(config, None)
+    except SettingsError as error:
+        findings = [
+            fail("config", str(problem), "edit the file, then: fer-agent config check") for problem in error.problems
+        ]
+    else:
+        findings = list(_shown(run(_checks(settings, only)), as_json))
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
+    elif findings and findings[0].name == "config":
+        list(_shown(findings, as_json))
+    failed = [finding.name for finding in findings if finding.verdict == "FAIL"]
+    if failed:
+        raise CheckFailed(f"{len(failed)} of {len(findings)} checks failed: {', '.join(failed)}")
+
+
+def _checks(settings: Settings, only: tuple[str, ...]) -> dict[str, Check]:
+    parts = {"host": check_host.checks, "vision": check_vision.checks, "broker": check_broker.checks}
+    return {
+        name: check for part, make in parts.items() if part in (only or parts) for name, check in make(settings).items()
+    }
+
+
+def _shown(findings: Iterable[Finding], as_json: bool) -> Iterable[Finding]:
+    """Print each finding as it comes, unless JSON follows at the end."""
+    console = Console(highlight=False, soft_wrap=True)
+    for finding in findings:
+        if not as_json:
+            colour = _COLOURS[finding.verdict]
+            console.print(f"[{colour}]{finding.verdict}[/]  {finding.name:14} ", end="")
+            console.print(finding.found, markup=False)
+            if finding.mend:
+                console.print(f"{'':22}→ {finding.mend}", markup=False)
+        yield finding

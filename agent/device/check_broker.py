@@ -1,0 +1,186 @@
+"""Checks of the way to the broker: name, TCP, TLS, password, publish loop-back, will, and what the ACL allows.
+
+A client id of its own ("fer-<id>-doctor") keeps a running agent connected. What it publishes disturbs nobody: the
+command "doctor" and a reply to it, and a will of session 0, which consumers ignore as older than any other.
+"""
+
+import queue
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import paho.mqtt.client as mqtt_client
+from paho.mqtt.enums import CallbackAPIVersion
+
+from agent.config import Mqtt, Settings
+from agent.delivery import security
+from agent.delivery.topics import Topics
+from agent.delivery.wire import Status
+from agent.device.checks import Check, Finding, fail, good, warn
+
+_WAIT_S: Final = 5.0
+_MIN_ACL: Final = "deploy/mosquitto/fer.acl"
+_REFUSED: Final = 0x80
+"""MQTT 5 reason codes from here on are failures."""
+
+
+class _Refused(Exception):
+    """The broker refused the connection; holds its reason."""
+
+
+def checks(settings: Settings) -> dict[str, Check]:
+    """Return the check of the broker; its steps depend on each other, so it is one."""
+    return {"mqtt": lambda: broker(settings)}
+
+
+def broker(settings: Settings) -> Iterator[Finding]:
+    """Go from the name to the ACL; stop at the first thing without which the next cannot work."""
+    mqtt = settings.mqtt
+    where = f"{mqtt.host}:{mqtt.port}"
+    try:
+        addresses = {info[4][0] for info in socket.getaddrinfo(mqtt.host, mqtt.port, type=socket.SOCK_STREAM)}
+        yield good("mqtt.dns", f"{mqtt.host} is {', '.join(map(str, sorted(addresses, key=str)))}")
+        with socket.create_connection((mqtt.host, mqtt.port), _WAIT_S) as plain:
+            yield good("mqtt.tcp", f"{where} answers")
+            yield from _tls(plain, mqtt)
+    except OSError as error:
+        yield fail(
+            "mqtt.connect",
+            security.explain(error, mqtt),
+            f"check mqtt.host and mqtt.port; nc -vz {mqtt.host} {mqtt.port}",
+        )
+        return
+    try:
+        with _client(settings, "doctor") as (client, inbox):
+            who = f"as {mqtt.username}" if mqtt.username else "without a user name"
+            yield good("mqtt.auth", f"connected {who}, MQTT {mqtt.version}")
+            yield from _loop_back(client, inbox, settings)
+            yield from _will(client, inbox, settings)
+    except _Refused as error:
+        yield fail(
+            "mqtt.auth",
+            f"the broker refused: {error}",
+            "check mqtt.username and mqtt.password_file, and the broker's log",
+        )
+
+
+def _tls(plain: socket.socket, mqtt: Mqtt) -> Iterator[Finding]:
+    """Shake hands, with the certificate and the host name checked."""
+    context = security.context(mqtt)
+    if context is None:
+        local = mqtt.host in ("127.0.0.1", "::1", "localhost")
+        yield (
+            good("mqtt.tls", "off, on this machine")
+            if local
+            else warn(
+                "mqtt.tls",
+                "off: everything crosses the network in the clear",
+                "deploy/mosquitto/certificates.sh; mqtt.tls = true",
+            )
+        )
+        return
+    with context.wrap_socket(plain, server_hostname=mqtt.host) as secure:
+        certificate: dict[str, Any] = secure.getpeercert() or {}
+        yield good("mqtt.tls", f"{secure.version()}, valid until {certificate.get('notAfter', 'unknown')}")
+
+
+@contextmanager
+def _client(
+    settings: Settings, role: str, will: tuple[str, bytes] | None = None
+) -> Iterator[tuple[Any, "queue.Queue[Any]"]]:
+    """Yield a connected client and the queue of what it hears: ("message", topic, payload), ("puback", mid, code), …"""
+    mqtt = settings.mqtt
+    inbox: queue.Queue[Any] = queue.Queue()
+    version = mqtt_client.MQTTv5 if mqtt.version == "5" else mqtt_client.MQTTv311
+    client = mqtt_client.Client(CallbackAPIVersion.VERSION2, f"fer-{settings.agent.id}-{role}", protocol=version)
+    client.on_connect = lambda _c, _u, _f, code, _p: inbox.put(("connect", code))
+    client.on_message = lambda _c, _u, message: inbox.put(("message", message.topic, message.payload))
+    client.on_publish = lambda _c, _u, mid, code, _p: inbox.put(("puback", mid, code))
+    client.on_subscribe = lambda _c, _u, mid, codes, _p: inbox.put(("suback", mid, codes))
+    if mqtt.username is not None:
+        client.username_pw_set(mqtt.username, security.password(mqtt))
+    if (context := security.context(mqtt)) is not None:
+        client.tls_set_context(context)
+    if will is not None:
+        client.will_set(will[0], will[1], qos=1)
+    client.connect(mqtt.host, mqtt.port, keepalive=mqtt.keepalive_s)
+    client.loop_start()
+    try:
+        answer = _wait(inbox, "connect")
+        if answer is None or answer[1].is_failure:
+            raise _Refused("no answer" if answer is None else str(answer[1]))
+        yield client, inbox
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+def _wait(inbox: "queue.Queue[Any]", kind: str, match: Any = None) -> Any:
+    """Return the next news of `kind` (whose second part is `match`, if given); None after 5 s."""
+    end = time.monotonic() + _WAIT_S
+    while (left := end - time.monotonic()) > 0:
+        try:
+            news = inbox.get(timeout=left)
+        except queue.Empty:
+            break
+        if news[0] == kind and match in (None, news[1]):
+            return news
+    return None
+
+
+def _loop_back(client: Any, inbox: "queue.Queue[Any]", settings: Settings) -> Iterator[Finding]:
+    """Subscribe to commands and send oneself one: brokers say "granted" to subscriptions that their ACL mutes."""
+    topics = Topics(settings.agent.site, settings.agent.room, settings.agent.id)
+    _, mid = client.subscribe(topics("cmd/#"), qos=1)
+    _wait(inbox, "suback", mid)
+    for topic in (topics("rsp/doctor"), topics("cmd/doctor")):
+        sent = client.publish(topic, b"{}", qos=1)
+        answer = _wait(inbox, "puback", sent.mid)
+        if answer is None or getattr(answer[2], "value", 0) >= _REFUSED:
+            why = "no answer" if answer is None else str(answer[2])
+            yield fail(
+                "mqtt.publish", f"{topic}: {why}", f"add to the broker's ACL: pattern write {_pattern(topic, settings)}"
+            )
+            return
+    yield good("mqtt.publish", f"{topics('rsp/doctor')} accepted")
+    # Sent again: the answer above may have come after the message itself and dropped it from the queue.
+    client.publish(topics("cmd/doctor"), b"{}", qos=1)
+    if _wait(inbox, "message", topics("cmd/doctor")) is None:
+        mend = f"add to the broker's ACL: pattern read {_pattern(topics('cmd/#'), settings)} (see {_MIN_ACL})"
+        yield fail("mqtt.subscribe", f"{topics('cmd/#')}: granted, and nothing arrives", mend)
+    else:
+        yield good("mqtt.subscribe", f"{topics('cmd/#')}: a message came back")
+
+
+def _will(client: Any, inbox: "queue.Queue[Any]", settings: Settings) -> Iterator[Finding]:
+    """Connect with a will, break the connection, and see whether the broker publishes it."""
+    agent = settings.agent
+    topic = Topics(agent.site, agent.room, agent.id)("status")
+    _, mid = client.subscribe(topic, qos=1)
+    _wait(inbox, "suback", mid)
+    payload = Status(
+        schema="fer.status/1.0", agent=agent.id, site=agent.site, room=agent.room, state="lost", reason="doctor",
+        session=0, boot_id="doctor", started_ms=0, epoch="doctor", newest_seq=0,
+    ).encode()  # fmt: skip
+    with _client(settings, "doctor-will", (topic, payload)) as (other, _):
+        other.loop_stop()
+        if (sock := other.socket()) is not None:
+            sock.shutdown(socket.SHUT_RDWR)
+        end = time.monotonic() + _WAIT_S
+        while (left := end - time.monotonic()) > 0:
+            news = _wait(inbox, "message", topic)
+            if news is None or news[2] == payload or left <= 0:
+                break
+    if news is None:
+        mend = f"add to the broker's ACL: pattern readwrite {_pattern(topic, settings)}"
+        yield fail("mqtt.will", f"{topic}: a lost device would not be noticed", mend)
+    else:
+        yield good("mqtt.will", "published when the connection broke")
+
+
+def _pattern(topic: str, settings: Settings) -> str:
+    """Return `topic` as an ACL pattern that fits every agent."""
+    agent = settings.agent
+    return topic.replace(f"/{agent.site}/{agent.room}/{agent.id}/", "/+/+/%u/", 1)

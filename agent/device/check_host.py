@@ -1,0 +1,113 @@
+"""Checks of this machine: versions, disk, heat, clock, memory, permissions of the state, hardening of the unit."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+from agent import __version__
+from agent.config import Settings
+from agent.device import thermal
+from agent.device.checks import Check, Finding, fail, good, warn
+from agent.device.clock import kernel_synced, synced
+
+UNIT: Final = "fer-agent.service"
+_PACKAGES: Final = ("numpy", "opencv-python-headless", "paho-mqtt", "pydantic", "ai-edge-litert", "tflite-runtime")
+_EXPOSURE: Final = 2.0
+_SPARE_MB: Final = 200
+
+
+def checks(settings: Settings) -> dict[str, Check]:
+    """Return the checks of this machine."""
+    return {
+        "versions": versions,
+        "disk": lambda: disk(settings),
+        "temperature": temperature,
+        "clock": clock,
+        "unit": unit,
+    }
+
+
+def versions() -> Iterator[Finding]:
+    """Python, the packages that matter, and whether numpy goes with the runtime."""
+    have = {name: version for name in _PACKAGES if (version := _version(name))}
+    text = ", ".join(f"{name} {version}" for name, version in have.items())
+    yield good("versions", f"fer-agent {__version__}, Python {platform.python_version()}, {platform.machine()}; {text}")
+    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+        yield fail("versions.python", f"Python {platform.python_version()}", "install Python 3.11, 3.12 or 3.13")
+    if "tflite-runtime" in have and not have["numpy"].startswith("1."):
+        found = f"tflite-runtime {have['tflite-runtime']} with numpy {have['numpy']}: it imports and then fails"
+        yield fail("versions.numpy", found, "pip install 'numpy<2'")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def disk(settings: Settings) -> Iterator[Finding]:
+    """The state folder: there, ours, and room for the spool."""
+    folder = settings.agent.state_dir
+    if not folder.is_dir():
+        yield fail("disk.state", f"{folder} is not there", f"sudo install -d -o fer-agent -g fer-agent -m 700 {folder}")
+        return
+    if not os.access(folder, os.W_OK):
+        yield fail("disk.state", f"{folder} cannot be written by this user", f"sudo chown fer-agent: {folder}")
+        return
+    if folder.stat().st_mode & 0o077:
+        yield warn("disk.state", f"{folder} can be read by others", f"chmod 700 {folder}")
+    free_mb = shutil.disk_usage(folder).free / 1e6
+    need_mb = settings.mqtt.spool_mb + _SPARE_MB
+    if free_mb < need_mb:
+        yield warn(
+            "disk", f"{free_mb:.0f} MB free, the spool may need {need_mb:.0f}", "free space, or lower mqtt.spool_mb"
+        )
+    else:
+        yield good("disk", f"{free_mb:.0f} MB free at {folder}")
+
+
+def temperature() -> Iterator[Finding]:
+    """Heat and supply."""
+    now = thermal.read()
+    if now.under_voltage:
+        yield fail("power", "the supply is too weak", "use the official power supply and a short cable")
+    limit = thermal.STEPS[-1][0]
+    if now.temperature_c is None:
+        yield warn("temperature", "no sensor can be read", "nothing to do on a virtual machine")
+    elif now.temperature_c >= limit:
+        yield warn(
+            "temperature", f"{now.temperature_c:.1f} °C, rate is lowered from {limit:.0f}", "add a heat sink or a fan"
+        )
+    else:
+        yield good("temperature", f"{now.temperature_c:.1f} °C")
+
+
+def clock() -> Iterator[Finding]:
+    """Whether the wall clock can be trusted."""
+    if synced():
+        yield good("clock", "synchronised" if kernel_synced() else "synchronised once since boot")
+    else:
+        yield warn("clock", "not synchronised: windows are labelled so", "sudo timedatectl set-ntp true")
+
+
+def unit() -> Iterator[Finding]:
+    """How far the service is confined."""
+    if shutil.which("systemd-analyze") is None or not Path("/etc/systemd/system", UNIT).exists():
+        yield warn("unit", f"{UNIT} is not installed here", "sudo deploy/install.sh")
+        return
+    command = ["systemd-analyze", "security", "--offline=true", f"/etc/systemd/system/{UNIT}", "--no-pager"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    words = done.stdout.rpartition("exposure level for ")[2].split()
+    level = float(words[1]) if len(words) > 1 else 10.0
+    if level <= _EXPOSURE:
+        yield good("unit", f"exposure {level} (0 best, 10 worst)")
+    else:
+        mend = f"compare with deploy/system/{UNIT}: systemd-analyze security {UNIT}"
+        yield warn("unit", f"exposure {level}, expected at most {_EXPOSURE}", mend)

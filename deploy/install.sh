@@ -1,0 +1,99 @@
+#!/bin/sh
+# Installs, upgrades or removes fer-agent on Debian or Raspberry Pi OS (bookworm: Python 3.11, trixie: 3.13; 64-bit).
+# Safe to run twice: configuration, secrets and state are never overwritten.
+set -eu
+
+usage() {
+    cat <<'TEXT'
+usage: deploy/install.sh [--from WHEEL_OR_FOLDER] [--uninstall [--purge]] [--root DIR] [--no-python]
+
+  --from X      what to install: a wheel or a source folder [the folder above this script]
+  --uninstall   stop and remove the service and the program; configuration and state stay
+  --purge       with --uninstall: remove /etc/fer-agent and /var/lib/fer-agent too
+  --root DIR    put files below DIR and start nothing (images, tests)
+  --no-python   leave the Python environment alone
+
+example: sudo deploy/install.sh && sudoedit /etc/fer-agent/agent.toml && sudo systemctl restart fer-agent
+TEXT
+}
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+from=$(dirname -- "$here")
+root='' mode=install purge=no python=yes
+while [ $# -gt 0 ]; do
+    case $1 in
+        --from) from=${2:?--from needs a wheel or a folder}; shift ;;
+        --root) root=${2:?--root needs a folder}; shift ;;
+        --uninstall) mode=uninstall ;;
+        --purge) purge=yes ;;
+        --no-python) python=no ;;
+        -h|--help) usage; exit 0 ;;
+        *) echo "error: unknown option $1" >&2; usage >&2; exit 2 ;;
+    esac
+    shift
+done
+root=${root%/}
+
+say() { printf '%s\n' "$*" >&2; }
+fail() { say "error: $*"; exit 1; }
+live() { [ -z "$root" ] && [ -d /run/systemd/system ]; }
+
+put() {  # put SOURCE TARGET: copied only if it differs, so that a second run changes nothing
+    mkdir -p "$root$(dirname -- "$2")"
+    cmp -s "$here/$1" "$root$2" || install -m 0644 "$here/$1" "$root$2"
+}
+
+uninstall() {
+    if live; then systemctl disable --now fer-agent.service 2>/dev/null || true; fi
+    rm -f "$root/etc/systemd/system/fer-agent.service" "$root/usr/lib/sysusers.d/fer-agent.conf" \
+        "$root/usr/lib/tmpfiles.d/fer-agent.conf" "$root/etc/udev/rules.d/60-fer-agent.rules" "$root/usr/local/bin/fer-agent"
+    rm -rf "$root/opt/fer-agent"
+    if [ "$purge" = yes ]; then rm -rf "$root/etc/fer-agent" "$root/var/lib/fer-agent"; fi
+    if live; then systemctl daemon-reload; udevadm control --reload 2>/dev/null || true; fi
+    say "removed$([ "$purge" = yes ] || printf '; /etc/fer-agent and /var/lib/fer-agent are still there (--purge removes them)')"
+}
+
+check_machine() {
+    case $(uname -m) in
+        x86_64|aarch64) ;;
+        *) fail "expected a 64-bit system (x86_64 or aarch64), got $(uname -m): LiteRT has no wheel for it" ;;
+    esac
+    python3 -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' ||
+        fail "expected Python 3.11 to 3.13, got $(python3 --version 2>&1)"
+    python3 -c 'import venv, ensurepip' 2>/dev/null || fail "expected python3-venv; run: apt install python3-venv"
+}
+
+make_environment() {
+    # --system-site-packages: Picamera2 comes from Debian and cannot be installed into an environment.
+    [ -x "$root/opt/fer-agent/bin/python" ] || python3 -m venv --system-site-packages "$root/opt/fer-agent"
+    "$root/opt/fer-agent/bin/python" -m pip install --quiet --upgrade "$from"
+}
+
+[ -n "$root" ] || [ "$(id -u)" = 0 ] || fail "expected root; run: sudo $0"
+if [ "$mode" = uninstall ]; then uninstall; exit 0; fi
+
+if [ "$python" = yes ]; then check_machine; make_environment; fi
+put system/fer-agent.service /etc/systemd/system/fer-agent.service
+put system/fer-agent.sysusers /usr/lib/sysusers.d/fer-agent.conf
+put system/fer-agent.tmpfiles /usr/lib/tmpfiles.d/fer-agent.conf
+put system/60-fer-agent.rules /etc/udev/rules.d/60-fer-agent.rules
+mkdir -p "$root/usr/local/bin"
+ln -sf /opt/fer-agent/bin/fer-agent "$root/usr/local/bin/fer-agent"
+systemd-sysusers ${root:+--root="$root"} fer-agent.conf
+systemd-tmpfiles ${root:+--root="$root"} --create fer-agent.conf
+if [ "$python" = yes ] && [ ! -e "$root/etc/fer-agent/agent.toml" ]; then
+    "$root/opt/fer-agent/bin/python" -m agent config init "$root/etc/fer-agent/agent.toml"
+fi
+if live; then
+    udevadm control --reload 2>/dev/null || true
+    systemctl daemon-reload
+    systemctl enable fer-agent.service
+    if fer-agent config check >&2; then
+        systemctl restart fer-agent.service
+        say "installed and started; see: fer-agent doctor"
+    else
+        say "installed, not started: mend the configuration above, then run: systemctl restart fer-agent"
+    fi
+else
+    say "installed below ${root:-/}; nothing started"
+fi
