@@ -4,8 +4,9 @@ Source of the decoding: MediaPipe's ssd_anchors_calculator and tensors_to_detect
 """
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,9 @@ from agent.vision import weights
 from agent.vision.runtime import Runtime
 
 Floats = npt.NDArray[np.float32]
+
+_Found = tuple[npt.NDArray[np.int64], Floats, Floats]
+"""(tile, score, points), see `BlazeFace.__call__`."""
 
 BATCH: Final = 4
 """Tiles given to the network at once, always so many: more gains nothing, and another number costs an allocation."""
@@ -30,32 +34,56 @@ def anchors(model: weights.Model) -> Floats:
     return np.concatenate(grids)
 
 
+class _Worker:
+    """One interpreter with a batch of its own; used by one thread at a time."""
+
+    def __init__(self, content: bytes, runtime: Runtime, side: int) -> None:
+        self._interpreter = runtime.interpreter(content, 1)
+        self._given = self._interpreter.get_input_details()[0]["index"]
+        self._interpreter.resize_tensor_input(self._given, [BATCH, side, side, 3])
+        self._interpreter.allocate_tensors()
+        self._outputs = [o["index"] for o in self._interpreter.get_output_details()]
+        self._batch = np.zeros((BATCH, side, side, 3), np.float32)
+
+    def __call__(self, tiles: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
+        """Return the raw (boxes, logits) of a batch of which the first tiles are `tiles`."""
+        # What is left over from the batch before fills a short batch: its rows are not read.
+        self._batch[: len(tiles)] = tiles.astype(np.float32) * np.float32(2 / 255) - np.float32(1)
+        self._interpreter.set_tensor(self._given, self._batch)
+        self._interpreter.invoke()
+        boxes, logits = (self._interpreter.get_tensor(index) for index in self._outputs)
+        return boxes, logits
+
+
 class BlazeFace:
-    """One network in one runtime. A context manager; not for use by two threads at once."""
+    """One network in one runtime. A context manager; not for use by two threads at once.
+
+    Batches are shared out to single-threaded interpreters, one a thread: the network is too small to be split, and
+    tflite-runtime's own threads wait for each other by spinning (150 times slower with two on busy cores).
+    """
 
     def __init__(self, model: weights.Model, runtime: Runtime, *, threads: int) -> None:
         self.model = model
         self._runtime = runtime
         self._threads = threads
         self._anchors = anchors(model)
-        self._interpreter: Any = None
-        self._filled = np.empty(0, np.float32)
+        self._workers: list[_Worker] = []
+        self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Self:
-        side = self.model.side
-        interpreter = self._runtime.interpreter(weights.read(self.model), self._threads)
-        interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], [BATCH, side, side, 3])
-        interpreter.allocate_tensors()
-        self._filled = np.zeros((BATCH, side, side, 3), np.float32)
-        self._interpreter = interpreter
+        content = weights.read(self.model)
+        self._workers = [_Worker(content, self._runtime, self.model.side) for _ in range(self._threads)]
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="detect")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._interpreter = None
+        assert self._pool is not None
+        self._pool.shutdown()
+        self._workers = []
 
-    def __call__(self, tiles: npt.NDArray[np.uint8], threshold: float) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
+    def __call__(self, tiles: npt.NDArray[np.uint8], threshold: float) -> _Found:
         """Return what the network sees in `tiles`, every anchor above the threshold by itself.
 
         Parameters
@@ -70,26 +98,23 @@ class BlazeFace:
         points : float32 array of shape (m, 4, 2): top left, bottom right, eye, eye, in input pixels
         """
         least = math.log(threshold / (1 - threshold))
-        found = [self._infer(tiles[start : start + BATCH], start, least) for start in range(0, len(tiles), BATCH)]
-        if not found:
+        if not len(tiles):
             return np.empty(0, np.int64), np.empty(0, np.float32), np.empty((0, 4, 2), np.float32)
+        assert self._pool is not None, "use as a context manager"
+        shares = self._pool.map(lambda number: self._share(tiles, number, least), range(self._threads))
+        found = [part for share in shares for part in share]
         tile, score, points = (np.concatenate(part) for part in zip(*found, strict=True))
         return tile, score, points
 
-    def _infer(
-        self, tiles: npt.NDArray[np.uint8], start: int, least: float
-    ) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
+    def _share(self, tiles: npt.NDArray[np.uint8], number: int, least: float) -> list[_Found]:
+        """Return what worker `number` finds in its share of the batches: every n-th."""
+        starts = range(number * BATCH, len(tiles), self._threads * BATCH)
+        return [self._infer(self._workers[number], tiles[start : start + BATCH], start, least) for start in starts]
+
+    def _infer(self, worker: _Worker, tiles: npt.NDArray[np.uint8], start: int, least: float) -> _Found:
         """Return what `__call__` does, for at most `BATCH` tiles of which the first is number `start`."""
-        assert self._interpreter is not None, "use as a context manager"
-        given = self._interpreter.get_input_details()[0]["index"]
-        # What is left over from the batch before fills a short batch: its rows are not read.
-        self._filled[: len(tiles)] = tiles.astype(np.float32) * np.float32(2 / 255) - np.float32(1)
-        self._interpreter.set_tensor(given, self._filled)
-        self._interpreter.invoke()
-        boxes, logits = (self._interpreter.get_tensor(o["index"]) for o in self._interpreter.get_output_details())
-        tile, score, points = self._decode(
-            self._by_tile(boxes)[: len(tiles)], self._by_tile(logits)[: len(tiles), :, 0], least
-        )
+        boxes, logits = (self._by_tile(rows)[: len(tiles)] for rows in worker(tiles))
+        tile, score, points = self._decode(boxes, logits[:, :, 0], least)
         return tile + start, score, points
 
     def _by_tile(self, rows: Floats) -> Floats:
@@ -101,7 +126,7 @@ class BlazeFace:
         grids = np.split(rows.reshape(sum(lengths), -1), np.cumsum(lengths)[:-1])
         return np.concatenate([grid.reshape(BATCH, -1, rows.shape[-1]) for grid in grids], axis=1)
 
-    def _decode(self, boxes: Floats, logits: Floats, least: float) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
+    def _decode(self, boxes: Floats, logits: Floats, least: float) -> _Found:
         """Return (tile, score, points) of the rows above the threshold; a row that is not finite is dropped."""
         tile, row = np.nonzero(logits > least)
         raw = boxes[tile, row].reshape(-1, 8, 2)
