@@ -10,9 +10,8 @@ from pathlib import Path
 import click
 import cv2
 import numpy as np
-from common import accuracy, faces
+from common import accuracy, faces, scenes
 
-import scenes
 from agent import config
 from agent.vision import align, weights
 from agent.vision.classify import Classifier
@@ -61,13 +60,13 @@ def main(data: Path, model: str, split: str, count: int, margins: bool) -> None:
             inputs = np.stack([preprocess(c, side) for c in crops])
             return classifier.probabilities(inputs).argmax(axis=1) == truth
 
-        print(f"{bundle.card.id}, {split} split, majority protocol")
+        click.echo(f"{bundle.card.id}, {split} split, majority protocol")
         for width in (48 / scenes.PICTURE, 64.0):
             found = detected(pictures, detector, width)
             numbers = [n for n, _, _ in found]
             own = right(pictures[numbers], labels[numbers])
             cut = right([align.crop(g, b, rise) for _, g, b in found], labels[numbers])
-            print(
+            click.echo(
                 f"faces {width:.0f} px wide: found {len(found)} of {len(pictures)}; own pictures {accuracy(own)}; "
                 f"detected crops {accuracy(cut)}; loss {100 * (own.mean() - cut.mean()):+.2f} points"
             )
@@ -75,12 +74,10 @@ def main(data: Path, model: str, split: str, count: int, margins: bool) -> None:
                 for margin in (1.0, 1.05, 1.1, 1.17, 1.25):
                     for up in (0.04, 0.08, 0.12):
                         cut = right([align.crop(g, b, up, margin) for _, g, b in found], labels[numbers])
-                        print(f"  margin {margin} rise {up}: {cut.mean():.4f}")
+                        click.echo(f"  margin {margin} rise {up}: {cut.mean():.4f}")
         for shrunk in (48, 36, 28, 24, 20, 16, 12):
             small = [cv2.resize(p, (shrunk, shrunk), interpolation=cv2.INTER_AREA) for p in pictures]
-            print(
-                f"picture shrunk to {shrunk} px (box {shrunk / scenes.PICTURE:.0f} px): {accuracy(right(small, labels))}"
-            )
+            click.echo(f"shrunk to {shrunk} px (box {shrunk / scenes.PICTURE:.0f}): {accuracy(right(small, labels))}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,83 @@
+"""Cost against faces and pixels, as numbers and an SVG plot; and the bar: 1280x720 with twenty faces.
+
+python tests/benchmarks/scaling.py --model BUNDLE [--plot scaling.svg]
+"""
+
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+from common import scenes
+
+from agent import config
+from agent.cli.bench import resident_mb
+from agent.records import Frame
+from agent.vision.classify import Classifier
+from agent.vision.detect import Detector
+from agent.vision.model_card import Bundle, find
+from agent.vision.seats import Seats
+
+
+def timed(detector, classifier, scene, runs=8):
+    """Return the median milliseconds of a whole sample: detection, alignment, classification, seats."""
+    seats, took = Seats(), []
+    for number in range(runs + 1):
+        start = time.perf_counter()
+        frame = Frame(scene.image, float(number))
+        readings = classifier(frame, detector(frame))
+        seats.add(frame.at, [r.box for r in readings])
+        took.append(1000 * (time.perf_counter() - start))
+    return float(np.median(took[1:]))
+
+
+def plot(path, faces, pixels):
+    """Write both series as one SVG."""
+    parts = [
+        '<svg xmlns="http://www.w3.org/2000/svg" width="720" height="300" font-family="sans-serif" font-size="12">'
+    ]
+    for left, title, series in ((50, "faces in 1280x720", faces), (410, "megapixels, 5 faces", pixels)):
+        top = 1.1 * max(y for _, y in series)
+        far = max(x for x, _ in series)
+        points = " ".join(f"{left + 260 * x / far:.1f},{250 - 210 * y / top:.1f}" for x, y in series)
+        parts.append(f'<path d="M{left},30V250H{left + 270}" fill="none" stroke="#444"/>')
+        parts.append(f'<polyline points="{points}" fill="none" stroke="#06c" stroke-width="2"/>')
+        parts.append(
+            f'<text x="{left}" y="280">{title}: 0 to {far:g}</text><text x="{left}" y="20">{top:.0f} ms</text>'
+        )
+    Path(path).write_text("\n".join([*parts, "</svg>"]), encoding="utf-8")
+
+
+@click.command()
+@click.option("--model", default="released", show_default=True)
+@click.option("--plot", "path", default=None, help="SVG file to write.")
+def main(model: str, path: str | None) -> None:
+    """Print milliseconds a sample by faces and by pixels, with the straight line through them."""
+    rng = np.random.default_rng(0)
+    portraits = [scenes.cut(p, 1.8) for p in scenes.portraits()]
+    bundle = Bundle.load(find(model))
+    with (
+        Detector(config.Detect(), threads=2) as detector,
+        Classifier(bundle, threads=2, faces_per_frame=1000) as classifier,
+    ):
+
+        def cost(count, size):
+            return timed(
+                detector, classifier, scenes.compose([portraits[i % 4] for i in range(count)], 40, rng, size=size)
+            )
+
+        faces = [(n, cost(n, (1280, 720))) for n in (1, 10, 20, 40, 60)]
+        sizes = ((1280, 720), (1600, 900), (1920, 1080), (2560, 1440))
+        pixels = [(w * h / 1e6, cost(5, (w, h))) for w, h in sizes]
+    for title, series in (("faces (1280x720)", faces), ("megapixels (5 faces)", pixels)):
+        x, y = np.array(series).T
+        slope, start = np.polyfit(x, y, 1)
+        click.echo(f"{title}: " + ", ".join(f"{a:g}: {b:.0f} ms" for a, b in series)
+              + f"; line {start:.0f} + {slope:.1f} x, r2 {np.corrcoef(x, y)[0, 1] ** 2:.3f}")  # fmt: skip
+    click.echo(f"twenty faces: {dict(faces)[20]:.0f} ms a sample (bar 250); RSS {resident_mb():.0f} MB (bar 300)")
+    if path:
+        plot(path, faces, pixels)
+
+
+if __name__ == "__main__":
+    main()
