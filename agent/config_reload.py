@@ -1,0 +1,67 @@
+"""SIGHUP: read the configuration again; a wrong one is reported and the old one keeps running."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from agent.config_file import Loaded, SettingsError, load
+
+log = logging.getLogger(__name__)
+
+
+class Reload:
+    """Ask it between frames: `if loaded := reload.wanted(): …`. The signal only sets a flag.
+
+    running : the configuration in force
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        running: Loaded,
+        *,
+        environ: Mapping[str, str] | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        read: Callable[..., Loaded] = load,
+    ) -> None:
+        self._path, self._running, self._read = path, running, read
+        self._environ, self._overrides = environ, overrides
+        self._asked = False
+
+    def listen(self) -> None:
+        """Take SIGHUP from now on (main thread only)."""
+        signal.signal(signal.SIGHUP, lambda *_: self.ask())
+
+    def ask(self) -> None:
+        """Read the files again at the next `wanted`."""
+        self._asked = True
+
+    def wanted(self) -> Loaded | None:
+        """Return the new configuration if it was asked for, is valid, and differs; else None."""
+        if not self._asked:
+            return None
+        self._asked = False
+        try:
+            loaded = self._read(self._path, environ=self._environ, overrides=self._overrides)
+        except SettingsError as error:
+            for problem in error.problems:
+                log.error("event=config.kept-old problem=%r", str(problem))
+            return None
+        if loaded.settings == self._running.settings:
+            log.info("event=config.unchanged")
+            return None
+        log.info("event=config.new files=%d", len(loaded.files))
+        self._running = loaded
+        return loaded
+
+
+def start_anew() -> NoReturn:
+    """Replace this process by a fresh one with the same arguments: same PID, so the service manager sees no end.
+
+    Call it when everything is closed: every stage then takes the new configuration, none can keep half of the old.
+    """
+    os.execv(sys.executable, [sys.executable, "-m", "agent", *sys.argv[1:]])  # noqa: S606 - no shell is wanted

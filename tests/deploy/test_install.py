@@ -1,0 +1,105 @@
+"""The installer and the unit's files, below a folder instead of on this machine."""
+
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("systemd-sysusers") is None or shutil.which("systemd-tmpfiles") is None,
+    reason="systemd's tools are not here; run: apt install systemd",
+)
+
+
+def install(root: Path, *options: str) -> None:
+    done = subprocess.run(
+        [DEPLOY / "install.sh", "--root", root, "--no-python", *options], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def contents(root: Path) -> dict[str, str]:
+    """Return name → hash or link of everything below `root`, and its mode."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        what = str(path.readlink()) if path.is_symlink() else ""
+        if path.is_file() and not path.is_symlink():
+            what = hashlib.sha256(path.read_bytes()).hexdigest()
+        found[str(path.relative_to(root))] = f"{path.lstat().st_mode:o} {what}"
+    return found
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "etc").mkdir()
+    install(tmp_path)
+    return tmp_path
+
+
+def test_second_run_changes_nothing(root: Path) -> None:
+    """Installing twice gives the same files, byte by byte, and never touches what the person changed."""
+    (root / "etc/fer-agent/mqtt-password").write_text("secret")
+    (root / "etc/fer-agent/agent.toml").write_text("[camera]\nfps = 2\n")
+    before = contents(root)
+    install(root)
+    assert contents(root) == before
+
+
+def test_secrets_are_roots_alone(root: Path) -> None:
+    """The files for secrets exist, empty, readable by root alone; the state folder is the agent's alone."""
+    for name in ("mqtt-password", "mqtt-key"):
+        path = root / "etc/fer-agent" / name
+        assert path.read_bytes() == b""
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert (root / "var/lib/fer-agent").stat().st_mode & 0o777 == 0o700
+
+
+def test_uninstall_keeps_what_is_the_schools(root: Path) -> None:
+    """Uninstalling removes program and unit, and keeps configuration and state unless --purge is given."""
+    (root / "var/lib/fer-agent/spool").write_text("windows")
+    install(root, "--uninstall")
+    left = {name for name in contents(root) if (root / name).is_file() or (root / name).is_symlink()}
+    assert {"etc/fer-agent/mqtt-password", "var/lib/fer-agent/spool"} <= left
+    assert not [name for name in left if "service" in name or "rules" in name or name.startswith(("opt", "usr"))]
+    install(root, "--uninstall", "--purge")
+    assert not (root / "etc/fer-agent").exists()
+    assert not (root / "var/lib/fer-agent").exists()
+
+
+def test_unknown_option_is_usage() -> None:
+    """An unknown option is exit code 2 with the usage."""
+    done = subprocess.run([DEPLOY / "install.sh", "--what"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "usage:" in done.stderr
+
+
+def test_unit_is_confined() -> None:
+    """systemd rates the unit's exposure at 2.0 or better, with camera, USB and network allowed."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not here; run: apt install systemd")
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager"]
+    done = subprocess.run([*command, DEPLOY / "system/fer-agent.service"], capture_output=True, text=True)
+    if "unrecognized option" in done.stderr:
+        pytest.skip("this systemd cannot rate a file")
+    assert done.returncode == 0, done.stdout[-300:]
+
+
+def test_unit_is_well_formed(root: Path) -> None:
+    """systemd finds nothing to complain of in the unit, but for the program that is not installed here."""
+    unit = root / "etc/systemd/system/fer-agent.service"
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True)
+    complaints = [line for line in done.stderr.splitlines() if "fer-agent.service" in line]
+    assert [line for line in complaints if "is not executable" not in line] == []
+
+
+def test_shell_scripts_are_clean() -> None:
+    """shellcheck finds nothing in the scripts."""
+    if shutil.which("shellcheck") is None:
+        pytest.skip("shellcheck is not here; run: apt install shellcheck")
+    scripts = [DEPLOY / "install.sh", DEPLOY / "mosquitto/certificates.sh"]
+    done = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,193 @@
+"""The real unit in a booted container: killed, hung, out of memory, misconfigured, stopped."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BOOT_S = 150
+
+DRIVER = r"""#!/bin/bash
+# Runs inside the container, as root: one fault after the other, what came of it into /result.
+S=/var/lib/fer-agent
+value() { systemctl show fer-agent -p "$1" --value; }
+until_state() { for _ in $(seq 100); do [ "$(value ActiveState)" = "$1" ] && return; sleep 0.1; done; }
+restarted() {
+    for _ in $(seq 200); do
+        [ "$(value NRestarts)" -gt "$1" ] && [ "$(value ActiveState)" = active ] && return
+        sleep 0.1
+    done
+}
+begin() {
+    systemctl stop fer-agent; systemctl reset-failed fer-agent; rm -f $S/starts $S/stopped
+    echo "$1" > $S/fault; chown fer-agent: $S/fault
+    systemctl start fer-agent
+}
+note() { echo "$1=$2" >> /result; }
+systemd-sysusers; systemd-tmpfiles --create
+echo "secret" > /etc/fer-agent/mqtt-password
+
+begin none; until_state active
+note started "$(value ActiveState)"
+note facts "$(cat $S/facts)"
+note user "$(ps -o user= -p "$(value MainPID)")"
+kill -KILL "$(value MainPID)"; restarted 0
+note killed "$(value NRestarts) $(value ActiveState)"
+sleep 7
+note fed "$(value NRestarts)"
+systemctl stop fer-agent
+note stopped "$(value Result) $(ls $S/stopped 2>/dev/null)"
+
+begin hang; restarted 0
+note hang "$(value NRestarts)"
+begin camera; restarted 0
+note camera "$(value NRestarts)"
+begin config; sleep 4
+note config "$(value ActiveState) $(value ExecMainStatus) $(wc -l < $S/starts)"
+begin memory; for _ in $(seq 100); do [ "$(wc -l < $S/starts)" -ge 2 ] && break; sleep 0.1; done
+note memory "$(wc -l < $S/starts)"
+systemctl stop fer-agent
+echo done >> /result
+systemctl --force --force poweroff
+"""
+
+OVERRIDE = """[Service]
+ExecStart=
+ExecStart=/opt/base/bin/python3 -B /opt/repo/tests/faults/unit_program.py
+Environment=PYTHONHOME=/opt/base PYTHONPATH=/opt/repo:/opt/site
+RestartSec=1
+WatchdogSec=5
+MemoryHigh=infinity
+MemoryMax=300M
+"""
+
+DRIVE_UNIT = """[Unit]
+DefaultDependencies=no
+After=basic.target
+[Service]
+Type=oneshot
+ExecStart=/drive
+[Install]
+"""
+
+
+def why_not() -> str | None:
+    """Return why this machine cannot boot a container, or None."""
+    if os.getuid() != 0:
+        return "booting a container needs root"
+    if shutil.which("systemd-nspawn") is None:
+        return "systemd-nspawn is not here; run: apt install systemd-container"
+    if sys.platform != "linux" or not Path("/sys/fs/cgroup").is_dir():
+        return "no control groups"
+    return None
+
+
+def copy_unit(root: Path) -> None:
+    """Install the real files with the real installer, and the driver beside them."""
+    subprocess.run([ROOT / "deploy/install.sh", "--root", root, "--no-python"], check=True, capture_output=True)
+    system = root / "etc/systemd/system"
+    (system / "fer-agent.service.d").mkdir(parents=True, exist_ok=True)
+    (system / "fer-agent.service.d/test.conf").write_text(OVERRIDE)
+    (system / "drive.service").write_text(DRIVE_UNIT)
+    (root / "drive").write_text(DRIVER)
+    (root / "drive").chmod(0o755)
+    for folder in ("opt/base", "opt/site", "opt/repo"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Boot an overlay of this machine's root once, run the driver in it, return its notes."""
+    if reason := why_not():
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("nspawn")
+    layers = folder / "layers"
+    layers.mkdir()
+    site = next(Path(p) for p in sys.path if p.endswith("site-packages"))
+    mounted: list[Path] = []
+    try:
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300m", "tmpfs", layers], capture_output=True).returncode:
+            pytest.skip("mounting is not allowed here")
+        mounted.append(layers)
+        for name in ("upper", "work", "root"):
+            (layers / name).mkdir()
+        root = layers / "root"
+        options = f"lowerdir=/,upperdir={layers}/upper,workdir={layers}/work"
+        if subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, root], capture_output=True).returncode:
+            pytest.skip("this kernel has no overlay file system")
+        mounted.append(root)
+        copy_unit(root)
+        command = [
+            *("systemd-nspawn", "-q", "-D", root, "--register=no", "--keep-unit", "--private-network", "--boot"),
+            *(f"--bind-ro={sys.base_prefix}:/opt/base", f"--bind-ro={site}:/opt/site", f"--bind-ro={ROOT}:/opt/repo"),
+            "--system-call-filter=@clock",  # nspawn forbids it; on a machine only the unit's own filter counts
+            *("systemd.unit=drive.service", "systemd.wants=basic.target"),
+        ]
+        log = folder / "boot.log"
+        with log.open("w") as out:
+            subprocess.run(
+                ["timeout", "-k", "5", str(BOOT_S), *command], stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            )
+        notes = root / "result"
+        if not notes.exists():
+            pytest.skip(f"the container did not boot here: {log.read_text()[-400:]}")
+        yield dict(line.split("=", 1) for line in notes.read_text().splitlines() if "=" in line)
+    finally:
+        for mount in reversed(mounted):
+            subprocess.run(["umount", "-l", mount], check=False)
+
+
+def test_starts_confined(result: dict[str, str]) -> None:
+    """The unit starts as its own user; runtime, clock state and credentials work inside the hardening."""
+    assert result["started"] == "active"
+    assert result["user"].startswith("fer-agen")
+    facts = ast.literal_eval(result["facts"])
+    assert facts["runtimes"]
+    assert facts["resized"] == (2, 2)
+    assert facts["synced"] in (True, False)
+    assert facts["watchdog"] == 5
+    assert facts["password"] is True
+    assert facts["etc"] is False
+
+
+def test_killed_comes_back(result: dict[str, str]) -> None:
+    """After SIGKILL the service manager starts it again."""
+    assert result["killed"] == "1 active"
+
+
+def test_healthy_is_left_alone(result: dict[str, str]) -> None:
+    """A healthy agent outlives the watchdog's interval: it is fed."""
+    assert result["fed"] == "1"
+
+
+def test_stops_cleanly(result: dict[str, str]) -> None:
+    """SIGTERM ends it within the stop time-out, through its own clean-up."""
+    assert result["stopped"] == "success /var/lib/fer-agent/stopped"
+
+
+def test_hung_loop_is_restarted(result: dict[str, str]) -> None:
+    """A loop that hangs is killed by the watchdog and started again."""
+    assert int(result["hang"]) >= 1
+
+
+def test_stuck_driver_is_restarted(result: dict[str, str]) -> None:
+    """A camera driver that never returns stops the food although the loop still turns."""
+    assert int(result["camera"]) >= 1
+
+
+def test_configuration_error_is_final(result: dict[str, str]) -> None:
+    """Exit code 78 is not restarted: one start, state failed."""
+    assert result["config"] == "failed 78 1"
+
+
+def test_memory_limit_recycles(result: dict[str, str]) -> None:
+    """At its memory limit the agent is killed alone and started again."""
+    if ast.literal_eval(result["facts"])["limit"] is None:
+        pytest.skip("this kernel gives the container no memory controller")
+    assert int(result["memory"]) >= 2
