@@ -17,7 +17,9 @@ def augment(face: npt.NDArray[np.uint8], how: Augment, rng: np.random.Generator)
     box = rng.random(5)
     height, width = face.shape
     if how.rotate or how.scale or how.shift:
-        matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), how.rotate * draw[0], 1 + how.scale * draw[1])
+        matrix = cv2.getRotationMatrix2D(
+            ((width - 1) / 2, (height - 1) / 2), how.rotate * draw[0], 1 + how.scale * draw[1]
+        )
         matrix[:, 2] += how.shift * draw[2] * width, how.shift * draw[3] * height
         # Repeating the border invents no dark corners, which a network would learn to see.
         face = cv2.warpAffine(face, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

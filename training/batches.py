@@ -23,33 +23,50 @@ class Batches(keras.utils.PyDataset):
         side: int,
         how: Augment,
         seed: int,
-        epoch: int,
+        mixup: float = 0.0,
         weights: npt.NDArray[np.float32] | None = None,
+        odds: npt.NDArray[np.float64] | None = None,
+        workers: int = 1,
     ) -> None:
-        """Take faces (n, 48, 48) and targets (n, 8); `epoch` is the 0-based epoch that comes first."""
-        super().__init__(workers=1, use_multiprocessing=False)
-        self._faces, self._targets, self._weights = faces, targets, weights
-        self._batch, self._side, self._how, self._seed = batch, side, how, seed
-        self._start(epoch)
+        """Take faces (n, 48, 48) and targets (n, 8).
 
-    def _start(self, epoch: int) -> None:
-        self._epoch = epoch
-        self._order = np.random.default_rng([self._seed, epoch]).permutation(len(self._faces))
+        `weights` (n,) weigh the loss; with `odds` (n,) an epoch draws n faces with replacement. More `workers`
+        than one prepare batches in threads, in the same order.
+        """
+        super().__init__(workers=workers, use_multiprocessing=False)
+        self._faces, self._targets, self._weights, self._odds = faces, targets, weights, odds
+        self._batch, self._side, self._how, self._mixup, self._seed = batch, side, how, mixup, seed
+        self.start(0)
+
+    def start(self, epoch: int) -> None:
+        """Draw the order of 0-based `epoch`.
+
+        The loop says which epoch it is: Keras tells a data set of an epoch's end also when it only looks at a batch.
+        """
+        self._epoch, rng, n = epoch, np.random.default_rng([self._seed, epoch]), len(self._faces)
+        self._order = rng.permutation(n) if self._odds is None else rng.choice(n, n, p=self._odds)
 
     def __len__(self) -> int:
         return len(self._faces) // self._batch
-
-    def on_epoch_end(self) -> None:
-        """Shuffle for the next epoch."""
-        self._start(self._epoch + 1)
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         chosen = self._order[index * self._batch : (index + 1) * self._batch]
         rng = np.random.default_rng([self._seed, self._epoch, index])
         x = as_input([augment(self._faces[i], self._how, rng) for i in chosen], self._side)
+        y = self._targets[chosen]
+        if self._mixup:
+            x, y = mixed(x, y, rng.beta(self._mixup, self._mixup))
         if self._weights is None:
-            return x, self._targets[chosen]
-        return x, self._targets[chosen], self._weights[chosen]
+            return x, y
+        return x, y, self._weights[chosen]
+
+
+def mixed(
+    x: npt.NDArray[np.float32], y: npt.NDArray[np.float32], share: float
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return faces and targets, each blended with the batch in reverse: `share` of its own, the rest of the other."""
+    own, other = np.float32(share), np.float32(1 - share)
+    return own * x + other * x[::-1], own * y + other * y[::-1]
 
 
 def as_input(faces: Any, side: int) -> npt.NDArray[np.float32]:

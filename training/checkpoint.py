@@ -20,9 +20,16 @@ class Checkpoint:
     history: list[dict[str, float]]
     """One record an epoch, in order."""
 
-    def load(self) -> keras.Model:
-        """Return the model with its optimizer's state."""
-        return keras.saving.load_model(self.path / "model.keras")
+    def restore(self, model: keras.Model) -> None:
+        """Put weights and optimizer state into `model`, compiled as at the start of the run.
+
+        Not the saved model itself: Keras does not save which variables its optimizer exempts from weight decay.
+        """
+        saved = keras.saving.load_model(self.path / "model.keras")
+        model.set_weights(saved.get_weights())
+        model.optimizer.build(model.trainable_variables)
+        for variable, value in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):
+            variable.assign(value)
 
 
 def save(run: Path, model: keras.Model, history: list[dict[str, float]]) -> None:
@@ -31,13 +38,18 @@ def save(run: Path, model: keras.Model, history: list[dict[str, float]]) -> None
     Whatever ends this half-way (a kill, a full disk) leaves the earlier checkpoints as they were.
     """
     target = run / f"epoch-{len(history):04d}"
+    for left in run.glob(".epoch-*.partial"):  # of a kill
+        shutil.rmtree(left)
     temporary = run / f".{target.name}.partial"
-    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    model.save(temporary / "model.keras")
-    (temporary / "history.json").write_text(json.dumps(history, indent=1))
-    for path in (*temporary.iterdir(), temporary):
-        _fsync(path)
+    try:
+        model.save(temporary / "model.keras")
+        (temporary / "history.json").write_text(json.dumps(history, indent=1))
+        for path in (*temporary.iterdir(), temporary):
+            _fsync(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)  # a full disk gets its room back
+        raise
     if target.exists():  # an epoch run again after its checkpoint was refused as unreadable
         shutil.rmtree(target)
     temporary.rename(target)

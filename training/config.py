@@ -57,7 +57,14 @@ class Config:
     """Faces used, see `data.soft_targets`."""
     loss: Literal["soft", "majority"] = "soft"
     """Target: the vote distribution, or the majority label as one-hot."""
-    class_weights: Literal["none", "balanced"] = "none"
+    balance: Literal["none", "weights", "sampler"] = "none"
+    """Against rare classes: loss weights inverse to frequency, or drawing every class equally often."""
+    mixup: float = 0.0
+    """Beta(a, a) of mixup (Zhang et al. 2018); 0 turns it off."""
+    ema: float = 0.0
+    """Momentum of the exponential average of weights that is validated and released; 0 turns it off."""
+    teacher_share: float = 0.0
+    """Share of the target that comes from the --teacher file, 0-1; the votes give the rest."""
     augment: Augment = field(default_factory=lambda: Augment(flip=False))
     width: float = 1.0
     """ResNet-50 only: factor on every channel count."""

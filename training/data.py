@@ -78,15 +78,21 @@ def load(directory: Path) -> Dataset:
     )
 
 
-def soft_targets(split: Split, faces: Literal["majority", "all"]) -> tuple[npt.NDArray, npt.NDArray]:
-    """Return (uint8 faces (m, 48, 48), float32 vote distributions (m, 8)) to train on.
+def usable(split: Split, faces: Literal["majority", "all"]) -> npt.NDArray[np.bool_]:
+    """Return which faces to train on, (n,).
 
     "majority" keeps what the protocol keeps; "all" adds ambiguous faces whose top vote is an emotion.
     """
     kept, _ = protocol.majority(split.votes) if faces == "majority" else protocol.argmax(split.votes)
-    target = protocol.distribution(split.votes)
-    kept = kept & (target.sum(axis=1) > 0)
-    return split.faces[kept], target[kept]
+    return np.asarray(kept & (protocol.distribution(split.votes).sum(axis=1) > 0))
+
+
+def soft_targets(
+    split: Split, faces: Literal["majority", "all"]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Return (faces (m, 48, 48), vote distributions (m, 8)) to train on; `faces` as in `usable`."""
+    kept = usable(split, faces)
+    return split.faces[kept], protocol.distribution(split.votes)[kept]
 
 
 def _cached(

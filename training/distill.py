@@ -1,0 +1,118 @@
+"""`python -m training.distill TEACHER…`: what an ensemble thinks of the training faces, as targets for a student.
+
+Hinton et al. 2015 (arXiv 1503.02531). The student's config sets `teacher_share`, and `training.fit --teacher FILE`
+mixes that share of the teachers' distribution into the annotators' votes.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+import numpy.typing as npt
+
+from agent.errors import InputError
+from training import data, metrics, predict, protocol
+from training.cli import reported
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Mean probabilities of the teachers."""
+
+    faces_sha256: str
+    """Of the faces that they belong to, in order."""
+    probabilities: npt.NDArray[np.float32]
+    """(n, 8), rows sum to 1."""
+
+    def of(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return the probabilities (n, 8) for `faces` (n, 48, 48), or raise InputError if they are other faces."""
+        if digest(faces) != self.faces_sha256:
+            raise InputError(
+                f"the teacher file holds other faces ({len(self.probabilities)}) than the data ({len(faces)})"
+            )
+        return self.probabilities
+
+
+def digest(faces: npt.NDArray[np.uint8]) -> str:
+    """Return the SHA-256 of faces (n, h, w)."""
+    return hashlib.sha256(np.ascontiguousarray(faces).tobytes()).hexdigest()
+
+
+def ensemble(
+    predictors: Sequence[predict.Predictor], faces: npt.NDArray[np.uint8], temperature: float = 1.0
+) -> npt.NDArray[np.float32]:
+    """Return the mean of the predictors' probabilities for `faces`, (n, 8); a temperature above 1 softens them."""
+    return np.mean([metrics.softmax(p(faces) / temperature) for p in predictors], axis=0).astype(np.float32)
+
+
+def save(path: Path, teacher: Teacher, about: dict[str, object]) -> None:
+    """Write `teacher` whole or not at all; `about` says where it comes from."""
+    temporary = path.with_name(f".{path.name}.partial.npz")
+    np.savez(temporary, faces_sha256=teacher.faces_sha256, probabilities=teacher.probabilities, about=json.dumps(about))
+    temporary.replace(path)
+
+
+def load(path: Path) -> Teacher:
+    """Return the teacher that `save` wrote at `path`, or raise InputError."""
+    try:
+        with np.load(path) as stored:
+            return Teacher(str(stored["faces_sha256"]), stored["probabilities"])
+    except (OSError, ValueError, KeyError) as cause:
+        raise InputError(f"{path}: expected a file of training.distill, got {type(cause).__name__}: {cause}") from cause
+
+
+@click.command(
+    epilog="Example: python -m training.distill a/final.keras b/final.keras --data DIR --flip --out soft.npz"
+)
+@click.argument("teachers", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    "directory",
+    type=click.Path(path_type=Path),
+    envvar="FER_DATA",
+    required=True,
+    help="FER2013 + FERPlus, either layout.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write (.npz).")
+@click.option("--flip", is_flag=True, help="Average each teacher over the face and its mirror image.")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Divides the logits.",
+)
+@click.option("--limit", type=click.IntRange(min=1), default=None, help="Use only this many faces (to try a command).")
+@reported
+def main(
+    teachers: tuple[Path, ...], directory: Path, out: Path, flip: bool, temperature: float, limit: int | None
+) -> None:
+    """Write the mean probabilities of TEACHERS (.keras, .tflite, bundles) for the training split."""
+    dataset = data.load(directory)
+    if limit is not None:
+        dataset = data.head(dataset, limit)
+    loaded = [predict.load(path) for path in teachers]
+    predictors = [predict.mirrored(p) if flip else p for p in loaded]
+    about = {
+        "teachers": [str(t) for t in teachers],
+        "flip": flip,
+        "temperature": temperature,
+        "edition": dataset.edition,
+    }
+    soft = ensemble(predictors, dataset.train.faces, temperature)
+    save(out, Teacher(digest(dataset.train.faces), soft), about)
+    # Chosen on validation, like everything: how good the ensemble is before it teaches.
+    kept, label = protocol.majority(dataset.validation.votes)
+    scores = metrics.measure(ensemble(predictors, dataset.validation.faces[kept]), label[kept])
+    a = scores.accuracy
+    click.echo(
+        f"{out}: {len(loaded)} teachers, validation accuracy {a.value:.4f} [{a.low:.4f}, {a.high:.4f}], n = {scores.n}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Config + data → what is optimised: optimizer, targets, weights and the compiled model."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from agent.errors import InputError
+from training import data, models
+from training.config import Config
+from training.distill import Teacher
+
+
+def steps_per_epoch(config: Config, n_faces: int) -> int:
+    """Return whole batches an epoch, at least one, or raise InputError."""
+    if n_faces < config.batch:
+        raise InputError(f"expected at least one batch of {config.batch} faces, got {n_faces}")
+    return n_faces // config.batch
+
+
+def optimizer(config: Config, steps: int) -> keras.optimizers.Optimizer:
+    """Return the optimizer with linear warm-up and cosine decay over `steps` an epoch."""
+    warmup = max(1, round(config.warmup_epochs * steps))
+    rate = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=config.learning_rate * 0.01,
+        decay_steps=max(1, config.epochs * steps - warmup),
+        warmup_target=config.learning_rate,
+        warmup_steps=warmup,
+    )
+    shared: dict[str, Any] = {"learning_rate": rate, "weight_decay": config.weight_decay}
+    if config.ema:
+        shared |= {"use_ema": True, "ema_momentum": config.ema}
+    chosen: keras.optimizers.Optimizer
+    if config.optimizer == "sgd":
+        chosen = keras.optimizers.SGD(momentum=0.9, nesterov=True, **shared)
+    else:
+        chosen = keras.optimizers.AdamW(**shared)
+    # Decaying normalisation and biases only moves the scale around (He et al. 2019, "Bag of Tricks").
+    chosen.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    return chosen
+
+
+def compiled(config: Config, steps: int) -> keras.Model:
+    """Return the untrained model, ready for `fit`; height and width stay open where the network allows it."""
+    model = models.build(config, None if config.model == "resnet50" else config.phases[-1].side)
+    model.compile(
+        optimizer=optimizer(config, steps),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        # Under mixup or a teacher this compares with the target's top class.
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        jit_compile=keras.backend.backend() == "jax",
+    )
+    return model
+
+
+def targets(
+    config: Config, split: data.Split, teacher: Teacher | None = None
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Return faces (n, 48, 48) and targets (n, 8), rows summing to 1, as the config's loss wants them.
+
+    Raises
+    ------
+    InputError
+        the config wants a teacher and there is none, or one of other faces
+    """
+    faces, soft = data.soft_targets(split, config.train_on)
+    if config.loss == "majority":
+        soft = np.eye(soft.shape[1], dtype=np.float32)[soft.argmax(axis=1)]
+    if not config.teacher_share:
+        return faces, soft
+    if teacher is None:
+        raise InputError(f"config {config.name} has teacher_share {config.teacher_share}: give the --teacher file")
+    share = config.teacher_share
+    taught = teacher.of(split.faces)[data.usable(split, config.train_on)]
+    return faces, (1 - share) * soft + share * taught
+
+
+def class_weights(config: Config, target: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
+    """Return one loss weight a face, (n,), mean 1, inverse to its class' frequency; None where not asked for."""
+    return _rarity(target) if config.balance == "weights" else None
+
+
+def draw_odds(config: Config, target: npt.NDArray[np.float32]) -> npt.NDArray[np.float64] | None:
+    """Return each face's odds of being drawn, (n,), sum 1, for a balanced sampler; None where not asked for."""
+    if config.balance != "sampler":
+        return None
+    rarity = _rarity(target).astype(np.float64)
+    return np.asarray(rarity / rarity.sum())
+
+
+def _rarity(target: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    label = target.argmax(axis=1)
+    weight = 1 / np.maximum(np.bincount(label, minlength=target.shape[1]), 1)[label]
+    return np.asarray(weight / weight.mean(), dtype=np.float32)
