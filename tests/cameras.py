@@ -75,6 +75,10 @@ class MjpegServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/stream.mjpg"
 
+    def jpeg(self, number: int) -> bytes:
+        """Return the picture sent as the `number`th."""
+        return bytes(cv2.imencode(".jpg", picture(number))[1])
+
     def stop(self) -> None:
         self._ended.set()
         self._socket.close()
@@ -98,7 +102,7 @@ class MjpegServer:
                 while not self._ended.is_set() and self.mode != "close":
                     if self.mode != "stall":
                         number += 1
-                        jpeg = cv2.imencode(".jpg", picture(number))[1].tobytes()
+                        jpeg = self.jpeg(number)
                         if self.mode == "garbage":
                             jpeg = jpeg[:20] + bytes(len(jpeg) - 20)
                         client.sendall(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(jpeg))

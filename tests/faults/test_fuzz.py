@@ -1,0 +1,17 @@
+"""A few seconds of blind fuzzing of everything that reads bytes from outside; `python -m tests.fuzz` goes on longer."""
+
+import signal
+
+import fuzz
+import pytest
+
+
+@pytest.mark.parametrize("target", sorted(fuzz.TARGETS))
+def test_no_crash_and_no_hang(target: str, tmp_path: "pytest.TempPathFactory", monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two seconds of mutated bytes end in values or errors of ours, and no input takes longer than five seconds."""
+    monkeypatch.chdir(tmp_path)
+    before = signal.signal(signal.SIGALRM, fuzz._hang)
+    try:
+        assert fuzz.blind(target, seconds=2, seed=7) > 20
+    finally:
+        signal.signal(signal.SIGALRM, before)
