@@ -1,0 +1,191 @@
+"""The service on a live stream: no policy no start, a pause closes the stream, the network cannot undo a local one."""
+
+import http.server
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import paho.mqtt.client as mqtt
+import pytest
+
+POLICY = """
+[policy]
+controller = "Example School, privacy@school.example"
+purpose = "Test"
+legal_basis = "DPIA 2026-04"
+consent = "Written"
+setting = "research"
+jurisdiction = "CH"
+"""
+
+
+class Stream:
+    """A camera on the network (MJPEG over HTTP) that plays a clip for ever and counts who is watching."""
+
+    def __init__(self, clip: Path) -> None:
+        capture, self.pictures, self.watching, self.opened = cv2.VideoCapture(str(clip)), [], 0, 0
+        while (read := capture.read())[0]:
+            self.pictures.append(cv2.imencode(".jpg", read[1])[1].tobytes())
+        stream = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                stream.watching += 1
+                stream.opened += 1
+                self.send_response(200)
+                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=picture")
+                self.end_headers()
+                try:
+                    for i in range(100_000):
+                        jpeg = stream.pictures[i % len(stream.pictures)]
+                        head = f"--picture\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+                        self.wfile.write(head.encode() + jpeg + b"\r\n")
+                        time.sleep(0.1)
+                except OSError:
+                    pass
+                finally:
+                    stream.watching -= 1
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/live"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def stream(demo_clip: Path) -> Iterator[Stream]:
+    made = Stream(demo_clip)
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[int]:
+    """Port of a real mosquitto on this machine."""
+    mosquitto = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+    if not Path(mosquitto).is_file():
+        pytest.skip("mosquitto is not installed (Debian package mosquitto)")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "mosquitto.conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    command = [mosquitto, "-c", str(tmp_path / "mosquitto.conf")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
+    yield port
+    process.terminate()
+    process.wait(10)
+
+
+def until(true: Callable[[], object], seconds: float = 40) -> None:
+    """Wait for something to become true."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"waited {seconds} s"
+        time.sleep(0.05)
+
+
+def config(folder: Path, source: str, port: int, policy: str = POLICY) -> Path:
+    file = folder / "agent.toml"
+    file.write_text(
+        f'[agent]\nstate_dir = "{folder}/state"\n[camera]\nsource = "{source}"\nfps = 2\n[engagement]\nwindow_s = 3\n'
+        f'[privacy]\npause_file = "{folder}/pause"\n[mqtt]\nport = {port}\n{policy}'
+    )
+    return file
+
+
+def agent(file: Path) -> list[str]:
+    return [sys.executable, "-B", "-m", "agent", "run", "--config", str(file)]
+
+
+@pytest.mark.parametrize(
+    ("policy", "says"),
+    [
+        ("", "needs a filled [policy] section"),
+        (POLICY.replace('"Written"', '""'), "missing or empty: consent"),
+        (POLICY.replace("research", "education").replace("CH", "DE"), "Art. 5(1)(f)"),
+        (POLICY + "[[schedule]]\ndays = ['mon']\nstart = '08:00'\nend = '08:00'\n", "start"),
+    ],
+)
+def test_a_live_camera_does_not_start_without_its_policy(
+    stream: Stream, tmp_path: Path, policy: str, says: str
+) -> None:
+    """No policy, one empty field, EU education, hours of no length: exit 78, and the camera was not opened."""
+    done = subprocess.run(agent(config(tmp_path, stream.url, 1, policy)), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 78, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert stream.opened == 0
+
+
+class Listener:
+    """A client that keeps windows and sends commands."""
+
+    def __init__(self, port: int) -> None:
+        self.windows: list[dict[str, object]] = []
+        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+        self.client.on_message = self._on_message
+        self.client.connect("127.0.0.1", port)
+        self.client.subscribe("fer/v1/#")
+        self.client.loop_start()
+
+    def _on_message(self, _client: object, _data: object, message: mqtt.MQTTMessage) -> None:
+        if message.topic.endswith("/window"):
+            self.windows.append(json.loads(message.payload))
+
+    def order(self, name: str) -> None:
+        self.client.publish(f"fer/v1/demo/room/fer/cmd/{name}", b"{}", qos=1).wait_for_publish(10)
+
+    def has(self, suppressed: str | None) -> Callable[[], bool]:
+        """A question: did a window with this reason come since now?"""
+        start = len(self.windows)
+        return lambda: any(w["suppressed"] == suppressed for w in self.windows[start:])
+
+
+def test_off_means_off(stream: Stream, broker: int, tmp_path: Path) -> None:
+    """On a live stream with a policy: results come; a local pause closes the stream; `resume` from the network does not
+    open it; removing the file does; the network's own pause and resume work; everything is in the audit log."""
+    listener = Listener(broker)
+    log = (tmp_path / "agent.log").open("wb")
+    process = subprocess.Popen(agent(config(tmp_path, stream.url, broker)), stderr=log, stdout=log)
+    try:
+        until(listener.has(None), 60)
+        assert stream.watching == 1
+        (tmp_path / "pause").touch()
+        until(lambda: stream.watching == 0)
+        until(listener.has("paused"))
+        listener.order("resume")
+        time.sleep(3)
+        assert stream.watching == 0, "the network undid a local pause"
+        (tmp_path / "pause").unlink()
+        until(lambda: stream.watching == 1)
+        until(listener.has(None))
+        listener.order("pause")
+        until(lambda: stream.watching == 0)
+        listener.order("resume")
+        until(lambda: stream.watching == 1)
+    finally:
+        process.terminate()
+        process.wait(30)
+        listener.client.loop_stop()
+        log.close()
+    text = (tmp_path / "agent.log").read_text()
+    assert process.returncode == 0, text
+    modes = [json.loads(line) for line in (tmp_path / "state" / "audit.log").read_text().splitlines()]
+    switched = [entry["detail"]["sensing"] for entry in modes if entry["event"] == "mode"]
+    assert switched[:5] == ["on", "off", "on", "off", "on"]
+    verified = subprocess.run(
+        [sys.executable, "-m", "agent", "audit", "verify", "--state-dir", str(tmp_path / "state")], capture_output=True
+    )
+    assert verified.returncode == 0, verified.stderr
