@@ -19,16 +19,9 @@ def steps_per_epoch(config: Config, n_faces: int) -> int:
     return n_faces // config.batch
 
 
-def optimizer(config: Config, steps: int) -> keras.optimizers.Optimizer:
-    """Return the optimizer with linear warm-up and cosine decay over `steps` an epoch."""
-    warmup = max(1, round(config.warmup_epochs * steps))
-    rate = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=config.learning_rate * 0.01,
-        decay_steps=max(1, config.epochs * steps - warmup),
-        warmup_target=config.learning_rate,
-        warmup_steps=warmup,
-    )
-    shared: dict[str, Any] = {"learning_rate": rate, "weight_decay": config.weight_decay}
+def optimizer(config: Config, steps: int, rate: float | None = None) -> keras.optimizers.Optimizer:
+    """Return the optimizer with the schedule of `config` at `steps` an epoch, or with a constant `rate`."""
+    shared: dict[str, Any] = {"learning_rate": rate or schedule(config, steps), "weight_decay": config.weight_decay}
     if config.ema:
         shared |= {"use_ema": True, "ema_momentum": config.ema}
     chosen: keras.optimizers.Optimizer
@@ -39,6 +32,17 @@ def optimizer(config: Config, steps: int) -> keras.optimizers.Optimizer:
     # Decaying normalisation and biases only moves the scale around (He et al. 2019, "Bag of Tricks").
     chosen.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     return chosen
+
+
+def schedule(config: Config, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Return linear warm-up and cosine decay to zero over all epochs of `steps` each."""
+    warmup = max(1, round(config.warmup_epochs * steps))
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=config.learning_rate * 0.01,
+        decay_steps=max(1, config.epochs * steps - warmup),
+        warmup_target=config.learning_rate,
+        warmup_steps=warmup,
+    )
 
 
 def compiled(config: Config, steps: int) -> keras.Model:

@@ -1,0 +1,131 @@
+"""`python -m training.find_lr CONFIG`: the learning-rate range test (Smith 2017, arXiv 1506.01186), as a plot.
+
+The rate rises exponentially, a step at a time; the loss falls, is lowest, and explodes. The peak rate of a schedule
+belongs a little before the lowest point: a third of that rate is suggested.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import keras
+import numpy as np
+import plotly.graph_objects as go
+
+from training import data, recipe
+from training.batches import Batches
+from training.cli import reported
+from training.config import Config, load
+from training.fit import prepare
+from training.report import page
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """Learning rates tried, and the loss of each step."""
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+
+    def smoothed(self, momentum: float = 0.9) -> list[float]:
+        """Return the exponential average of the losses, corrected for its start at 0."""
+        average, out = 0.0, []
+        for step, loss in enumerate(self.losses, 1):
+            average = momentum * average + (1 - momentum) * loss
+            out.append(average / (1 - momentum**step))
+        return out
+
+    def suggestion(self) -> float | None:
+        """Return a third of the rate of the lowest smoothed loss, or None where the loss never fell.
+
+        Not where it falls fastest: that is the first steps' fall from a bad start, at any rate.
+        """
+        loss = self.smoothed()
+        lowest = int(np.argmin(loss)) if loss else 0
+        return self.rates[lowest] / 3 if lowest else None
+
+
+class _Ramp(keras.callbacks.Callback):
+    """Raises the rate before each step, notes the loss after it, and stops when it explodes."""
+
+    def __init__(self, rates: list[float]) -> None:
+        super().__init__()
+        self._rates, self._seen = rates, 0.0
+        self.losses: list[float] = []
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002 (Keras calls it by name)
+        self.model.optimizer.learning_rate = self._rates[batch]
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        mean = float((logs or {})["loss"])  # Keras reports the mean since the epoch began
+        self.losses.append(mean * (batch + 1) - self._seen)
+        self._seen = mean * (batch + 1)
+        if not math.isfinite(mean) or self.losses[-1] > 4 * min(self.losses) + 1:
+            self.model.stop_training = True
+
+
+def range_test(config: Config, split: data.Split, *, lowest: float, highest: float, steps: int) -> RangeTest:
+    """Train `config` for at most `steps` steps, raising the rate from `lowest` to `highest`."""
+    prepare(config)
+    faces, target = recipe.targets(config, split)
+    wanted = steps * config.batch
+    repeats = -(-wanted // len(faces))  # small data is seen more than once
+    faces, target = np.tile(faces, (repeats, 1, 1))[:wanted], np.tile(target, (repeats, 1))[:wanted]
+    model = recipe.compiled(config, steps)
+    model.compile(  # the recipe's optimizer follows a schedule; here each step sets the rate
+        optimizer=recipe.optimizer(config, steps, rate=lowest), loss=model.loss, jit_compile=model.jit_compile
+    )
+    batches = Batches(
+        faces, target, batch=config.batch, side=config.phases[0].side, how=config.augment, seed=config.seed
+    )
+    rates = [lowest * (highest / lowest) ** (i / max(1, steps - 1)) for i in range(steps)]
+    ramp = _Ramp(rates)
+    model.fit(batches, epochs=1, callbacks=[ramp], shuffle=False, verbose=0)
+    finite = [loss for loss in ramp.losses if math.isfinite(loss)]
+    return RangeTest(tuple(rates[: len(finite)]), tuple(finite))
+
+
+def plot(config: Config, found: RangeTest) -> str:
+    """Return an HTML page of the test."""
+    axes = {"xaxis": {"title": "learning rate", "type": "log"}, "yaxis": {"title": "loss"}}
+    figure = go.Figure(layout={"title": f"{config.name}: {config.optimizer}, batch {config.batch}", **axes})
+    figure.add_trace(go.Scatter(x=found.rates, y=found.losses, name="loss", mode="markers", opacity=0.4))
+    figure.add_trace(go.Scatter(x=found.rates, y=found.smoothed(), name="smoothed"))
+    if (best := found.suggestion()) is not None:
+        figure.add_vline(x=best, annotation_text=f"suggested: {best:.2g}")
+    figure.add_vline(x=config.learning_rate, line_dash="dot", annotation_text=f"config: {config.learning_rate:g}")
+    return page("Learning-rate range test", [figure])
+
+
+@click.command(epilog="Example: python -m training.find_lr cnn --data ~/ferplus --out lr.html")
+@click.argument("config")
+@click.option(
+    "--data",
+    "directory",
+    type=click.Path(path_type=Path),
+    envvar="FER_DATA",
+    required=True,
+    help="FER2013 + FERPlus, either layout.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="HTML file to write.")
+@click.option(
+    "--from", "lowest", type=click.FloatRange(min=0, min_open=True), default=1e-6, show_default=True, help="First rate."
+)
+@click.option(
+    "--to", "highest", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, help="Last rate."
+)
+@click.option("--steps", type=click.IntRange(min=3), default=150, show_default=True, help="Steps from first to last.")
+@reported
+def main(config: str, directory: Path, out: Path, lowest: float, highest: float, steps: int) -> None:
+    """Find a learning rate for CONFIG: a short run on the training split with an ever higher rate."""
+    settings = load(config)
+    found = range_test(settings, data.load(directory).train, lowest=lowest, highest=highest, steps=steps)
+    out.write_text(plot(settings, found), encoding="utf-8")
+    best = found.suggestion()
+    click.echo(f"{out}: {len(found.rates)} steps; suggested peak rate: {'none' if best is None else f'{best:.2g}'}")
+
+
+if __name__ == "__main__":
+    main()
