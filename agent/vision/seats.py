@@ -31,7 +31,7 @@ SHARED: Final = 0.1
 LEAST_SIGHTINGS: Final = 2
 """A seat needs at least so many sightings …"""
 
-LEAST_SHARE: Final = 0.12
+LEAST_SHARE: Final = 0.15
 """… and to be seen in this share of the window's frames; less is a false alarm or somebody passing by."""
 
 LEAST_SCORE: Final = 0.56
