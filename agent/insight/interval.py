@@ -22,6 +22,16 @@ _T975: Final = (
 _MOST_CORRELATED: Final = 0.98
 """Upper bound of the lag-1 autocorrelation: (1 + r) / (1 - r) stays finite (99) when a seat never changes."""
 
+_MOST_SHARED: Final = 0.5
+"""Upper bound of the share of a sample's variance that its seat's mean carries: beyond it, a window is too short
+to tell a seat's level from its drift."""
+
+_ROUNDS: Final = 50
+"""Fixed-point steps; it contracts by q each, so 50 are exact to 0.5 %."""
+
+_NOTHING: Final = 1e-9
+"""Sum of squares (points²) below which seats count as constant: rounding of float64 stays far below."""
+
 
 @dataclass(frozen=True, slots=True)
 class Within:
@@ -73,19 +83,31 @@ def variance_of_mean(seats: Sequence[npt.NDArray[np.float64]], room: int) -> flo
 
 
 def within(seats: Sequence[npt.NDArray[np.float64]]) -> Within:
-    """Return the pooled within-seat variance and lag-1 autocorrelation.
+    """Return the pooled within-seat variance and lag-1 autocorrelation of one sample.
 
     The lag is from one accepted sample to the next, whatever was missed between: for samples missing at
     random, (1+r)/(1-r) then is the right inflation without knowing how many were missed.
+
+    Deviations are taken from each seat's own mean, which follows its slow drifts; that alone would make both
+    numbers too small. With q, the share of a sample's variance that a seat's mean carries, they are short of
+    c0 = s²(1-q) and c1 = s²(r-q) (Marriott & Pope 1954), and s², r follow by fixed point.
     """
     centred = [seat - seat.mean() for seat in seats if seat.size > 1]
+    samples = sum(d.size for d in centred)
     squares = sum(float(d @ d) for d in centred)
-    if squares <= 1e-12:
+    if squares <= _NOTHING:
         return Within(0.0, 0.0)
-    variance = squares / sum(d.size - 1 for d in centred)
-    products = sum(float(d[1:] @ d[:-1]) for d in centred)
-    lag1 = products / sum(d.size - 1 for d in centred) / (squares / sum(d.size for d in centred))
-    return Within(variance, min(max(lag1, 0.0), _MOST_CORRELATED))
+    c0 = squares / samples
+    lag1 = sum(float(d[1:] @ d[:-1]) for d in centred) / (samples - len(centred)) / c0
+    r, q = _bounded(lag1), 0.0
+    for _ in range(_ROUNDS):
+        q = min(_MOST_SHARED, (1 + r) / ((1 - r) * samples / len(centred)))
+        r = _bounded(lag1 * (1 - q) + q)
+    return Within(c0 / (1 - q), r)
+
+
+def _bounded(lag1: float) -> float:
+    return min(max(lag1, 0.0), _MOST_CORRELATED)
 
 
 def ci95(mean: float, variance: float, k: int) -> tuple[float, float]:

@@ -1,0 +1,102 @@
+"""Windows: when they close, and what a misbehaving clock or an empty room gives."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from agent.errors import ConfigError
+from agent.insight import weights
+from agent.insight.window import WindowAggregator
+from agent.records import Box, Reading
+from agent.vision.seats import Seats
+
+NEUTRAL = (1.0, 0, 0, 0, 0, 0, 0, 0)
+
+
+def _window(**more: object) -> WindowAggregator:
+    return WindowAggregator(Seats(), weights.load(weights.DEFAULT), window_s=10, fps=1, **more)
+
+
+def _people(n: int) -> Sequence[Reading]:
+    return [Reading(Box(100.0 * i, 0, 40, 40), NEUTRAL) for i in range(n)]
+
+
+def test_a_frame_at_the_end_belongs_to_the_next_window() -> None:
+    """The frame at second 10 closes [0, 10) and is the first of [10, 20)."""
+    window = _window()
+    closed = [window.add(float(t), _people(3)) for t in range(11)]
+    assert closed[:10] == [None] * 10
+    assert (closed[10].start, closed[10].end, closed[10].frames) == (0, 10, 10)
+    assert closed[10].moods.engagement.value == pytest.approx(100)
+    assert closed[10].coverage == 1
+    assert window.close().partial
+
+
+def test_an_empty_room_gives_a_window_without_moods() -> None:
+    """No faces: the window comes, moods None, coverage 0, no NaN."""
+    window = _window()
+    closed = [window.add(float(t), ()) for t in range(11)][10]
+    assert (closed.moods, closed.seats, closed.coverage) == (None, 0, 0.0)
+
+
+def test_a_hole_gives_one_window_and_keeps_the_grid() -> None:
+    """A jump of 1000 windows closes one window; the next starts where the grid says."""
+    window = _window()
+    for t in range(5):
+        window.add(float(t), _people(2))
+    closed = window.add(10_003.0, _people(2))
+    assert (closed.start, closed.end, closed.partial) == (0, 10, False)
+    assert closed.coverage == 0.5
+    assert window.close().start == 10_000
+
+
+def test_a_step_back_closes_the_window_as_partial() -> None:
+    """A clock set back an hour never gives a negative duration."""
+    window = _window()
+    for t in range(5000, 5006):
+        window.add(float(t), _people(2))
+    closed = window.add(1400.0, _people(2))
+    assert closed.partial
+    assert (closed.start, closed.end, closed.scheduled) == (5000, 5006, 6)
+    assert window.close().start == 1400
+
+
+class _OneSeatTwice:
+    """Seats that found out that provisional ids 0 and 2 are one place."""
+
+    def add(self, at: float, boxes: Sequence[Box]) -> list[int]:
+        return list(range(len(boxes)))
+
+    def merged(self) -> dict[int, int]:
+        return {0: 0, 1: 1, 2: 0}
+
+    def reset(self) -> None:
+        pass
+
+
+def test_two_samples_of_one_seat_in_a_frame_count_once() -> None:
+    """Fragments that merge into one seat neither add a person nor lift coverage."""
+    window = WindowAggregator(_OneSeatTwice(), weights.load(weights.DEFAULT), window_s=10, fps=1)
+    readings = [*_people(1), Reading(Box(100, 0, 40, 40), None), *_people(1)]
+    closed = [window.add(float(t), readings) for t in range(11)][10]
+    assert (closed.seats, closed.contributing, closed.coverage) == (2, 1, 0.5)
+
+
+def test_one_person_has_a_value_and_no_interval() -> None:
+    """One seat: a value for the privacy gate to suppress, ci95 None."""
+    window = _window()
+    closed = [window.add(float(t), _people(1)) for t in range(11)][10]
+    assert closed.moods.engagement.ci95 is None
+
+
+def test_camera_trouble_gives_its_reason_and_no_result() -> None:
+    """More than half of the frames frozen: the reason, not "nobody engaged"."""
+    window = _window()
+    closed = [window.add(float(t), _people(2) if t < 4 else (), None if t < 4 else "camera.frozen") for t in range(11)]
+    assert (closed[10].trouble, closed[10].moods) == ("camera.frozen", None)
+
+
+def test_a_window_too_short_to_count_is_refused() -> None:
+    """Two frames a window cannot give any seat five samples."""
+    with pytest.raises(ConfigError, match="at least 5 frames"):
+        WindowAggregator(Seats(), weights.load(weights.DEFAULT), window_s=2, fps=1)
