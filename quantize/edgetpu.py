@@ -104,6 +104,11 @@ def _check_dense(op: Op) -> Iterator[str]:
         yield f"expected a one-dimensional output, got {op.outputs[0].shape}"
 
 
+def fits(parameter_bytes: int) -> bool:
+    """Return whether that many bytes of parameters stay on the chip."""
+    return parameter_bytes <= USABLE_BYTES
+
+
 def pre_flight(model: bytes, name: str) -> PreFlight:
     """Return what a static check of the bytes of a .tflite file finds, and the compiler's word where it is on PATH."""
     layout = graph.read(model, name)
@@ -111,7 +116,7 @@ def pre_flight(model: bytes, name: str) -> PreFlight:
         model=name,
         ops=layout.counts,
         parameter_bytes=layout.constant_bytes,
-        fits_cache=layout.constant_bytes <= USABLE_BYTES,
+        fits_cache=fits(layout.constant_bytes),
         findings=tuple(check(layout)),
         compiler=f"{COMPILER} is not on PATH: this check is static" if shutil.which(COMPILER) is None else "not asked",
     )

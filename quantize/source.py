@@ -91,12 +91,13 @@ def _rebuilt(keras: Any, model: Any, side: int) -> Any:
     for layer in config["layers"]:
         layer.pop("build_config", None)
         settings = layer["config"]
-        settings["dtype"] = "float32"
+        if "dtype" in settings:
+            settings["dtype"] = "float32"
         if layer["class_name"] == "InputLayer":
             settings["batch_shape"] = (None, side, side, 1)
     try:
         fixed = keras.Model.from_config(config)
-    except ValueError as cause:
+    except (ValueError, TypeError) as cause:
         raise ModelError(f"{model.name}: cannot take {side} px faces: {_first_line(cause)}") from cause
     fixed.set_weights(model.get_weights())
     return fixed

@@ -41,11 +41,9 @@ from agent.vision.classify import Classifier
 from agent.vision.detect import Detector
 from agent.vision.model_card import Bundle
 from agent.vision.seats import Seats
-
-sys.path.insert(0, str(Path(__file__).parent))
-from cameras import MjpegServer
-from mqtt_world import Mosquitto, wait_until
-from reference_subscriber import ReferenceSubscriber
+from tests.cameras import MjpegServer
+from tests.mqtt_world import Mosquitto, wait_until
+from tests.reference_subscriber import ReferenceSubscriber
 
 WINDOW_S = 5.0
 _GROWTH_MB = 25.0

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from syscalls import Trace, trace
+
+from tests.syscalls import Trace, trace
 
 LARGEST = 4608
 """Bytes of one write: a window of 4 KB with its topic. The smallest picture of a face that is classified, 24 x 24

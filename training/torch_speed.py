@@ -1,8 +1,9 @@
-"""Faster torch kernels under Keras, with the same results: batch normalisation and max pooling.
+"""Faster torch kernels under Keras, with the same results: batch normalisation, max pooling and AdamW.
 
 Keras computes the moments and the normalisation as separate operations, in float32; `torch.batch_norm` does both in
 one pass and takes half-precision inputs. Before pooling, Keras copies to channels-first memory, whose half-precision
-kernel is slow, and from then on every gradient has the wrong layout; pooling needs no copy.
+kernel is slow, and from then on every gradient has the wrong layout; pooling needs no copy. Keras' AdamW walks over
+all weights eleven times a step, torch's fused one once: for ResNet-50 that was a third of a step.
 `python -m pytest tests/training/test_torch_speed.py` compares the results; training/README.md has the speeds.
 """
 
@@ -12,15 +13,16 @@ import keras
 
 
 def use_fast_kernels() -> None:
-    """Replace `call` of two Keras layers while the backend is torch; does nothing on other backends, or twice.
+    """Replace `call` of two Keras layers, and AdamW's update, while the backend is torch; else, or twice, do nothing.
 
-    The one difference: torch updates the running variance with the unbiased estimate, Keras with the biased one
-    (a factor n / (n - 1), n = batch x height x width).
+    The differences: torch updates the running variance with the unbiased estimate, Keras with the biased one (a factor
+    n / (n - 1), n = batch x height x width); torch adds AdamW's epsilon after the bias correction, Keras before it.
     """
     if keras.backend.backend() != "torch" or getattr(keras.layers.BatchNormalization.call, "fast", False):
         return
     keras.layers.BatchNormalization.call = _batch_norm(keras.layers.BatchNormalization.call)
     keras.layers.MaxPooling2D.call = _max_pooling(keras.layers.MaxPooling2D.call)
+    _fuse(type(keras.optimizers.AdamW()))
 
 
 def _batch_norm(original: Any) -> Any:
@@ -54,3 +56,34 @@ def _max_pooling(original: Any) -> Any:
         return max_pool2d(inputs.movedim(-1, 1), self.pool_size, self.strides).movedim(1, -1)
 
     return call
+
+
+def _fuse(adamw: Any) -> None:
+    """Give the torch backend's AdamW the fused kernel, weight decay included (Loshchilov & Hutter 2019)."""
+    import torch
+
+    def update(self: Any, grads: Any, variables: Any, learning_rate: Any) -> None:
+        indices = [self._get_variable_index(variable) for variable in variables]
+        rows = [
+            (v.value, g, self._momentums[i].value, self._velocities[i].value, self._use_weight_decay(v))
+            for v, g, i in zip(variables, grads, indices, strict=True)
+        ]
+        step = torch.tensor(float(self.iterations) + 1)
+        for decays in (True, False):
+            group = [row[:4] for row in rows if row[4] is decays]
+            if group:
+                torch._fused_adamw_(
+                    *map(list, zip(*group, strict=True)),
+                    [],
+                    [step] * len(group),
+                    lr=float(learning_rate),
+                    beta1=self.beta_1,
+                    beta2=self.beta_2,
+                    weight_decay=self.weight_decay if decays else 0.0,
+                    eps=self.epsilon,
+                    amsgrad=False,
+                    maximize=False,
+                )
+
+    adamw._parallel_update_step = update
+    adamw._apply_weight_decay = lambda self, variables: None  # noqa: ARG005 (done in the update)

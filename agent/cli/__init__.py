@@ -14,7 +14,7 @@ from agent.errors import FerAgentError
 class _Commands(click.Group):
     """Every module of this package that has no leading underscore is a command; imported when it is called."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click calls it by name)
         names = (m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
         return sorted(name.replace("_", "-") for name in names)
 

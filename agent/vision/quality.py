@@ -60,7 +60,7 @@ def sharpness(crop: npt.NDArray[np.uint8]) -> float:
     contrast = float(same.var())
     if contrast == 0:
         return 0.0
-    return 100 * float(cv2.Laplacian(same, cv2.CV_32F).var()) / contrast * (side / SHARPNESS_SIDE) ** 3
+    return float(100 * float(cv2.Laplacian(same, cv2.CV_32F).var()) / contrast * (side / SHARPNESS_SIDE) ** 3)
 
 
 def _turned(box: Box, limits: Limits) -> bool:

@@ -20,7 +20,9 @@ class Runtime:
     """"litert" or "tflite-runtime"."""
     module: ModuleType
 
-    def interpreter(self, model: bytes, threads: int, *, reference: bool = False, delegates: list[Any] | None = None) -> Any:
+    def interpreter(
+        self, model: bytes, threads: int, *, reference: bool = False, delegates: list[Any] | None = None
+    ) -> Any:
         """Return an allocated interpreter of `model` (the file's bytes, already checked by their SHA-256).
 
         `reference` takes the slow kernels that are bit-equal on every platform.

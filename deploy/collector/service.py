@@ -98,6 +98,7 @@ def _collecting(address: Address, engine: Engine, tally: Tally, keep_days: float
         finally:
             ingest.stop()
             worker.join(timeout=10)
+            log.info("event=collector.stopped stored=%s refused=%s", tally.snapshot().get("stored", 0), tally.refused())
 
 
 def _prune_hourly(engine: Engine, keep_days: float) -> None:

@@ -56,7 +56,9 @@ class Store:
         rows = [self._window_row(m, now_ms) for m in messages if m.kind == "window"]
         with self.engine.begin() as connection:
             if rows:
-                done = connection.execute(self._insert(windows).on_conflict_do_nothing(), rows)
+                insertion = self._insert(windows).on_conflict_do_nothing()
+                insertion = insertion.execution_options(preserve_rowcount=True)
+                done = connection.execute(insertion, rows)
                 written.stored = max(0, done.rowcount)
                 written.duplicates = len(rows) - written.stored
                 self._mark_hours(connection, rows)

@@ -1,15 +1,11 @@
 """What the benchmarks share: the data, the bundle, and the composed frames of the tests."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "agent" / "vision"))  # scenes.py lives beside the tests
-
-import scenes  # noqa: F401 (the benchmarks take it from here)
-
+from tests.agent.vision import scenes  # noqa: F401 (the benchmarks take it from here)
 from training import data, protocol
 
 

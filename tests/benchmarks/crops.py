@@ -1,6 +1,6 @@
 """Accuracy on crops that the detector made, against the dataset's own pictures of the same faces; and by face size.
 
-    python tests/benchmarks/crops.py --data DIR --model BUNDLE [--split test] [--count 1500]
+    python -m tests.benchmarks.crops --data DIR --model BUNDLE [--split test] [--count 1500]
 
 Bar: detected crops lose less than 2 points. Margin and rise were chosen with --margins on the validation split.
 """
@@ -10,7 +10,6 @@ from pathlib import Path
 import click
 import cv2
 import numpy as np
-from common import accuracy, faces, scenes
 
 from agent import config
 from agent.vision import align, weights
@@ -18,6 +17,7 @@ from agent.vision.classify import Classifier
 from agent.vision.detect import Detector
 from agent.vision.model_card import Bundle, find
 from agent.vision.preprocess import preprocess
+from tests.benchmarks.common import accuracy, faces, scenes
 
 RNG = np.random.default_rng(5)
 

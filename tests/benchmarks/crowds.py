@@ -1,17 +1,17 @@
 """Seats counted on composed clips of known people, and in rooms without people.
 
-    python tests/benchmarks/crowds.py [--windows 20] [--empty 100]
+    python -m tests.benchmarks.crowds [--windows 20] [--empty 100]
 
 Bars: within one of the truth in 90 % of windows; no seat in a window without people.
 """
 
 import click
 import numpy as np
-from common import scenes
 
 from agent import config
 from agent.vision.detect import Detector
 from agent.vision.seats import Seats
+from tests.benchmarks.common import scenes
 
 
 def counted(detector, people, frames, rng):

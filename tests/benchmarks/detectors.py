@@ -1,6 +1,6 @@
 """Which face detector? Recall by size, false alarms and milliseconds a frame, on composed 1280x720 frames.
 
-    python tests/benchmarks/detectors.py --data DIR [--yunet FILE.onnx] [--frames 4]
+    python -m tests.benchmarks.detectors --data DIR [--yunet FILE.onnx] [--frames 4]
 
 The first rows are the agent's own detector and its single looks; the same faces, places and disturbances for all.
 """
@@ -12,7 +12,6 @@ from pathlib import Path
 import click
 import cv2
 import numpy as np
-from common import faces, scenes
 
 from agent import config
 from agent.records import Box
@@ -20,6 +19,7 @@ from agent.vision import search, tiles, weights
 from agent.vision.blazeface import BlazeFace
 from agent.vision.detect import Detector
 from agent.vision.runtime import choose
+from tests.benchmarks.common import faces, scenes
 
 WIDTHS = (24, 32, 48, 64, 96)
 DISTURBED = ({}, {"blur": 0.7}, {"noise": 6}, {"brightness": 0.6})

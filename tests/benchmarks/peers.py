@@ -1,7 +1,7 @@
 """The whole pipeline against `fer` and a deepface-style one, on the same frames, in the same run: ms a face.
 
     pip install --no-deps fer deepface     # beside the train extra, in a throw-away environment
-    python tests/benchmarks/peers.py [--model BUNDLE] [--faces 20]
+    python -m tests.benchmarks.peers [--model BUNDLE] [--faces 20]
 
 The agent runs twice: searching for faces from 40 px on, about what the peers' smallest is, and from 24 px on.
 deepface downloads its weights when it is first used; here its emotion network keeps random ones, which costs the
@@ -13,13 +13,13 @@ import time
 import click
 import cv2
 import numpy as np
-from common import scenes
 
 from agent import config
 from agent.records import Frame
 from agent.vision.classify import Classifier
 from agent.vision.detect import Detector
 from agent.vision.model_card import Bundle, find
+from tests.benchmarks.common import scenes
 
 
 def agent_pipeline(model, smallest):

@@ -1,6 +1,6 @@
 """Cost against faces and pixels, as numbers and an SVG plot; and the bar: 1280x720 with twenty faces.
 
-python tests/benchmarks/scaling.py --model BUNDLE [--plot scaling.svg]
+python -m tests.benchmarks.scaling --model BUNDLE [--plot scaling.svg]
 """
 
 import time
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 import numpy as np
-from common import scenes
 
 from agent import config
 from agent.cli.bench import resident_mb
@@ -17,6 +16,7 @@ from agent.vision.classify import Classifier
 from agent.vision.detect import Detector
 from agent.vision.model_card import Bundle, find
 from agent.vision.seats import Seats
+from tests.benchmarks.common import scenes
 
 
 def timed(detector, classifier, scene, runs=8):

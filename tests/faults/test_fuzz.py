@@ -2,8 +2,9 @@
 
 import signal
 
-import fuzz
 import pytest
+
+from tests import fuzz
 
 
 @pytest.mark.parametrize("target", sorted(fuzz.TARGETS))

@@ -14,7 +14,7 @@ _UNDER_WAY = 1000
 
 def send(port: int, rooms: int, seconds: float, rate: float, first_seq: int = 1) -> int:
     """Publish for `seconds`; return how many windows. Every room's windows come in order, without a hole."""
-    confirmed = 0
+    confirmed, epoch = 0, f"bench-{int(time.time())}"
 
     def on_publish(*_: object) -> None:
         nonlocal confirmed
@@ -31,7 +31,9 @@ def send(port: int, rooms: int, seconds: float, rate: float, first_seq: int = 1)
             time.sleep(0.001)
             continue
         room, seq = sent % rooms, first_seq + sent // rooms
-        body = window_of(room, seq, int(time.time() * 1000), length_ms=max(1, int(1000 * rooms / (rate or 5000))))
+        body = window_of(
+            room, seq, int(time.time() * 1000), epoch=epoch, length_ms=max(1, int(1000 * rooms / (rate or 5000)))
+        )
         client.publish(topic_of(room), body, qos=1)
         sent += 1
     while confirmed < sent:

@@ -12,9 +12,7 @@ import pytest
 
 from agent.trust.audit import verify
 from agent.vision.model_card import MODELS, SUMS
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "trust"))
-from signed_bundles import Signer, write_bundle
+from tests.agent.trust.signed_bundles import Signer, write_bundle
 
 SIGNER = Signer()
 

@@ -12,12 +12,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from signed_bundles import Signer, write_bundle
 
 from agent.config import Updates
 from agent.errors import ModelError, TryAgainError
 from agent.trust.audit import AuditLog
 from agent.trust.store import ModelStore
+from tests.agent.trust.signed_bundles import Signer, write_bundle
 
 
 def certificate(folder: Path) -> Path:

@@ -5,10 +5,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from signed_bundles import Signer
 
 from agent.errors import ModelError
 from agent.trust.minisign import check_signature
+from tests.agent.trust.signed_bundles import Signer
 
 CONTENT = b"0123  model.tflite\n"
 

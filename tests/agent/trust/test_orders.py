@@ -4,7 +4,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from signed_bundles import Signer, write_bundle
 
 from agent.config import Updates
 from agent.delivery import wire
@@ -14,6 +13,7 @@ from agent.trust.orders import Orders
 from agent.trust.pause import Pause
 from agent.trust.store import ModelStore
 from agent.vision.model_card import Bundle
+from tests.agent.trust.signed_bundles import Signer, write_bundle
 
 SIGNER = Signer()
 

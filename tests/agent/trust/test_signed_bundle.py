@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from signed_bundles import Signer, write_bundle
 
 from agent.errors import ModelError
 from agent.trust.signed_bundle import SIGNATURE, from_folder, read_signed
 from agent.vision.model_card import SUMS
+from tests.agent.trust.signed_bundles import Signer, write_bundle
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "x/model.tflite", "model.tflite ", ".", ""])

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from signed_bundles import Signer, write_bundle
 
 from agent.config import Updates
 from agent.errors import ModelError
@@ -16,6 +15,7 @@ from agent.trust.inventory import listed
 from agent.trust.store import ModelStore
 from agent.trust.store_state import MAX_STARTS
 from agent.vision.model_card import Bundle
+from tests.agent.trust.signed_bundles import Signer, write_bundle
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import math
 import cv2
 import numpy as np
 import pytest
-import scenes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from agent.vision import align
 from agent.vision.classify import Classifier
 from agent.vision.detect import Detector
 from agent.vision.preprocess import preprocess
+from tests.agent.vision import scenes
 
 
 def ramp(width, height):

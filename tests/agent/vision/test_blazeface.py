@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import scenes
 
 from agent.vision import weights
 from agent.vision.blazeface import BATCH, BlazeFace, anchors
 from agent.vision.runtime import choose
+from tests.agent.vision import scenes
 
 MODELS = pytest.mark.parametrize("model", [weights.SHORT_RANGE, weights.FULL_RANGE], ids=["short", "full"])
 

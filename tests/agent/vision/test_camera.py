@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cameras import FakeDriver, mjpeg_server, picture
 
 from agent.config import Camera
 from agent.errors import AccessError, FerAgentError, UnavailableError
@@ -19,6 +18,7 @@ from agent.records import Frame
 from agent.vision.camera import LiveCamera, Notice
 from agent.vision.capture import open_source
 from agent.vision.grabber import check_device
+from tests.cameras import FakeDriver, mjpeg_server, picture
 
 QUICK = Camera(open_timeout_s=0.5, read_timeout_s=0.4, retry_max_s=0.3, frozen_after_s=0.5)
 

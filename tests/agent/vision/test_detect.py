@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
-import scenes
 
 from agent import config
 from agent.records import Frame
 from agent.vision.detect import Detector
+from tests.agent.vision import scenes
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,10 @@
 import cv2
 import numpy as np
 import pytest
-import scenes
 
 from agent.records import Box
 from agent.vision import align, quality
+from tests.agent.vision import scenes
 
 EYES = ((10.0, 20.0), (30.0, 20.0))
 

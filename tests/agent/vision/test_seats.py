@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-import scenes
 
 from agent import config
 from agent.records import Box
 from agent.vision.detect import Detector
 from agent.vision.seats import Seats
+from tests.agent.vision import scenes
 
 
 def box(x, y, width=40.0, score=0.9):

@@ -6,11 +6,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from cameras import picture
 
 from agent.errors import InputError
 from agent.vision.capture import is_live, open_source
 from agent.vision.picture import PictureJudge, exposure
+from tests.cameras import picture
 
 
 def write_video(path: Path, frames: int = 50, fps: float = 25) -> Path:

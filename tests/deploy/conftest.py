@@ -1,0 +1,161 @@
+"""Fixtures of the collector's tests: a real broker, real databases, a collector in a thread, an agent that answers."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("sqlalchemy", reason="the collector's extra is not installed")
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+from sqlalchemy import Engine, create_engine, text
+
+from agent.errors import UnavailableError
+from deploy.collector.bench.lessons import free_port, running_broker, topic_of, window_of
+from deploy.collector.bench.scratch_postgres import scratch_postgres
+from deploy.collector.broker import Address, Broker
+from deploy.collector.database import open_database
+from deploy.collector.ingest import Ingest
+from deploy.collector.store import Store
+from deploy.collector.tables import metadata
+from deploy.collector.tally import Tally
+
+NOW_MS = 1_790_000_000_000 // 3_600_000 * 3_600_000
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 15) -> Any:
+    """Return the first true value of `what`, or fail."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if value := what():
+            return value
+        time.sleep(0.05)
+    pytest.fail(f"nothing came within {seconds} s")
+
+
+@pytest.fixture
+def broker_port() -> Iterator[int]:
+    """A broker of our own."""
+    try:
+        with running_broker() as port:
+            yield port
+    except UnavailableError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL of our own."""
+    try:
+        with scratch_postgres() as url:
+            yield url
+    except UnavailableError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/windows.db"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each of the two databases, empty."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("sqlite_url")
+        return
+    url = request.getfixturevalue("postgres_url")
+    yield url
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    metadata.drop_all(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = open_database(database_url)
+    yield engine
+    engine.dispose()
+
+
+@contextmanager
+def collecting(port: int, engine: Engine, **address: Any) -> Iterator[Tally]:
+    """Run a collector in a thread; yield its counters once it has subscribed."""
+    tally = Tally()
+    with Broker(Address(port=port, **address)) as broker:
+        ingest = Ingest(broker, Store(engine), tally)
+        worker = threading.Thread(target=ingest.run)
+        worker.start()
+        try:
+            wait_for(lambda: broker.connected)
+            time.sleep(0.3)
+            yield tally
+        finally:
+            ingest.stop()
+            worker.join(20)
+            assert not worker.is_alive()
+
+
+class Room:
+    """A made-up agent: publishes windows, keeps what is not acknowledged, answers `resend`. Deaf if told so."""
+
+    def __init__(self, port: int, number: int = 1, *, deaf: bool = False, epoch: str = "1") -> None:
+        self.number, self.epoch, self.acked, self.asked = number, epoch, 0, []
+        self._spool: dict[int, bytes] = {}
+        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, f"room-{number}", protocol=mqtt.MQTTv5)
+        self.client.on_message = self._on_message
+        self.client.connect("127.0.0.1", port)
+        topics = [topic_of(number, "ack")] + ([] if deaf else [topic_of(number, "cmd/#")])
+        self.client.subscribe([(topic, 1) for topic in topics])
+        self.client.loop_start()
+
+    def keep(self, *seqs: int) -> None:
+        """Have these windows, but do not send them."""
+        for seq in seqs:
+            self._spool[seq] = window_of(self.number, seq, NOW_MS + 60_000 * seq, epoch=self.epoch)
+
+    def send(self, *seqs: int) -> None:
+        self.keep(*seqs)
+        for seq in seqs:
+            self.publish("window", self._spool[seq])
+
+    def publish(self, kind: str, body: bytes | dict[str, Any], **options: Any) -> None:
+        body = json.dumps(body) if isinstance(body, dict) else body
+        self.client.publish(topic_of(self.number, kind), body, qos=1, **options).wait_for_publish(10)
+
+    def _on_message(self, client: mqtt.Client, _: Any, message: mqtt.MQTTMessage) -> None:
+        body = json.loads(message.payload)
+        if message.topic.endswith("/ack"):
+            self.acked = body["upto_seq"] if body["epoch"] == self.epoch else self.acked
+            return
+        self.asked.append((body["from"], body["to"]))
+        for seq in range(body["from"], body["to"] + 1):
+            if seq in self._spool:
+                late = json.loads(self._spool[seq]) | {"replay": True}
+                client.publish(topic_of(self.number), json.dumps(late), qos=1)
+        client.publish(message.properties.ResponseTopic, json.dumps({"cmd": "resend", "ok": True}), qos=1)
+
+    def close(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+@pytest.fixture
+def room(broker_port: int) -> Iterator[Room]:
+    room = Room(broker_port)
+    yield room
+    room.close()
+
+
+def count(engine: Engine, query: str = "SELECT count(*) FROM windows") -> int:
+    with engine.connect() as connection:
+        return connection.execute(text(query)).scalar_one()
+
+
+__all__ = ["NOW_MS", "Room", "collecting", "count", "free_port", "wait_for"]

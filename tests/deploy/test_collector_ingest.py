@@ -1,0 +1,155 @@
+"""The collector against a real broker: nothing is confirmed before it is stored, and every hole is mended."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+from sqlalchemy import Engine, event
+
+from deploy.collector.bench.lessons import topic_of, window_of
+from deploy.collector.database import open_database
+from tests.deploy.conftest import NOW_MS, Room, collecting, count, wait_for
+
+
+def test_stores_and_acknowledges(broker_port: int, engine: Engine, room: Room) -> None:
+    """Windows are stored, and then the agent may forget them."""
+    with collecting(broker_port, engine):
+        room.send(1, 2, 3)
+        wait_for(lambda: room.acked == 3)
+    assert count(engine) == 3
+
+
+def test_hole_is_asked_for_and_filled(broker_port: int, engine: Engine, room: Room) -> None:
+    """A window that never came is asked for, comes late, and only then all is acknowledged."""
+    with collecting(broker_port, engine):
+        room.keep(3, 4)
+        room.send(1, 2, 5)
+        wait_for(lambda: room.acked == 5)
+    assert room.asked == [(3, 4)]
+    assert count(engine) == 5
+
+
+def test_end_of_stream_is_asked_for(broker_port: int, engine: Engine, room: Room) -> None:
+    """A last window that got lost is missed because the status names the newest number."""
+    with collecting(broker_port, engine):
+        room.send(1)
+        room.keep(2)
+        room.publish("status", {"state": "ready", "session": 1, "epoch": "1", "newest_seq": 2}, retain=True)
+        wait_for(lambda: room.acked == 2)
+    assert count(engine) == 2
+
+
+def test_declared_gap_is_passed_over(broker_port: int, engine: Engine, room: Room) -> None:
+    """What the agent declares lost is acknowledged without being asked for."""
+    with collecting(broker_port, engine):
+        room.publish("event", {"kind": "gap", "epoch": "1", "from": 2, "to": 8, "reason": "spool.cap", "at_ms": NOW_MS})
+        room.send(1, 9)
+        wait_for(lambda: room.acked == 9)
+    assert room.asked == []
+    assert count(engine, "SELECT count(*) FROM gaps WHERE reason = 'spool.cap'") == 1
+
+
+def test_restart_goes_on_where_it_was(broker_port: int, engine: Engine, room: Room) -> None:
+    """What was published while the collector was away arrives when it is back, once."""
+    with collecting(broker_port, engine):
+        room.send(1, 2)
+        wait_for(lambda: room.acked == 2)
+    room.send(3, 4)
+    with collecting(broker_port, engine):
+        wait_for(lambda: room.acked == 4)
+    assert (count(engine), room.asked) == (4, [])
+
+
+def test_bad_bytes_change_nothing(
+    broker_port: int, engine: Engine, room: Room, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Anything on any topic is counted, logged once a kind, and stores nothing; the good goes on."""
+    bad = mqtt.Client(CallbackAPIVersion.VERSION2, "bad", protocol=mqtt.MQTTv5)
+    bad.connect("127.0.0.1", broker_port)
+    bad.loop_start()
+    kinds = ("window", "status", "meta", "event", "health")
+    with collecting(broker_port, engine) as tally:
+        for body in (b"", b"\x00\xff", b"[]", b"null", b"{}" * 9, b"{" * 9000, b"x" * 100_000):
+            for kind in kinds:
+                bad.publish(topic_of(7, kind), body, qos=1)
+                bad.publish(f"fer/v1/A B/'--/<b>/{kind}", body, qos=1)
+        last = bad.publish(topic_of(7), window_of(8, 1, NOW_MS), qos=1)  # another's name inside
+        last.wait_for_publish(10)
+        room.send(1)
+        wait_for(lambda: room.acked == 1)
+        assert tally.refused() == 71
+    bad.disconnect()
+    assert (
+        count(engine),
+        count(engine, "SELECT count(*) FROM agents"),
+        count(engine, "SELECT count(*) FROM live"),
+    ) == (1, 1, 1)
+    lines = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
+    assert len(lines) == len(set(lines)) < 15
+
+
+def test_full_database_acknowledges_nothing(broker_port: int, sqlite_url: str, room: Room) -> None:
+    """While the database is full nothing is acknowledged; with room again, all is stored, once."""
+    engine = open_database(sqlite_url)
+    limit = {"pages": 0}
+
+    @event.listens_for(engine, "begin")
+    def _limit(connection: Any) -> None:
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {limit['pages'] or 1_000_000}")
+
+    with collecting(broker_port, engine) as tally:
+        room.send(1)
+        wait_for(lambda: room.acked == 1)
+        limit["pages"] = count(engine, "PRAGMA page_count")
+        room.send(*range(2, 400))
+        wait_for(lambda: tally.snapshot().get("database_errors"))
+        time.sleep(1.5)
+        assert room.acked == 1
+        limit["pages"] = 0
+        wait_for(lambda: room.acked == 399, 30)
+    assert count(engine) == 399
+    engine.dispose()
+
+
+def test_database_that_goes_away_loses_nothing(broker_port: int, tmp_path: Path, room: Room) -> None:
+    """PostgreSQL is stopped in the middle and started again: every window is there, once."""
+    from deploy.collector.bench.scratch_postgres import scratch_postgres
+
+    try:
+        server = scratch_postgres()
+        url = server.__enter__()
+    except Exception as error:
+        pytest.skip(str(error))
+    folder = url.rpartition("=")[2]
+    engine = open_database(url)
+    try:
+        with collecting(broker_port, engine) as tally:
+            room.send(*range(1, 20))
+            wait_for(lambda: room.acked == 19)
+            _postgres(folder, "stop", "-m", "immediate")
+            room.send(*range(20, 60))
+            wait_for(lambda: tally.snapshot().get("database_errors"))
+            assert room.acked == 19
+            _postgres(folder, "start")
+            wait_for(lambda: room.acked == 59, 30)
+        assert count(engine) == 59
+    finally:
+        engine.dispose()
+        server.__exit__(None, None, None)
+
+
+def _postgres(folder: str, *command: str) -> None:
+    import os
+    import subprocess
+
+    from deploy.collector.bench.scratch_postgres import find_programs
+
+    prefix = ["runuser", "-u", Path(folder).owner(), "--"] if os.geteuid() == 0 else []
+    options = (
+        ["-w", "-l", f"{folder}/log", "-o", f"-c listen_addresses='' -k {folder}"] if command[0] == "start" else []
+    )
+    program = [*prefix, str(find_programs() / "pg_ctl"), "-D", f"{folder}/data", *options, *command]
+    subprocess.run(program, check=True, stdout=subprocess.DEVNULL, cwd=folder)

@@ -1,0 +1,171 @@
+"""What is in the database after a batch, in SQLite and in PostgreSQL."""
+
+import json
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select, text
+
+from agent.errors import ConfigError, UnavailableError
+from deploy.collector.bench.lessons import suppressed_window, topic_of, window_of
+from deploy.collector.database import open_database
+from deploy.collector.history import History, Span
+from deploy.collector.messages import Message, Source, parse_message
+from deploy.collector.rollup import refresh_hours
+from deploy.collector.store import Store
+from deploy.collector.tables import hours, live, windows
+from tests.deploy.conftest import NOW_MS, count
+
+MINUTE = 60_000
+
+
+def window(room: int, seq: int, **more: Any) -> Message:
+    return parse_message(topic_of(room), window_of(room, seq, NOW_MS + seq * MINUTE, **more))
+
+
+def message(topic: str, **body: Any) -> Message:
+    return parse_message(topic_of(1, topic), json.dumps(body).encode())
+
+
+def live_row(engine: Engine) -> Any:
+    with engine.connect() as connection:
+        return connection.execute(select(live)).one()
+
+
+def test_duplicates_are_one_row(engine: Engine) -> None:
+    """The same window in one batch, in the next, and after a restart is one row; two epochs are two."""
+    store = Store(engine)
+    first = store.write([window(1, 1), window(1, 1), window(1, 2)], 1)
+    again = Store(engine).write([window(1, 2), window(1, 1, epoch="2")], 2)
+    assert (first.stored, first.duplicates, again.stored, again.duplicates) == (2, 1, 1, 1)
+    assert count(engine) == 3
+
+
+def test_every_number_is_kept(engine: Engine) -> None:
+    """What was in the payload is in the row."""
+    Store(engine).write([window(1, 5)], 99)
+    sent = json.loads(window_of(1, 5, NOW_MS + 5 * MINUTE))
+    with engine.connect() as connection:
+        row = connection.execute(select(windows)).one()._mapping
+    assert (row["seq"], row["end_ms"], row["received_ms"], row["seats"]) == (5, sent["end_ms"], 99, sent["seats"])
+    assert [row["engagement"], row["ci_low"], row["ci_high"]] == [
+        sent["engagement"]["value"],
+        *sent["engagement"]["ci95"],
+    ]
+    assert {name: row[f"share_{name}"] for name in sent["shares"]} == sent["shares"]
+    assert row["mono_start_ns"] == sent["mono_start_ns"]
+
+
+def test_late_delivery_does_not_move_the_present(engine: Engine) -> None:
+    """A replayed or older window is stored, and the newest stays the newest."""
+    store = Store(engine)
+    store.write([window(1, 9)], 1)
+    store.write([window(1, 10, replay=True), window(1, 3)], 2)
+    assert (live_row(engine).window_seq, count(engine)) == (9, 3)
+
+
+def test_old_will_is_ignored(engine: Engine) -> None:
+    """A `lost` of an older session changes nothing; one of this session does."""
+    store = Store(engine)
+    store.write([message("status", state="ready", session=5)], 1)
+    store.write([message("status", state="lost", session=4)], 2)
+    assert json.loads(live_row(engine).status)["state"] == "ready"
+    store.write([message("status", state="lost", session=5)], 3)
+    assert json.loads(live_row(engine).status)["state"] == "lost"
+
+
+def test_hostile_names_are_text(engine: Engine) -> None:
+    """SQL and HTML in a field come back as they were sent, and every table is still there."""
+    evil = "'; DROP TABLE windows; -- <script>alert(1)</script> %s :x {0} \\ \u202e"
+    model = {"id": evil, "sha256": evil, "backend": evil}
+    Store(engine).write([window(1, 1, model=model), message("event", kind=evil[:60], reason=evil, at_ms=5)], 1)
+    history = History(engine)
+    agent = history.agent_id(Source("school-0", "room-2", "fer-1"))
+    assert agent is not None
+    assert history.made_by(agent)["model_id"] == evil
+    assert history.happenings(agent, Span(0, 10))["events"][0]["body"]["reason"] == evil
+
+
+def test_same_event_twice_is_one(engine: Engine) -> None:
+    """Two collectors that store the same event leave one."""
+    for _ in range(2):
+        Store(engine).write([message("event", kind="camera", reason="camera.black", at_ms=5)], 1)
+    assert count(engine, "SELECT count(*) FROM events") == 1
+
+
+def test_failed_batch_leaves_nothing(engine: Engine) -> None:
+    """A batch is stored whole or not at all, and the next one is not harmed."""
+    store = Store(engine)
+    broken = window(1, 2)
+    object.__setattr__(broken.value, "seats", "many")
+    object.__setattr__(broken.value, "start_ms", object())
+    with pytest.raises(Exception, match=r".+"):
+        store.write([window(1, 1), broken], 1)
+    assert count(engine) == 0
+    assert store.write([window(1, 1)], 1).stored == 1
+
+
+def test_hours_are_the_means_of_their_windows(engine: Engine) -> None:
+    """The hourly table equals the means computed from the windows, late ones included."""
+    store = Store(engine)
+    store.write([window(1, n) for n in range(1, 150, 2)], 1)
+    refresh_hours(engine)
+    quiet = parse_message(topic_of(1), suppressed_window(1, 300, NOW_MS + 2 * MINUTE + 1))
+    store.write([window(1, n) for n in range(2, 150, 2)] + [quiet], 1)
+    refresh_hours(engine)
+    direct = text(
+        "SELECT end_ms / 3600000 * 3600000, count(*), count(engagement), avg(engagement), avg(share_fear) "
+        "FROM windows GROUP BY 1 ORDER BY 1"
+    )
+    kept = select(hours.c.hour_ms, hours.c.windows, hours.c.results, hours.c.engagement, hours.c.share_fear)
+    with engine.connect() as connection:
+        expected = [tuple(row) for row in connection.execute(direct)]
+        found = [tuple(row) for row in connection.execute(kept.order_by(hours.c.hour_ms))]
+    assert len(expected) == 3
+    assert [row[:3] for row in found] == [row[:3] for row in expected]
+    for mine, theirs in zip(found, expected, strict=True):
+        assert mine[3:] == pytest.approx(theirs[3:])
+
+
+def test_prune_deletes_only_what_is_old(engine: Engine) -> None:
+    """Pruning removes windows that ended before the date, and does not open a hole."""
+    store = Store(engine)
+    written = store.write([window(1, n) for n in (1, 2, 3)], 1)
+    stream = next(iter(written.seqs))
+    store.save_progress({stream: 3})
+    assert store.prune(NOW_MS + 2 * MINUTE) == 1
+    assert count(engine) == 2
+    assert store.progress(stream) == (3, [], [])
+
+
+def test_newer_schema_is_refused(database_url: str) -> None:
+    """A database of a later version is left alone."""
+    engine = open_database(database_url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE schema_version SET version = 99"))
+    with pytest.raises(ConfigError, match="99"):
+        open_database(database_url)
+    engine.dispose()
+
+
+def test_reader_cannot_write(database_url: str) -> None:
+    """The page's connection is read-only in the database itself."""
+    open_database(database_url).dispose()
+    reader = open_database(database_url, read_only=True)
+    with pytest.raises(Exception, match=r"(?i)read-?only"), reader.begin() as connection:
+        connection.execute(text("DELETE FROM windows"))
+    reader.dispose()
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://a/b", "sqlite://"])
+def test_url_that_makes_no_sense(url: str) -> None:
+    """Any other database is a configuration error that says what was expected."""
+    with pytest.raises(ConfigError, match="expected"):
+        open_database(url)
+
+
+def test_absent_server_names_no_password() -> None:
+    """A server that is not there is reported without the password of its URL."""
+    with pytest.raises(UnavailableError) as caught:
+        open_database("postgresql://fer:geheim@127.0.0.1:1/fer")
+    assert "geheim" not in str(caught.value)

@@ -1,0 +1,96 @@
+"""Order, holes and acknowledgements of one stream."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deploy.collector.streams import ANSWERS, LONGEST_ASK, REORDER_S, RETRY_S, Hole, Streams
+
+
+def opened(upto: int = 0) -> Streams:
+    streams = Streams()
+    streams.open(1, upto, 0.0)
+    return streams
+
+
+@given(st.permutations(range(1, 30)), st.lists(st.integers(1, 29), max_size=10))
+def test_any_order_ends_complete(order: list[int], again: list[int]) -> None:
+    """However windows arrive, with whatever duplicates, all are acknowledged in the end and no hole is left."""
+    streams = opened()
+    for seq in order + again:
+        streams.add(1, [seq], 0.0)
+    assert streams.moved() == {1: 29}
+    assert not streams.due(1e9)
+
+
+@given(st.sets(st.integers(1, 40), max_size=39))
+def test_never_acknowledges_past_a_hole(seqs: set[int]) -> None:
+    """What is acknowledged is exactly the unbroken run from the start."""
+    streams = opened()
+    streams.add(1, seqs, 0.0)
+    run = next(n for n in range(1, 42) if n not in seqs) - 1
+    assert streams.moved() == ({1: run} if run else {})
+
+
+def test_hole_is_asked_for_after_the_timer() -> None:
+    """A hole counts only once it outlives the reorder timer."""
+    streams = opened(3)
+    streams.add(1, [7, 9], 100.0)
+    assert streams.due(100.0 + REORDER_S - 0.1) == []
+    assert streams.due(100.0 + REORDER_S) == [Hole(1, 4, 6)]
+
+
+def test_asking_again_takes_longer_each_time() -> None:
+    """The same hole is asked for again with growing pauses, for ever."""
+    streams, at, pauses = opened(), 0.0, []
+    streams.add(1, [5], at)
+    for _ in range(7):
+        before = at
+        while not streams.due(at):
+            at += 0.5
+        streams.asked(streams.due(at)[0], at)
+        pauses.append(at - before)
+    assert pauses == [REORDER_S, *RETRY_S, RETRY_S[-1]]
+
+
+def test_long_hole_is_asked_for_in_parts() -> None:
+    """One request asks for a bounded number of windows."""
+    streams = opened()
+    streams.add(1, [100_000], 0.0)
+    assert streams.asked(streams.due(10.0)[0], 10.0) == Hole(1, 1, LONGEST_ASK)
+
+
+def test_progress_restarts_the_timer() -> None:
+    """While a backlog comes in, nothing is asked for twice."""
+    streams = opened()
+    streams.add(1, [50], 0.0)
+    for seq in range(1, 40):
+        streams.add(1, [seq], float(seq))
+        assert streams.due(seq + REORDER_S - 0.1) == []
+
+
+def test_declared_loss_closes_the_hole() -> None:
+    """Windows that the agent says do not exist are passed over, in whatever order the news comes."""
+    streams = opened()
+    streams.mark_lost(1, 3, 5, 0.0)
+    streams.add(1, [1, 2, 6], 0.0)
+    assert streams.moved() == {1: 6}
+
+
+def test_end_of_stream_is_noticed() -> None:
+    """A window that the agent has used and nobody saw is a hole, though nothing came after it."""
+    streams = opened(4)
+    streams.expect(1, 6, 0.0)
+    assert streams.due(REORDER_S) == [Hole(1, 5, 6)]
+
+
+def test_hole_is_given_up_only_after_answers() -> None:
+    """An agent that does not answer is asked for ever; one that answers without the windows, three times."""
+    streams = opened()
+    streams.add(1, [2], 0.0)
+    hole = streams.due(10.0)[0]
+    for n in range(10):
+        streams.asked(hole, 10.0 + n)
+    assert not streams.hopeless(hole)
+    for _ in range(ANSWERS):
+        streams.answered(1)
+    assert streams.hopeless(hole)

@@ -1,0 +1,154 @@
+"""A trained model becomes a bundle: all of it right, or none of it there."""
+
+import json
+import resource
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from agent.errors import CannotWriteError, ModelError
+from agent.vision import runtime
+from agent.vision.model_card import Bundle
+from quantize import convert as command
+from quantize import graph, integers, lite, pack, representative, scores, source
+from quantize.convert import Converted
+from quantize.network import Network
+from training import data
+
+
+def test_the_bundle_is_what_the_agent_loads(converted: Converted, tmp_path: Path) -> None:
+    """Written, read back, and its golden vectors hold in default and in reference kernels."""
+    bundle = pack.write(tmp_path / "bundle", converted.card, converted.model, converted.golden)
+    assert bundle.model == converted.model
+    assert sorted(p.name for p in bundle.path.iterdir()) == ["SHA256SUMS", "card.json", "golden.npz", "model.tflite"]
+    for reference in (False, True):
+        network = Network(bundle.model, runtime.choose(), reference=reference)
+        bundle.check_golden(network.raw, reference=reference)
+
+
+def test_grey_levels_enter_exactly(converted: Converted) -> None:
+    """The input's scale is exactly 1, so that a grey level is one integer."""
+    assert (converted.card.input.scale, converted.card.input.zero_point) == (1.0, -128)
+
+
+def test_nothing_in_the_network_is_float(converted: Converted) -> None:
+    """Every tensor that an operator touches is an integer, read from the file itself."""
+    layout = graph.read(converted.model, "model")
+    dtypes = {t.dtype for op in layout.ops for t in (*op.inputs, *op.outputs)}
+    assert dtypes <= {"INT8", "INT32"}
+
+
+def test_the_card_counts_what_it_measured(converted: Converted, drawn: data.Dataset) -> None:
+    """Accuracies of float and int8 on both splits, each with its n and interval, equal to a recount."""
+    found = {(m.split, m.model): m for m in converted.card.metrics if m.name == "accuracy"}
+    assert {key[0] for key in found} == {"validation", "test"}
+    faces = scores.labelled(drawn, "test", 48)
+    network = Network(converted.model, runtime.choose())
+    right = float((network.logits(faces.faces).argmax(axis=1) == faces.label).mean())
+    mine = found["test", "int8 uncalibrated"]
+    assert (mine.n, mine.value) == (80, pytest.approx(right))
+    assert mine.ci95 is not None
+    assert mine.ci95[0] <= right <= mine.ci95[1]
+
+
+def test_the_integers_keep_what_the_network_learned(converted: Converted) -> None:
+    """On patterns that the network tells apart, int8 is within 2 points of float."""
+    found = {(m.split, m.model): m.value for m in converted.card.metrics if m.name == "accuracy"}
+    assert found["test", "float"] > 0.9
+    assert found["test", "int8 uncalibrated"] >= found["test", "float"] - 0.02
+
+
+def test_calibration_brings_probabilities_closer_to_the_votes(converted: Converted) -> None:
+    """Cross-entropy with the votes of faces that it was not fitted on falls."""
+    found = {(m.split, m.model): m.value for m in converted.card.metrics if m.name == "nll"}
+    assert converted.card.calibration.n == 80
+    assert found["test", "int8"] < found["test", "int8 uncalibrated"]
+
+
+def test_the_same_input_gives_the_same_bytes(cnn_file: Path, drawn: data.Dataset, converted: Converted) -> None:
+    """Conversion is deterministic, so that a bundle can be made again and compared by its hash."""
+    faces, _ = representative.choose(drawn.train, 64, seed=1)
+    again = lite.to_integer(source.load(cnn_file), representative.pinned(faces, 48))
+    assert again == converted.model
+
+
+def test_uint8_input_is_exact_too(cnn_file: Path, drawn: data.Dataset) -> None:
+    """With uint8 input the scale is 1 and the zero point 0, and the logits are the int8 file's."""
+    faces, _ = representative.choose(drawn.train, 64, seed=1)
+    ready = representative.pinned(faces, 48)
+    model = source.load(cnn_file)
+    signed, unsigned = (lite.to_integer(model, ready, input_type=kind) for kind in ("int8", "uint8"))
+    layout = graph.read(unsigned, "uint8")
+    integers.check(layout, "uint8")
+    assert (layout.inputs[0].dtype, layout.inputs[0].scale, layout.inputs[0].zero_point) == ("UINT8", 1.0, 0)
+    a, b = (Network(content, runtime.choose()).raw(ready[:16]) for content in (signed, unsigned))
+    assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("operation", "says"), [("erf", r"no integer form of Erf"), ("sin", r"unsupported op .*\bSIN\b")]
+)
+def test_an_unsupported_operator_is_named(operation: str, says: str, tmp_path: Path, drawn: data.Dataset) -> None:
+    """The converter refuses one operator, our own list another: the line names it."""
+    keras = source.tensorflow_keras()
+    inputs = keras.Input((48, 48, 1))
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(getattr(keras.ops, operation)(x))
+    path = tmp_path / "wave.keras"
+    keras.Model(inputs, keras.layers.Dense(8)(x), name="wave").save(path)
+    with pytest.raises(ModelError, match=says):
+        command.convert(path, drawn, command.Options(faces=16))
+
+
+def test_a_bundle_that_is_there_stays(converted: Converted, tmp_path: Path) -> None:
+    """Without --force the old bundle is not touched; with it the new one takes its place."""
+    out = tmp_path / "bundle"
+    pack.write(out, converted.card, converted.model, converted.golden)
+    with pytest.raises(CannotWriteError, match="--force"):
+        pack.write(out, converted.card, converted.model, converted.golden)
+    renamed = converted.card.model_copy(update={"id": "second"})
+    pack.write(out, renamed, converted.model, converted.golden, force=True)
+    assert Bundle.load(out).card.id == "second"
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_folder_that_is_no_bundle_is_never_replaced(converted: Converted, tmp_path: Path) -> None:
+    """--force on someone's documents is refused."""
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(CannotWriteError, match="is no bundle"):
+        pack.write(tmp_path, converted.card, converted.model, converted.golden, force=True)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_disk_that_refuses_leaves_nothing_behind(converted: Converted, tmp_path: Path) -> None:
+    """When the model does not fit, neither the bundle nor a part of it is there."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(converted.model) // 2, hard))
+    try:
+        with pytest.raises(CannotWriteError, match="File too large"):
+            pack.write(tmp_path / "bundle", converted.card, converted.model, converted.golden)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_refuses_in_one_line(tmp_path: Path, drawn_dir: Path) -> None:
+    """A file that is no model: exit code 78, one line, no folder."""
+    wrong = tmp_path / "wrong.keras"
+    wrong.write_bytes(b"?")
+    done = CliRunner().invoke(command.main, [str(wrong), "--data", str(drawn_dir), "--out", str(tmp_path / "bundle")])
+    assert done.exit_code == 78
+    assert [line[:7] for line in done.stderr.splitlines() if "reading" not in line] == ["error: "]
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_the_command_writes_a_bundle_and_the_float_network(cnn_file: Path, tmp_path: Path, drawn_dir: Path) -> None:
+    """The whole command, on drawn faces: a bundle that loads, and the float .tflite beside it."""
+    out, floats = tmp_path / "bundle", tmp_path / "float.tflite"
+    arguments = [str(cnn_file), "--data", str(drawn_dir), "--out", str(out), "--float", str(floats), "--faces", "64"]
+    done = CliRunner().invoke(command.main, arguments)
+    assert done.exit_code == 0, done.output
+    assert json.loads((out / "card.json").read_text())["id"] == Bundle.load(out).card.id
+    assert graph.read_file(floats)[1].inputs[0].dtype == "FLOAT32"

@@ -1,0 +1,72 @@
+"""Running a network here and elsewhere."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.errors import ConfigError
+from agent.vision import runtime
+from quantize import elsewhere, lite, source
+from quantize.convert import Converted
+from quantize.elsewhere import Job
+from quantize.network import Network
+
+
+@pytest.fixture(scope="module")
+def resnet(resnet_file: Path) -> tuple[bytes, np.ndarray]:
+    """An integer ResNet-50 and ten pictures for it."""
+    faces = np.random.default_rng(1).integers(0, 256, (10, 32, 32, 1), dtype=np.uint8)
+    return lite.to_integer(source.load(resnet_file, 32), faces), faces
+
+
+def test_a_batch_gives_the_same_bits_as_one_by_one(resnet: tuple[bytes, np.ndarray]) -> None:
+    """A file of batch 1, resized to four faces, with a last batch that is not full."""
+    model, faces = resnet
+    one, four = (Network(model, runtime.choose(), batch=n).raw(faces) for n in (1, 4))
+    assert one.dtype == np.int8
+    assert np.array_equal(one, four)
+
+
+def test_no_face_gives_no_row(resnet: tuple[bytes, np.ndarray]) -> None:
+    """Zero faces in, an array of shape (0, 8) out."""
+    model, faces = resnet
+    assert Network(model, runtime.choose()).raw(faces[:0]).shape == (0, 8)
+
+
+def test_another_process_computes_the_same(converted: Converted, tmp_path: Path) -> None:
+    """The logits that come back from a process of its own are those computed here."""
+    path = tmp_path / "model.tflite"
+    path.write_bytes(converted.model)
+    places = elsewhere.places()
+    there = places.outputs(Job("litert", str(path)), converted.golden.faces)
+    assert np.array_equal(there, Network(converted.model, runtime.choose("litert")).logits(converted.golden.faces))
+
+
+def test_reference_kernels_of_both_runtimes_are_bit_equal(resnet: tuple[bytes, np.ndarray], tmp_path: Path) -> None:
+    """LiteRT's and tflite-runtime's reference kernels agree in every bit."""
+    places = elsewhere.places()
+    if "tflite-runtime" not in places.python:
+        pytest.skip(f"tflite-runtime is in no Python here; name one in {elsewhere.ENVIRONMENT}")
+    model, faces = resnet
+    path = tmp_path / "model.tflite"
+    path.write_bytes(model)
+    a, b = (places.outputs(Job(name, str(path)), faces) for name in ("litert-reference", "tflite-runtime-reference"))
+    assert np.array_equal(a, b)
+
+
+def test_a_python_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """The message holds the path that cannot be run."""
+    with pytest.raises(ConfigError, match="nosuch"):
+        elsewhere.places([str(tmp_path / "nosuch")])
+
+
+def test_an_engine_that_fails_says_so_in_one_line(tmp_path: Path) -> None:
+    """A file that the runtime refuses comes back as one line, not as another process' traceback."""
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"\x1c\0\0\0TFL3")
+    places = elsewhere.Places({"litert": sys.executable}, {"litert": "?"})
+    with pytest.raises(ConfigError) as caught:
+        places.outputs(Job("litert", str(path)), np.zeros((1, 48, 48, 1), np.uint8))
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,80 @@
+"""The comparison with float: its numbers, its verdict, and that it finds the layer that hurts."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from agent.errors import ModelError
+from agent.vision import runtime
+from quantize import graph, layers, lite, pack, source, verify
+from quantize.convert import Converted
+
+
+@pytest.fixture(scope="module")
+def files(converted: Converted, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(float .tflite, bundle) of the CNN."""
+    folder = tmp_path_factory.mktemp("files")
+    pack.write(folder / "bundle", converted.card, converted.model, converted.golden)
+    pack.write_file(folder / "float.tflite", converted.float_model)
+    return folder / "float.tflite", folder / "bundle"
+
+
+def run(files: tuple[Path, Path], drawn_dir: Path, *more: str) -> tuple[int, str, str]:
+    arguments = [*map(str, files), "--data", str(drawn_dir), "--reference-faces", "4", "--layer-faces", "4", *more]
+    done = CliRunner().invoke(verify.main, arguments)
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_the_json_holds_what_the_card_says(files: tuple[Path, Path], drawn_dir: Path, converted: Converted) -> None:
+    """Accuracies on the test split are the card's, n is stated, and nothing else is on stdout."""
+    code, out, _ = run(files, drawn_dir, "--json", "--drop", "5", "--agreement", "0.9")
+    report = json.loads(out)
+    assert code == 0
+    assert report["n"] == 80
+    card = {m.model: m.value for m in converted.card.metrics if m.name == "accuracy" and m.split == "test"}
+    assert report["float_accuracy"]["value"] == pytest.approx(card["float"])
+    assert report["runtimes"][0]["accuracy"]["value"] == pytest.approx(card["int8 uncalibrated"])
+    assert report["ece"].keys() == {"float", "int8", "int8 calibrated"}
+    assert [row["op"] for row in report["layers"]][-1] == "FULLY_CONNECTED"
+
+
+def test_a_drop_past_the_limit_fails(files: tuple[Path, Path], drawn_dir: Path) -> None:
+    """With a limit that nothing can meet the exit code is 1, and the line names runtime, limit and value."""
+    code, out, err = run(files, drawn_dir, "--drop", "-101")
+    assert code == 1
+    assert "accuracy" in out
+    assert "expected a drop of at most -101" in err.splitlines()[-1]
+
+
+def test_two_different_networks_are_refused(files: tuple[Path, Path], resnet_file: Path, tmp_path: Path) -> None:
+    """A ResNet is not the float network of a CNN."""
+    path = tmp_path / "resnet.tflite"
+    path.write_bytes(lite.to_float(source.load(resnet_file, 48)))
+    given = verify.read(path, files[1])
+    with pytest.raises(ModelError, match="the same operators"):
+        layers.table(given.float_model, given.float_graph, given.model, given.graph, np.empty(0), runtime.choose())
+
+
+def test_float_and_int8_cannot_be_swapped(files: tuple[Path, Path]) -> None:
+    """Given in the wrong order, the message says which file is float."""
+    with pytest.raises(ModelError, match="FLOAT32"):
+        verify.read(files[1] / "model.tflite", files[0])
+
+
+def test_the_table_finds_the_layer_whose_weights_do_not_fit_their_scale(cnn_file: Path, drawn: object) -> None:
+    """One huge weight in the dense layer, which has one scale for all, leaves no steps for the others."""
+    model = source.load(cnn_file)
+    dense = model.get_layer("logits")
+    kernel, bias = dense.get_weights()
+    kernel[0, 0] = 500 * np.abs(kernel).max()
+    dense.set_weights([kernel, bias])
+    faces = np.random.default_rng(1).integers(0, 256, (12, 48, 48, 1), dtype=np.uint8)
+    floats, ints = lite.to_float(model), lite.to_integer(model, faces)
+    rows = layers.table(floats, graph.read(floats, "f"), ints, graph.read(ints, "i"), faces[:4], runtime.choose())
+    worst = layers.worst(rows)
+    assert (worst.op, worst.index) == ("FULLY_CONNECTED", rows[-1].index)
+    assert worst.weights_db is not None
+    assert worst.weights_db < 40

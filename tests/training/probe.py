@@ -1,0 +1,87 @@
+"""Run by tests in a process of its own, since a process has one Keras backend: `probe.py WHAT` prints JSON."""
+
+import dataclasses
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from tests.training.conftest import split
+from training import data, fit, recipe
+from training.batches import Batches
+from training.config import Augment, Config, Phase
+
+SMALL = Config(
+    name="probe", model="cnn", phases=(Phase(1, 48),), batch=16, optimizer="adamw", warmup_epochs=0.1,
+    augment=Augment(flip=True, rotate=10, erase=0.5),
+)  # fmt: skip
+
+
+def step(config: Config) -> float:
+    """Return the loss after two steps from weights that are the same on every backend, as is the data."""
+    fit.prepare(config)
+    faces, target = recipe.targets(config, split(32, 7))
+    model = recipe.compiled(config, 2)
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(0, 0.05, w.shape).astype(np.float32) for w in model.get_weights()])
+    batches = Batches(faces, target, batch=16, side=48, how=config.augment, seed=1)
+    model.fit(batches, epochs=1, shuffle=False, verbose=0)
+    x, y = batches[0]
+    return float(model.evaluate(x, y, verbose=0, return_dict=True)["loss"])
+
+
+def curve(config: Config) -> list[dict[str, float]]:
+    """Return the history of a run on made-up faces."""
+    dataset = data.Dataset("label.csv", split(48, 0), split(25, 1), split(8, 2))
+    with tempfile.TemporaryDirectory() as folder:
+        fit.fit(config, dataset, Path(folder), resume=False, verbose=0)
+        return json.loads((Path(folder) / f"epoch-{config.epochs:04d}" / "history.json").read_text())
+
+
+def seeds() -> dict[str, object]:
+    """Return the curves of seeds 1, 1 and 2, with everything random turned on."""
+    busy = dataclasses.replace(
+        SMALL, model="cnn_bn_dropout", phases=(Phase(2, 48),), mixup=0.2, ema=0.9, balance="sampler"
+    )
+    return {"a": curve(busy), "b": curve(busy), "other": curve(dataclasses.replace(busy, seed=2))}
+
+
+def kernels() -> dict[str, float]:
+    """Return how far a training step of fast kernels is from Keras' own (torch only)."""
+    inputs = np.random.default_rng(0).normal(size=(4, 9, 9, 6)).astype(np.float32)
+
+    def run() -> list[np.ndarray]:
+        keras.utils.set_random_seed(0)
+        made = keras.Sequential([keras.layers.BatchNormalization(), keras.layers.MaxPooling2D(3, 2)])
+        made.build(inputs.shape)
+        value = keras.ops.convert_to_tensor(inputs).requires_grad_()
+        out = made(value, training=True)
+        (out * out).sum().backward()
+        return [np.asarray(v.detach()) for v in (out, value.grad, made.layers[0].gamma.value.grad)]
+
+    slow = run()
+    fit.use_fast_kernels()
+    replaced = getattr(keras.layers.BatchNormalization.call, "fast", False)
+    return {
+        "difference": float(max(np.abs(a - b).max() for a, b in zip(slow, run(), strict=True))),
+        "replaced": bool(replaced),
+    }
+
+
+WHAT = {
+    "step": lambda: {"loss": step(SMALL), "devices": len(keras.distribution.list_devices() or [])},
+    "seeds": seeds,
+    "kernels": kernels,
+    "resnet": lambda: {"loss": step(dataclasses.replace(SMALL, model="resnet50", width=0.25))},
+    "distributed": lambda: {
+        "loss": step(SMALL),
+        "devices": len(keras.distribution.list_devices()),
+        "curve": curve(SMALL),
+    },
+}
+
+if __name__ == "__main__":
+    print(json.dumps(WHAT[sys.argv[1]]()))
