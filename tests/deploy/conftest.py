@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,6 @@ from deploy.collector.broker import Address, Broker
 from deploy.collector.database import open_database
 from deploy.collector.ingest import Ingest
 from deploy.collector.store import Store
-from deploy.collector.tables import metadata
 from deploy.collector.tally import Tally
 
 NOW_MS = 1_790_000_000_000 // 3_600_000 * 3_600_000
@@ -50,8 +50,8 @@ def broker_port() -> Iterator[int]:
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """A PostgreSQL of our own."""
+def postgres_server() -> Iterator[str]:
+    """A PostgreSQL of our own; the URL of its maintenance database."""
     try:
         with scratch_postgres() as url:
             yield url
@@ -60,21 +60,31 @@ def postgres_url() -> Iterator[str]:
 
 
 @pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """An empty database in it, for one test."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    _administer(postgres_server, f"CREATE DATABASE {name}")
+    yield postgres_server.replace("/postgres?", f"/{name}?")
+    _administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _administer(url: str, command: str) -> None:
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(command))
+    engine.dispose()
+
+
+@pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/windows.db"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest) -> str:
     """Each of the two databases, empty."""
-    if request.param == "sqlite":
-        yield request.getfixturevalue("sqlite_url")
-        return
-    url = request.getfixturevalue("postgres_url")
-    yield url
-    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
-    metadata.drop_all(engine)
-    engine.dispose()
+    url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+    return url
 
 
 @pytest.fixture
