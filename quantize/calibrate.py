@@ -3,7 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from agent.calibration.probabilities import fit_bcts
+from agent.calibration import prior
+from agent.calibration.probabilities import apply, fit_bcts
 from agent.errors import ModelError
 from agent.vision.model_card import Calibration
 from quantize.scores import Labelled
@@ -23,10 +24,12 @@ def fit(logits: npt.NDArray[np.float64], faces: Labelled) -> Calibration:
         temperature, biases = fit_bcts(logits, faces.votes)
     except ValueError as cause:
         raise ModelError(f"calibration on {faces.name}: {cause}; the network has learned nothing") from cause
+    joint = prior.reference(apply(logits, temperature, biases), faces.votes)
     return Calibration(
         method="bcts",
         temperature=temperature,
         biases=tuple(float(b) for b in biases),
         split=faces.name,
         n=len(faces.votes),
+        reference=tuple(tuple(round(float(v), 8) for v in row) for row in joint),
     )

@@ -36,6 +36,9 @@ class Calibration(_Part):
     """Split that it was fitted on."""
     n: int = Field(default=0, ge=0)
     """Faces that it was fitted on."""
+    reference: tuple[tuple[float, ...], ...] = ()
+    """Joint shares of those faces, 16 cells (top class, unsure or sure) x 8 votes, sum 1: what a room's prior
+    correction is tested against (`agent.calibration.prior`); empty where it was not measured."""
 
 
 class Training(_Part):

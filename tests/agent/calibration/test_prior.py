@@ -1,0 +1,71 @@
+"""The prior correction finds shares that shifted, and its gate sees when something else shifted."""
+
+import numpy as np
+import pytest
+
+from agent.calibration import prior
+from agent.calibration.probabilities import softmax
+
+SHARES = np.array([0.36, 0.26, 0.12, 0.12, 0.08, 0.02, 0.03, 0.01])
+ROOM = np.array([0.60, 0.12, 0.06, 0.12, 0.04, 0.02, 0.03, 0.01])
+
+
+def _faces(label: np.ndarray, rng: np.random.Generator, haze: float = 1.0) -> np.ndarray:
+    """Return exactly calibrated probabilities (n, 8) under SHARES: each class is a normal about its corner."""
+    x = haze * 2.2 * np.eye(8)[label] + rng.standard_normal((len(label), 8))
+    return softmax(2.2 * x + np.log(SHARES))
+
+
+def _reference() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    label = rng.choice(8, 3500, p=SHARES)
+    return prior.reference(_faces(label, rng), np.eye(8)[label])
+
+
+def _seats(seed: int, people: int = 12, looks: int = 40, haze: float = 1.0) -> list[np.ndarray]:
+    """Return a room whose people each have a mixture of their own about ROOM."""
+    rng = np.random.default_rng(seed)
+    mixtures = rng.dirichlet(15 * ROOM, people)
+    return [_faces(rng.choice(8, looks, p=m), rng, haze) for m in mixtures]
+
+
+def test_shares_that_shifted_are_found() -> None:
+    """Neutral at 60 % instead of 36 %: the estimate is nearer to it than the plain mean, by half at least."""
+    seats = _seats(1, people=40)
+    found = prior.correct(seats, _reference())
+    plain = float(np.mean([seat[:, 0].mean() for seat in seats]))
+    assert abs(found.shares[0] - ROOM[0]) < abs(plain - ROOM[0]) / 2
+    assert found.ratio[0] == pytest.approx(ROOM[0] / SHARES[0], rel=0.1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_gate_opens_for_a_shift_of_shares(seed: int) -> None:
+    """Where only shares differ, χ²/df is below 3."""
+    assert prior.correct(_seats(seed), _reference()).fit < prior.WORST_FIT
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_gate_shuts_for_faces_that_look_different(seed: int) -> None:
+    """Faces that show every class half as clearly break the assumption: χ²/df is above 3."""
+    assert prior.correct(_seats(seed, haze=0.5), _reference()).fit > prior.WORST_FIT
+
+
+def test_factors_are_bounded() -> None:
+    """A class that is nowhere gets a fifth, one that is everywhere at most five times, and nothing is NaN."""
+    always_fear = np.tile(np.eye(8)[6] * 0.93 + 0.01 * (1 - np.eye(8)[6]), (20, 1))
+    found = prior.correct([always_fear] * 6, _reference())
+    assert min(found.ratio) == pytest.approx(0.2)
+    assert max(found.ratio) == pytest.approx(5)
+    assert np.isfinite([*found.ratio, *found.shares, found.fit]).all()
+
+
+def test_one_person_is_refused() -> None:
+    """The correction is the room's; one person has none."""
+    with pytest.raises(ValueError, match="at least two seats"):
+        prior.correct(_seats(1, people=1), _reference())
+
+
+def test_a_model_without_reference_is_refused() -> None:
+    """A bundle made before the reference existed cannot be tested, so it is refused."""
+    with pytest.raises(ValueError, match="expected a reference of shape"):
+        prior.correct(_seats(1), ())
