@@ -24,6 +24,7 @@ class WindowView:
         self._rows: dict[Any, dict[str, Any]] = {}
         self._console = Console(stderr=True)
         self._live: Live | None = None
+        self._headed = False
 
     def __enter__(self) -> Self:
         if not self._json and self._console.is_terminal:
@@ -44,7 +45,7 @@ class WindowView:
             sys.stdout.flush()
             return
         if self._live is None:
-            click.echo("  ".join(_cells(window)), err=True)
+            self._lines(window)
             return
         who = (window["site"], window["room"], window["agent"])
         key = who if self._rooms else (*who, window["epoch"], window["seq"])
@@ -52,6 +53,14 @@ class WindowView:
         while not self._rooms and len(self._rows) > _ROWS:
             del self._rows[next(iter(self._rows))]
         self._live.update(self._table(), refresh=True)
+
+    def _lines(self, window: dict[str, Any]) -> None:
+        rows = [_cells(window)] if self._headed else [_HEADINGS, _cells(window)]
+        self._headed = True
+        for row in rows:
+            click.echo(
+                "  ".join(cell.ljust(width) for cell, width in zip(row, _WIDTHS, strict=True)).rstrip(), err=True
+            )
 
     def _table(self) -> Table:
         table = Table(*_HEADINGS, title="engagement (a facial-expression proxy, not a measure of learning)")
@@ -72,6 +81,8 @@ _HEADINGS: Final = (
     "arousal",
     "mostly",
 )
+_WIDTHS: Final = (8, 12, 4, 5, 8, 15, 8, 7, 7, 0)
+"""Characters of a column where there is no terminal."""
 
 
 def _cells(window: dict[str, Any]) -> tuple[str, ...]:
@@ -88,7 +99,7 @@ def _cells(window: dict[str, Any]) -> tuple[str, ...]:
     mostly = ", ".join(f"{name} {share:.0%}" for name, share in shares)
     return (
         *head,
-        f"{e['value']:.1f}",
+        f"{e['value']:g}",
         interval,
         _signed(window.get("valence")),
         _signed(window.get("arousal")),

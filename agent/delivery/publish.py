@@ -95,15 +95,19 @@ class Publisher:
         self._courier.thread.join()
         self._spool.close()
 
-    def __call__(self, summary: records.Summary) -> None:
-        """Keep and send one window. Raises what stopped the delivery for good, if anything did."""
+    def __call__(self, summary: records.Summary) -> bytes:
+        """Keep and send one window; return its payload. Raises what stopped the delivery for good, if anything did."""
         self.check()
         start = self._clock(summary.start)
+        built = b""
 
         def build(epoch: str, seq: int) -> bytes:
-            return payload.window(summary, self._speaker, self._made_by, start, epoch=epoch, seq=seq).encode()
+            nonlocal built
+            built = payload.window(summary, self._speaker, self._made_by, start, epoch=epoch, seq=seq).encode()
+            return built
 
         self._courier.inbox.put(Closing(self._spool.add(build)))
+        return built
 
     def check(self) -> None:
         """Raise what stopped the delivery for good (another agent with our id, an internal error), if anything."""

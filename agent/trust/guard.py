@@ -41,7 +41,13 @@ class Guard:
         # Whoever holds a video file holds the pictures: its noise is counted in memory, and takes nothing from the day.
         budget = BudgetFile(state_dir, self.audit) if live else None
         self.gate = Gate(privacy, budget=budget, blocked=self.sensing.reason)
-        self.models = ModelStore(state_dir, settings.updates, self.audit, accept=works_here(settings.classify))
+        self.models = ModelStore(
+            state_dir,
+            settings.updates,
+            self.audit,
+            accept=works_here(settings.classify),
+            released=settings.classify.model,
+        )
 
     def __enter__(self) -> Self:
         """Switch core dumps off, open the GPIO lines, and write the start into the audit log."""

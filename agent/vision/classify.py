@@ -1,5 +1,6 @@
 """Face crops → calibrated probabilities: the bundle's int8 network in batches, softmax and calibration on the host."""
 
+import logging
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Final, Self
@@ -7,6 +8,7 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from agent.device.edgetpu import Delegation
 from agent.errors import ModelError
 from agent.records import Face, Frame, Reading
 from agent.vision import tiles
@@ -15,6 +17,8 @@ from agent.vision.preprocess import preprocess
 from agent.vision.runtime import choose
 from agent.vision.turns import Turns
 
+log = logging.getLogger(__name__)
+
 BATCH: Final = 8
 """Most faces given to the network at once: more gains nothing and costs memory."""
 
@@ -22,10 +26,22 @@ BATCH: Final = 8
 class Classifier:
     """Reads emotions off faces. A context manager, then callable; not for use by two threads at once."""
 
-    def __init__(self, bundle: Bundle, *, threads: int, runtime: str = "auto", faces_per_frame: int) -> None:
-        """Take a checked bundle; `faces_per_frame` are classified a frame (see `turns`)."""
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        threads: int,
+        runtime: str = "auto",
+        faces_per_frame: int,
+        delegation: Delegation | None = None,
+    ) -> None:
+        """Take a checked bundle; `faces_per_frame` are classified a frame (see `turns`).
+
+        `delegation` puts the network on an Edge TPU; should that fail later, the CPU takes over, and `backend` says so.
+        """
         self._bundle = bundle
         self._runtime = choose(runtime)
+        self._on = delegation or Delegation(self._runtime.name, bundle.model)
         self._threads = threads
         self._turns = Turns(faces_per_frame)
         self._interpreter: Any = None
@@ -33,14 +49,19 @@ class Classifier:
 
     @property
     def backend(self) -> str:
-        """Which runtime computes, e.g. "litert"."""
-        return self._runtime.name
+        """What computes, e.g. "litert", "tflite-runtime+edgetpu" or "litert (edgetpu: <why not>)"."""
+        return self._on.backend
 
     def __enter__(self) -> Self:
-        self._interpreter = self._runtime.interpreter(self._bundle.model, self._threads)
-        self._batch = int(self._interpreter.get_input_details()[0]["shape"][0])
-        self._check_edges()
-        self._bundle.check_golden(self.logits)
+        self._start()
+        try:
+            self._check_edges()
+            self._bundle.check_golden(self.logits)
+        except ModelError as error:
+            if not self._on.delegates:
+                raise
+            self._fall_back(str(error))
+            self._bundle.check_golden(self.logits)
         return self
 
     def __exit__(
@@ -69,10 +90,33 @@ class Classifier:
     def logits(self, inputs: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
         """Return the network's own integers (n, 8) for inputs uint8 (n, side, side, 1), grey 0-255."""
         assert self._interpreter is not None, "use as a context manager"
-        parts = [self._infer(inputs[part]) for part in tiles.batches(len(inputs), BATCH)]
+        # A network compiled for the Edge TPU has one batch size, 1.
+        most = 1 if self._on.delegates else BATCH
+        parts = [self._infer(inputs[part]) for part in tiles.batches(len(inputs), most)]
         return np.concatenate(parts) if parts else np.empty((0, len(self._bundle.card.labels)), np.int8)
 
+    def _start(self) -> None:
+        self._interpreter = self._runtime.interpreter(
+            self._on.model, self._threads, delegates=self._on.delegates or None
+        )
+        self._batch = int(self._interpreter.get_input_details()[0]["shape"][0])
+
+    def _fall_back(self, why: str) -> None:
+        """Go on with the CPU, for good."""
+        log.error("event=edgetpu.fallback reason=%r", why)
+        self._on = Delegation(f"{self._runtime.name} (edgetpu: {why[:80]})", self._bundle.model)
+        self._start()
+
     def _infer(self, inputs: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
+        try:
+            return self._run(inputs)
+        except (RuntimeError, ValueError) as error:
+            if not self._on.delegates:
+                raise
+            self._fall_back(str(error) or type(error).__name__)
+            return self._run(inputs)
+
+    def _run(self, inputs: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
         given = self._interpreter.get_input_details()[0]["index"]
         if len(inputs) != self._batch:
             self._interpreter.resize_tensor_input(given, list(inputs.shape))

@@ -67,8 +67,8 @@ SEATS: Final = (
 )
 
 
-def frames(seconds: float) -> Iterator[npt.NDArray[np.uint8]]:
-    """Yield the clip, uint8 (720, 1280, 3) BGR at `FPS` frames a second. It loops without a jump every 20 s.
+def frames(seconds: float, fps: float = FPS) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield the clip, uint8 (720, 1280, 3) BGR at `fps` frames a second. It loops without a jump every 20 s.
 
     Raises
     ------
@@ -78,8 +78,8 @@ def frames(seconds: float) -> Iterator[npt.NDArray[np.uint8]]:
     busts = [_bust(seat) for seat in SEATS]
     wall = np.linspace(176, 128, HEIGHT)[:, np.newaxis, np.newaxis] * np.array([0.96, 1.0, 1.02])
     background = np.repeat(wall, WIDTH, axis=1).astype(np.uint8)
-    for number in range(round(seconds * FPS)):
-        at = number / FPS
+    for number in range(round(seconds * fps)):
+        at = number / fps
         picture = background.copy()
         for index, (seat, bust) in enumerate(zip(SEATS, busts, strict=True)):
             if seat.away is None or not seat.away[0] <= at % 20 < seat.away[1]:

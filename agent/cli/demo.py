@@ -1,0 +1,173 @@
+"""`fer-agent demo [VIDEO]`: the whole agent on one screen, over a real broker, without camera, account or GPU."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from types import TracebackType
+from typing import Final, Self
+
+import click
+
+from agent.cli._live import WindowView
+from agent.cli._options import playing
+from agent.cli._play import Tally, broker_of, file_name, play, settings_of
+from agent.config import Mqtt, Settings
+from agent.delivery.embedded import EmbeddedBroker
+from agent.delivery.publish import Publisher
+from agent.delivery.subscribe import Subscriber
+from agent.delivery.topics import PREFIX
+from agent.delivery.wallclock import media_clock, system_clock
+from agent.errors import PolicyError, UnavailableError
+from agent.insight.privacy import PROFILES
+from agent.records import Frame
+from agent.stages import opened
+from agent.vision import demo_clip
+from agent.vision.camera import LiveCamera
+from agent.vision.capture import is_live, open_source
+from agent.vision.model_card import Bundle, find
+from agent.vision.video import VideoFile, check_exists
+
+_LESSON_S: Final = 60.0
+"""Length of the demo's own lesson, seconds."""
+_LAST_S: Final = 3.0
+"""Longest wait for the last windows to come back from the broker."""
+
+
+@click.command(epilog="Example: fer-agent demo --seconds 30")
+@click.argument("video", required=False)
+@playing
+def command(
+    video: str | None,
+    as_json: bool,
+    window_s: float,
+    fps: float,
+    k_min: int | None,
+    model: str,
+    smallest_face: int,
+    threads: int,
+    seconds: float | None,
+    broker: str | None,
+) -> None:
+    """Play VIDEO (a file, URL or camera index) through the whole agent, and show what arrives at the broker.
+
+    Without VIDEO it plays a minute of a classroom made of two public-domain portraits, eight seats. Without --broker
+    it starts one of its own on 127.0.0.1. Needs no camera, account or network; leaves nothing behind.
+    """
+    address = broker_of(broker)
+    if video is not None:
+        _check(video, k_min)
+    bundle = Bundle.load(find(model))
+    with ExitStack() as stack:
+        if address is None:
+            own = stack.enter_context(EmbeddedBroker())
+            address = (own.host, own.port)
+        settings = settings_of(
+            video or "the demo's classroom",
+            window_s=window_s,
+            fps=fps,
+            k_min=k_min,
+            smallest_face=smallest_face,
+            threads=threads,
+            model=model,
+            broker=address,
+        )
+        frames = stack.enter_context(_frames(video, fps))
+        stages = stack.enter_context(opened(settings, bundle))
+        name = file_name(video) if video else "eight seats of a made-up classroom"
+        headline = f"{name} → {bundle.card.id} on {stages.made_by.backend}"
+        screen = stack.enter_context(_Screen(settings, stages.made_by.k_min, headline, as_json=as_json))
+        clock = system_clock if video and is_live(video) else media_clock()
+        publisher = stack.enter_context(Publisher(settings, stages.made_by, clock=clock))
+        publisher.state("ready")
+        try:
+            play(frames, stages, settings, lambda summary: screen.sent(publisher(summary)), seconds=seconds)
+        except KeyboardInterrupt:
+            click.echo("", err=True)
+
+
+def _check(video: str, k_min: int | None) -> None:
+    """Refuse what cannot be played before anything is started, and a room's camera with fewer people than it needs."""
+    if not is_live(video):
+        check_exists(video)
+        return
+    least = PROFILES["standard"].k_min
+    if k_min is not None and k_min < least:
+        raise PolicyError(f"--k-min: expected at least {least} for a live camera, got {k_min}")
+    click.echo(
+        "A live camera: inferring emotions in education or at work is prohibited in the EU (AI Act Art. 5(1)(f)) "
+        "except for medical or safety reasons; tell the people in the room. For more than a trial: fer-agent run",
+        err=True,
+    )
+
+
+def _frames(video: str | None, fps: float) -> AbstractContextManager["VideoFile | LiveCamera | Iterator[Frame]"]:
+    return nullcontext(_lesson(fps)) if video is None else open_source(video, fps=fps, realtime=True)
+
+
+def _lesson(fps: float) -> Iterator[Frame]:
+    """Yield the demo's lesson, as fast as time goes."""
+    began = time.monotonic()
+    for number, picture in enumerate(demo_clip.frames(_LESSON_S, fps)):
+        at = number / fps
+        time.sleep(max(0.0, began + at - time.monotonic()))
+        yield Frame(picture, at)
+
+
+class _Screen:
+    """Context manager: shows the windows as they come back from the broker; without one there, as they are sent."""
+
+    def __init__(self, settings: Settings, k_min: int, headline: str, *, as_json: bool) -> None:
+        """Args: headline: what is played, and by what."""
+        ids = settings.agent
+        self._mqtt: Mqtt = settings.mqtt
+        self._topic = f"{PREFIX}/{ids.site}/{ids.room}/{ids.id}/window"
+        self._view, self._tally, self._json = WindowView(as_json=as_json), Tally(k_min), as_json
+        self._headline = headline
+        self._subscriber: Subscriber | None = None
+        self._thread = threading.Thread(target=self._watch, name="screen", daemon=True)
+        self._sent = 0
+
+    def __enter__(self) -> Self:
+        try:
+            self._subscriber = Subscriber(self._mqtt, [self._topic]).__enter__()
+        except UnavailableError as error:
+            click.echo(f"warning: {error}; going on without a broker, windows wait in memory", err=True)
+        if not self._json:
+            click.echo(f"{self._headline} → mqtt://{self._mqtt.host}:{self._mqtt.port}/{self._topic}", err=True)
+        self._view.__enter__()
+        if self._subscriber is not None:
+            self._thread.start()
+        return self
+
+    def sent(self, window: bytes) -> None:
+        """A window was published."""
+        self._sent += 1
+        if self._subscriber is None:
+            self._show(window)
+
+    def _watch(self) -> None:
+        assert self._subscriber is not None
+        for message in self._subscriber.messages():
+            self._show(message.payload)
+
+    def _show(self, window: bytes) -> None:
+        payload = json.loads(window)
+        self._tally.add(payload)
+        self._view.show(payload)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for what is still on its way, and say what came."""
+        end = time.monotonic() + _LAST_S
+        while error is None and self._tally.windows < self._sent and time.monotonic() < end:
+            time.sleep(0.02)
+        if self._subscriber is not None:
+            self._subscriber.stop()
+            self._thread.join(_LAST_S)
+            self._subscriber.__exit__(kind, error, trace)
+        self._view.__exit__(kind, error, trace)
+        if error is None and not self._json:
+            self._tally.tell("done")

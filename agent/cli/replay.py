@@ -1,0 +1,108 @@
+"""`fer-agent replay VIDEO`: a video through the whole agent, as fast as it goes."""
+
+import itertools
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from agent.cli._live import WindowView
+from agent.cli._options import playing
+from agent.cli._play import Tally, broker_of, file_name, play, settings_of
+from agent.config import Settings
+from agent.delivery import payload
+from agent.delivery.publish import Publisher
+from agent.delivery.topics import Topics
+from agent.delivery.wallclock import media_clock
+from agent.errors import UsageError
+from agent.records import Summary
+from agent.stages import Stages, opened
+from agent.vision.capture import is_live, open_source
+from agent.vision.model_card import Bundle, find
+from agent.vision.video import check_exists
+
+Show = Callable[[dict[str, Any]], None]
+
+
+@click.command(epilog="Example: fer-agent replay lesson.mp4 --json --window 10 --k-min 2")
+@click.argument("video")
+@playing
+@click.option("--realtime", is_flag=True, help="Play as fast as it was taken, instead of as fast as it goes.")
+def command(
+    video: str,
+    as_json: bool,
+    window_s: float,
+    fps: float,
+    k_min: int | None,
+    model: str,
+    smallest_face: int,
+    threads: int,
+    seconds: float | None,
+    broker: str | None,
+    realtime: bool,
+) -> None:
+    """Play VIDEO (a file, or the URL of one) through the whole agent and show each window.
+
+    With --broker the windows are published, too; without a broker there the run goes on, and a line says so.
+    Windows of fewer people than --k-min come without a result. The index is a facial-expression proxy, not a
+    measure of learning.
+    """
+    address = broker_of(broker)
+    if is_live(video):
+        raise UsageError(f"expected a video with an end, got {video!r}: a camera is for `run`, or `demo`")
+    check_exists(video)
+    settings = settings_of(
+        video,
+        window_s=window_s,
+        fps=fps,
+        k_min=k_min,
+        smallest_face=smallest_face,
+        threads=threads,
+        model=model,
+        broker=address,
+    )
+    bundle = Bundle.load(find(model))
+    with open_source(video, fps=fps, realtime=realtime) as source, opened(settings, bundle) as stages:
+        tally = Tally(stages.made_by.k_min)
+        with WindowView(as_json=as_json) as view, _sink(settings, stages, view.show, address is not None) as publish:
+
+            def publish_counted(summary: Summary) -> None:
+                tally.add(publish(summary))
+
+            play(source, stages, settings, publish_counted, seconds=seconds)
+    if not as_json:
+        tally.tell(file_name(video))
+
+
+@contextmanager
+def _sink(settings: Settings, stages: Stages, show: Show, publishing: bool) -> Iterator[Callable[[Summary], Any]]:
+    """What takes a summary, shows its payload and returns it; with a broker it is sent first, with its numbers."""
+    clock = media_clock()
+    if publishing:
+        with Publisher(settings, stages.made_by, clock=clock) as publisher:
+            publisher.state("ready")
+            if not publisher.wait_connected(5):
+                where = f"{settings.mqtt.host}:{settings.mqtt.port}"
+                click.echo(f"warning: no broker at {where}; going on without, windows wait in memory", err=True)
+
+            def send(summary: Summary) -> dict[str, Any]:
+                sent: dict[str, Any] = json.loads(publisher(summary))
+                show(sent)
+                return sent
+
+            yield send
+        return
+    ids, epoch, numbers = settings.agent, uuid.uuid4().hex[:12], itertools.count(1)
+    speaker = payload.Speaker(Topics(ids.site, ids.room, ids.id), uuid.uuid4().hex[:16], clock(0).utc_ms)
+
+    def keep(summary: Summary) -> dict[str, Any]:
+        made = payload.window_payload(
+            summary, speaker, stages.made_by, clock(summary.start), epoch=epoch, seq=next(numbers)
+        )
+        show(made)
+        return made
+
+    yield keep

@@ -1,0 +1,45 @@
+"""`fer-agent run`: the service."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from agent.config_file import DEFAULT_PATH, load
+from agent.config_reload import start_anew
+from agent.device import logs
+from agent.errors import FerAgentError
+
+
+@click.command(epilog="Example: fer-agent run --config agent.toml")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_PATH,
+    show_default=True,
+    metavar="FILE",
+    help="Configuration; conf.d/*.toml beside it and FER_AGENT__… variables count, too.",
+)
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def command(config: Path, log_format: Literal["text", "json"]) -> None:
+    """Watch the configured camera and publish aggregate engagement, until it is stopped.
+
+    A live camera starts only with a filled [policy] section: inferring emotions in education is prohibited in the EU
+    (AI Act Art. 5(1)(f)) except for medical or safety reasons. SIGHUP reads the configuration again. A camera or
+    broker that is not there is waited for. Exit code 78: the configuration, the policy or the model must be mended.
+    """
+    from agent.service import Service
+
+    logs.set_up(log_format)
+    try:
+        again = Service(load(config), config).run()
+    except FerAgentError:
+        raise
+    except Exception as error:
+        logging.getLogger("agent").critical("event=crash error=%s reason=%r", type(error).__name__, str(error))
+        logging.getLogger("agent").debug("event=crash.trace", exc_info=True)
+        sys.exit(FerAgentError.exit_code)
+    if again:
+        start_anew()

@@ -1,0 +1,243 @@
+"""What `fer-agent run` wires around the loop: guard, delivery, keeper, signals, status; and safe mode."""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from agent import __version__, pipeline
+from agent.calibration import record
+from agent.config import Settings
+from agent.config_file import Loaded
+from agent.config_reload import Reload
+from agent.delivery.payload import Provenance, config_hash
+from agent.delivery.publish import Publisher
+from agent.delivery.wallclock import WallClock, media_clock
+from agent.device.clock import DeviceClock
+from agent.device.crashes import CRASHES, WINDOW_S, Starts
+from agent.device.keeper import Keeper
+from agent.device.memory import MemoryBound, group_limit
+from agent.device.notify import Beat, Notifier, Watchdog
+from agent.device.status_socket import SOCKET, StatusSocket
+from agent.errors import ConfigError, TryAgainError
+from agent.insight.policy import is_live
+from agent.records import Frame, Summary
+from agent.stages import Stages, opened
+from agent.trust.guard import Guard
+from agent.trust.orders import Orders
+from agent.vision.camera import LiveCamera
+from agent.vision.capture import open_source
+
+log = logging.getLogger(__name__)
+
+SAFE_S: Final = 600.0
+"""Safe mode ends after this time, for another try; the starts that led to it are old by then."""
+_OFF: Final = ("paused", "schedule")
+"""Reasons of a frame that mean that sensing is off on purpose."""
+_INSTALL_S: Final = 5.0
+"""Longest wait at the end for a model that is being installed."""
+
+
+class Service:
+    """One run of the agent. `run` returns True if it ended to take a new configuration."""
+
+    def __init__(self, loaded: Loaded, path: Path | None) -> None:
+        """Args: path: agent.toml, read again at SIGHUP."""
+        self._loaded, self._settings = loaded, loaded.settings
+        self._reload = Reload(path, loaded)
+        self._ended = threading.Event()
+        self._again = False
+        self._source: Any = None
+        self._notifier = Notifier()
+        self._trouble: str | None = "init"
+        self._windows = {"published": 0, "withheld": 0}
+
+    def run(self) -> bool:
+        """Run until a signal, the end of a video, or a new configuration.
+
+        Raises FerAgentError; a ConfigError is no crash: the service manager does not start it again.
+        """
+        self._listen()
+        starts = Starts(self._settings.agent.state_dir)
+        if starts.begin():
+            return self._safe_mode()
+        try:
+            with ExitStack() as stack:
+                self._watch(stack, starts)
+        except ConfigError:
+            starts.survived()
+            raise
+        return self._again
+
+    def _listen(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._end())
+        self._reload.listen()
+
+    def _end(self) -> None:
+        self._ended.set()
+        if isinstance(self._source, LiveCamera):
+            self._source.stop()
+
+    def _watch(self, stack: ExitStack, starts: Starts) -> None:
+        """The order is important: the guard is left last, and the camera closes before the delivery says goodbye."""
+        settings, live = self._settings, is_live(self._settings.camera.source)
+        guard = stack.enter_context(Guard(settings, live=live, config_hash=config_hash(settings)))
+        bundle = guard.models.choose()
+        calibration = self._calibration(bundle.card.sha256)
+        if calibration is not None:
+            settings, bundle = calibration.tuned(settings, self._loaded.origins), calibration.applied_to(bundle)
+        stages = stack.enter_context(opened(settings, bundle, calibration))
+        clock: WallClock = DeviceClock() if live else media_clock()
+        orders = Orders(guard.pause, guard.models, lambda *news: publisher.event(*news))
+        publisher = stack.enter_context(
+            Publisher(
+                settings, stages.made_by, clock=clock, handlers=orders.handlers, state_dir=settings.agent.state_dir
+            )
+        )
+        stack.callback(orders.wait, _INSTALL_S)
+        self._source = stack.enter_context(
+            open_source(
+                settings.camera.source,
+                fps=settings.camera.fps,
+                realtime=True,
+                camera=settings.camera,
+                patient=True,
+                closed=guard.sensing,
+                notice=lambda notice: publisher.event("camera", notice.reason, notice.detail),
+            )
+        )
+        keeper = stack.enter_context(self._keeper(publisher, clock, starts))
+        stack.enter_context(StatusSocket(socket_path(settings), lambda: self._report(keeper, publisher, stages)))
+        self._notifier.ready("running")
+        log.info("event=agent.ready model=%s backend=%s live=%s", bundle.card.id, stages.classify.backend, live)
+        pipeline.run(
+            self._frames(keeper.frames(self._source), publisher),
+            keeper.stage("detect", stages.detect),
+            keeper.stage("classify", stages.classify),
+            stages.window,
+            guard.gate,
+            self._publish(guard, keeper, publisher, stages),
+        )
+        if self._again:
+            self._notifier.reloading()
+        else:
+            self._notifier.stopping()
+
+    def _calibration(self, model_sha256: str) -> record.Calibration | None:
+        """What `fer-agent calibrate` found, if it did. Raises ConfigError for one of another model or camera."""
+        settings, path = self._settings, record.path_of(self._settings)
+        if not path.exists() and settings.engagement.calibration is None:
+            return None
+        found = record.load(
+            path,
+            model_sha256=model_sha256,
+            camera=record.camera_hash(settings.camera),
+            now=time.time(),
+            weights_id=settings.engagement.weights,
+            setup=record.setup_hash(settings),
+        )
+        for line in found.warnings:
+            log.warning("event=calibration.warning reason=%r", line)
+        return found
+
+    def _keeper(self, publisher: Publisher, clock: WallClock, starts: Starts) -> Keeper:
+        live = isinstance(self._source, LiveCamera)
+        return Keeper(
+            event=publisher.event,
+            period_s=1 / self._settings.camera.fps,
+            progress={"camera": self._source.progressed_at} if live else None,
+            notifier=self._notifier,
+            clock=clock if isinstance(clock, DeviceClock) else None,
+            memory=MemoryBound(group_limit()),
+            starts=starts,
+        )
+
+    def _frames(self, frames: Iterable[Frame], publisher: Publisher) -> Iterator[Frame]:
+        """Yield `frames` until the end is asked for; tell on `status` when sensing stops, suffers or goes on."""
+        for frame in frames:
+            self._again = self._reload.wanted() is not None
+            if self._again or self._ended.is_set():
+                return
+            publisher.check()
+            if frame.trouble != self._trouble:
+                self._trouble = frame.trouble
+                state = "ready" if frame.trouble is None else "paused" if frame.trouble in _OFF else "degraded"
+                publisher.state(state, frame.trouble)  # type: ignore[arg-type]
+                log.info("event=agent.state state=%s reason=%s", state, frame.trouble)
+            yield frame
+
+    def _publish(self, guard: Guard, keeper: Keeper, publisher: Publisher, stages: Stages) -> Callable[[Summary], None]:
+        """Return the last callable of the loop: publish, then what follows from a window."""
+        made_by = stages.made_by
+
+        def publish(summary: Summary) -> None:
+            nonlocal made_by
+            if (now := stages.made_now(made_by)) != made_by:
+                made_by = now
+                publisher.update(now)
+                publisher.event("model", "backend", now.backend)
+            publisher(summary)
+            good = summary.suppressed is None
+            self._windows["published" if good else "withheld"] += 1
+            guard.models.record(good)
+            report = keeper.report()
+            told = {key: report[key] for key in ("fps", "stages", "temperature_c", "rss_mb")}
+            publisher.health(**told, backend=made_by.backend)
+
+        return publish
+
+    def _report(self, keeper: Keeper, publisher: Publisher, stages: Stages) -> dict[str, Any]:
+        """What `fer-agent status` shows: states and counters, no result of any window."""
+        return {
+            "version": __version__,
+            "state": "ready" if self._trouble is None else self._trouble,
+            "model": stages.made_by.model_id,
+            "backend": stages.classify.backend,
+            "broker": {"connected": publisher.wait_connected(0), "address": _address(self._settings)},
+            "windows": {**self._windows, "newest_seq": publisher.newest_seq},
+            **keeper.report(),
+        }
+
+    def _safe_mode(self) -> bool:
+        """After too many crashes: delivery and status only, without camera and model, and the reason published.
+
+        Returns False when it is stopped; raises TryAgainError after `SAFE_S`.
+        """
+        why = f"safe mode: {CRASHES} starts within {WINDOW_S:g} s ended badly; see: journalctl -u fer-agent"
+        log.critical("event=agent.safe-mode reason=%r", why)
+        beat, watchdog, settings = Beat(), Watchdog(self._notifier), self._settings
+        watchdog.watch("loop", beat.at, 15)
+        made_by = Provenance("none", "0" * 64, "none", None, 60, settings.privacy.profile, 5, "none")
+        made_by = replace(made_by, config_hash=config_hash(settings))
+        report = {"version": __version__, "state": "degraded", "reason": why}
+        with (
+            Publisher(settings, made_by, clock=DeviceClock(), state_dir=settings.agent.state_dir) as publisher,
+            StatusSocket(socket_path(settings), lambda: report),
+        ):
+            publisher.state("degraded", why)
+            self._notifier.ready(why)
+            end = time.monotonic() + SAFE_S
+            while not self._ended.wait(1.0) and time.monotonic() < end:
+                publisher.check()
+                beat()
+                watchdog.tick()
+        if self._ended.is_set():
+            return False
+        raise TryAgainError(why)
+
+
+def socket_path(settings: Settings) -> Path:
+    """Where the status is asked for: beside the pause file, in the service manager's runtime folder."""
+    runtime = os.environ.get("RUNTIME_DIRECTORY")
+    return Path(runtime.split(":")[0] if runtime else settings.privacy.pause_file.parent) / SOCKET.name
+
+
+def _address(settings: Settings) -> str:
+    return f"{settings.mqtt.host}:{settings.mqtt.port}"
