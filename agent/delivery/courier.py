@@ -1,5 +1,6 @@
 """The delivery's one thread: connects, greets, sends what the outbox says, answers commands, and never gives up."""
 
+import contextlib
 import logging
 import queue
 import ssl
@@ -29,6 +30,9 @@ _EVENTS_KEPT: Final = 100
 _PACKET_OVERHEAD: Final = 64
 """Bytes of a packet besides topic and payload, at most."""
 
+Connect = Callable[[Mqtt, str, ssl.SSLContext | None, str | None, link.Will], link.Link]
+"""Makes a link that is not open yet."""
+
 
 class Courier:
     """Owns the connection. Everything reaches it through `inbox`; nothing else touches its state."""
@@ -44,12 +48,14 @@ class Courier:
         handlers: Mapping[str, Handler],
         retained: RetainedTopics,
         on_fatal: Callable[[FerAgentError], None],
+        connect: Connect = link.Link,
     ) -> None:
         self.thread = threading.Thread(target=self._run, name="delivery", daemon=True)
         self.inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
         self.connected = threading.Event()
         self._mqtt, self._speaker, self._births = mqtt, speaker, births
         self._spool, self._pace, self._retained, self._on_fatal = spool, pace, retained, on_fatal
+        self._make_link = connect
         self._tls: ssl.SSLContext | None = security.context(mqtt)
         self._password = security.password(mqtt)
         self.outbox = Outbox(pace.rate)
@@ -93,18 +99,19 @@ class Courier:
         return self._stopping.failed or late or (self.outbox.idle and not waits) or self._link is None
 
     def _turn(self) -> None:
-        now = time.monotonic()
-        if self._link is None and now >= self._next_try:
+        with contextlib.suppress(queue.Empty):
+            self._take(self.inbox.get(timeout=self.step()))
+
+    def step(self) -> float | None:
+        """Do all that is to be done now; seconds until time alone brings more, None if only news can."""
+        if self._link is None and time.monotonic() >= self._next_try:
             self._connect()
-        if self._up:
-            self._pump(now)
-        try:
-            news = self.inbox.get(timeout=self._patience(time.monotonic()))
+        with contextlib.suppress(queue.Empty):
             while True:
-                self._take(news)
-                news = self.inbox.get_nowait()
-        except queue.Empty:
-            pass
+                self._take(self.inbox.get_nowait())
+        if self._up:
+            self._pump(time.monotonic())
+        return 0.0 if self._finished() else self._patience(time.monotonic())
 
     def _patience(self, now: float) -> float | None:
         """Seconds until something is to be done by time alone; None if only news can change anything."""
@@ -124,15 +131,14 @@ class Courier:
         self._births.next_session()
         lost = self._births.status("lost", "connection lost")
         will = link.Will(lost.topic, lost.body)
-        made = link.Link(self._mqtt, f"fer-{self._speaker.topics.agent}", self._tls, self._password, will)
+        made = self._make_link(self._mqtt, f"fer-{self._speaker.topics.agent}", self._tls, self._password, will)
         try:
             made.open(self.inbox.put)
         except (OSError, ValueError) as error:
-            refused = isinstance(error, ConnectionRefusedError)
-            herd = refused and self._failures == 0 and self._connections > 1
-            self._retry(security.explain(error, self._mqtt), herd=herd)
-            return
-        self._link = made
+            gone = isinstance(error, ConnectionRefusedError) and self._failures == 0 and self._connections > 1
+            self._retry(security.explain(error, self._mqtt), herd=gone)
+        else:
+            self._link = made
 
     def _retry(self, why: str, *, herd: bool) -> None:
         wait = self._pace.wait(self._failures, herd=herd)

@@ -123,6 +123,10 @@ class Link:
                 "properties": self._properties(PacketTypes.CONNECT, SessionExpiryInterval=SESSION_EXPIRY_S),
             }
         self._client.connect(self._mqtt.host, self._mqtt.port, self._mqtt.keepalive_s, **more)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Have the network served from now on: by a thread of paho's."""
         self._client.loop_start()
 
     def publish(
