@@ -11,7 +11,7 @@ from quantize import edgetpu, graph, lite, source
 from quantize.convert import Converted
 
 
-def with_op(layout: graph.Graph, name: str, **changes: object) -> graph.Graph:
+def with_op(layout: graph.Graph, name: str, /, **changes: object) -> graph.Graph:
     """Return `layout` with the first operator called `name` changed."""
     at = next(i for i, op in enumerate(layout.ops) if op.name == name)
     ops = list(layout.ops)

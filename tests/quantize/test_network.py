@@ -17,8 +17,8 @@ from quantize.network import Network
 @pytest.fixture(scope="module")
 def resnet(resnet_file: Path) -> tuple[bytes, np.ndarray]:
     """An integer ResNet-50 and ten pictures for it."""
-    faces = np.random.default_rng(1).integers(0, 256, (10, 32, 32, 1), dtype=np.uint8)
-    return lite.to_integer(source.load(resnet_file, 32), faces), faces
+    faces = np.random.default_rng(1).integers(0, 256, (10, 48, 48, 1), dtype=np.uint8)
+    return lite.to_integer(source.load(resnet_file, 48), faces), faces
 
 
 def test_a_batch_gives_the_same_bits_as_one_by_one(resnet: tuple[bytes, np.ndarray]) -> None:
