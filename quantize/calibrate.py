@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.calibration import prior
-from agent.calibration.probabilities import apply, fit_bcts
+from agent.calibration.probabilities import apply, fit_bcts, reliability
 from agent.errors import ModelError
 from agent.vision.model_card import Calibration
 from quantize.scores import Labelled
@@ -24,7 +24,8 @@ def fit(logits: npt.NDArray[np.float64], faces: Labelled) -> Calibration:
         temperature, biases = fit_bcts(logits, faces.votes)
     except ValueError as cause:
         raise ModelError(f"calibration on {faces.name}: {cause}; the network has learned nothing") from cause
-    joint = prior.reference(apply(logits, temperature, biases), faces.votes)
+    probabilities = apply(logits, temperature, biases)
+    joint = prior.reference(probabilities, faces.votes)
     return Calibration(
         method="bcts",
         temperature=temperature,
@@ -32,4 +33,5 @@ def fit(logits: npt.NDArray[np.float64], faces: Labelled) -> Calibration:
         split=faces.name,
         n=len(faces.votes),
         reference=tuple(tuple(round(float(v), 8) for v in row) for row in joint),
+        bars=tuple((bar.n, bar.confidence, bar.truth) for bar in reliability(probabilities, faces.votes)),
     )

@@ -38,8 +38,8 @@ class Camera(Part):
     """10th, 50th and 90th percentile of the faces' widths, pixels."""
     focal_px: float = Field(gt=0)
     """Focal length, pixels."""
-    focal_measured: bool
-    """From a face at a known distance or a stated field of view; else an assumed one."""
+    fov_stated: bool
+    """The focal length comes from a stated field of view; else from an assumed one."""
     least_sharpness: float = Field(ge=0, le=100)
     """Blur threshold, see `agent.vision.quality.sharpness`."""
 

@@ -14,7 +14,7 @@ A window with frames but without faces is returned with `moods` None. Places are
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -164,7 +164,7 @@ class WindowAggregator:
         scheduled = max(1, round((end - window.start) * self._fps))
         if window.trouble.total() > _UNUSABLE * window.frames:
             return self._unusable(window, end, scheduled, partial=partial)
-        seats = self._probabilities(window, merged)
+        seats = [self._corrected(rows) for rows in by_seat(window.samples, merged)]
         room = max(len(set(merged.values())), self._room_seats or 0)
         accepted = sum(len(seat) for seat in seats)
         measured = engagement.measure(seats, self._weights, room, self._baseline)
@@ -180,21 +180,6 @@ class WindowAggregator:
             seat_scores=measured.seat_scores if measured else (),
             partial=partial,
         )
-
-    def _probabilities(self, window: _Open, merged: dict[int, int]) -> list[npt.NDArray[np.float64]]:
-        """Return one array (m_i, 8) a seat, in order of time; a seat that was found twice in a frame counts once."""
-        best: dict[tuple[int, int], Reading] = {}
-        for frame, provisional, reading in window.samples:
-            if provisional not in merged:
-                continue
-            key = (merged[provisional], frame)
-            if key not in best or reading.box.score > best[key].box.score:
-                best[key] = reading
-        seats: dict[int, list[tuple[float, ...]]] = {}
-        for (seat, _), reading in sorted(best.items(), key=lambda item: item[0]):
-            assert reading.probabilities is not None
-            seats.setdefault(seat, []).append(reading.probabilities)
-        return [self._corrected(np.array(rows)) for rows in seats.values()]
 
     def _corrected(self, rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return probabilities (m, 8) with the room's prior, sum 1."""
@@ -216,3 +201,27 @@ class WindowAggregator:
             trouble=window.trouble.most_common(1)[0][0],
             partial=partial,
         )
+
+
+def by_seat(samples: Sequence[tuple[int, int, Reading]], merged: Mapping[int, int]) -> list[npt.NDArray[np.float64]]:
+    """Return one array (m_i, 8) of probabilities a seat, in order of time.
+
+    A seat that was found twice in a frame (in two tiles) counts once, by the surer box; false alarms are left out.
+
+    Parameters
+    ----------
+    samples : (frame number, provisional id, accepted reading) in order of time
+    merged : provisional id → seat
+    """
+    best: dict[tuple[int, int], Reading] = {}
+    for frame, provisional, reading in samples:
+        if provisional not in merged:
+            continue
+        key = (merged[provisional], frame)
+        if key not in best or reading.box.score > best[key].box.score:
+            best[key] = reading
+    seats: dict[int, list[tuple[float, ...]]] = {}
+    for (seat, _), reading in sorted(best.items(), key=lambda item: item[0]):
+        assert reading.probabilities is not None
+        seats.setdefault(seat, []).append(reading.probabilities)
+    return [np.array(rows) for rows in seats.values()]

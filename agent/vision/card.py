@@ -39,6 +39,8 @@ class Calibration(_Part):
     reference: tuple[tuple[float, ...], ...] = ()
     """Joint shares of those faces, 16 cells (top class, unsure or sure) x 8 votes, sum 1: what a room's prior
     correction is tested against (`agent.calibration.prior`); empty where it was not measured."""
+    bars: tuple[tuple[int, float, float], ...] = ()
+    """Reliability diagram of those faces, calibrated: (faces, mean confidence, mean truth) a bin of 1/15."""
 
 
 class Training(_Part):

@@ -25,7 +25,7 @@ def made(index: float = 62.5, now: float = MADE, **more) -> record.Record:
             clipped=0.01,
             face_px=(30, 50, 90),
             focal_px=1065.0,
-            focal_measured=False,
+            fov_stated=False,
             least_sharpness=3.5,
         ),
         probabilities=parts.Probabilities(
