@@ -149,7 +149,13 @@ def prune(db: str, keep_days: float) -> None:
 
 @cli.command()
 @click.option("--rooms", default=12, show_default=True, type=click.IntRange(1, 1000), help="Simulated rooms.")
-@click.option("--speed", default=30.0, show_default=True, type=click.FloatRange(1, 600), help="Times real time.")
+@click.option(
+    "--speed",
+    default=240.0,
+    show_default=True,
+    type=click.FloatRange(1, 600),
+    help="How fast the last eight hours are told, times real time; after them it goes on in real time.",
+)
 @click.option("--listen", default="127.0.0.1:8080", show_default=True, help="Address and port of the page.")
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Keep the data here.")
 def demo(rooms: int, speed: float, listen: str, folder: Path | None) -> None:

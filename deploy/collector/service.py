@@ -1,7 +1,9 @@
 """Wires a running collector: the ingest's thread beside the page's event loop, ended together by SIGTERM."""
 
+import ipaddress
 import logging
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -40,7 +42,7 @@ def collect(address: Address, db: str, page: PageSettings | None, keep_days: flo
     """Run a collector until SIGTERM or SIGINT. A database that is not there yet is waited for."""
     engine = _patient_open(db)
     tally = Tally()
-    with _collecting(address, engine, tally, keep_days):
+    with collecting(address, engine, tally, keep_days):
         if page is not None:
             serve_page(open_database(db, read_only=True), page, tally)
         else:
@@ -53,24 +55,47 @@ def show(db: str, page: PageSettings) -> None:
 
 
 def serve_page(engine: Engine, settings: PageSettings, tally: Tally | None) -> None:
-    """Serve until a signal. Open event streams get a second to end."""
+    """Serve until a signal. Open event streams get a second to end. Raises UnavailableError if the port is taken."""
     door = Door(read_token(settings.token_file))
     app = Page(engine, door, tally, secure_cookie=settings.tls_cert is not None).app()
-    scheme = "https" if settings.tls_cert else "http"
-    log.info(
-        "event=page.serving url=%s://%s:%d token_file=%s", scheme, settings.host, settings.port, settings.token_file
-    )
     config = uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
         log_level="warning",
         timeout_graceful_shutdown=1,
         server_header=False,
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
     )
-    uvicorn.Server(config).run()
+    with _listening(settings) as listener, _signals_end_the_server_only():
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listening(settings: PageSettings) -> socket.socket:
+    host, port = settings.host.strip("[]"), settings.port
+    scheme = "https" if settings.tls_cert else "http"
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.create_server(address[:2], family=family)
+    except OSError as error:
+        raise UnavailableError(
+            f"page: cannot listen on {host}:{port}: {error.strerror}; give another --listen"
+        ) from error
+    log.info("event=page.serving url=%s://%s:%d token_file=%s", scheme, settings.host, port, settings.token_file)
+    if settings.tls_cert is None and not ipaddress.ip_address(address[0]).is_loopback:
+        log.warning("event=page.plain_http action='give --tls-cert and --tls-key, or put a TLS proxy in front'")
+    return listener
+
+
+@contextmanager
+def _signals_end_the_server_only() -> Iterator[None]:
+    """The server raises its signal again when it is down; what stands around it must still end in order."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, lambda *_: None) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _patient_open(db: str) -> Engine:
@@ -86,7 +111,8 @@ def _patient_open(db: str) -> Engine:
 
 
 @contextmanager
-def _collecting(address: Address, engine: Engine, tally: Tally, keep_days: float | None) -> Iterator[Ingest]:
+def collecting(address: Address, engine: Engine, tally: Tally, keep_days: float | None = None) -> Iterator[Ingest]:
+    """Collect in a thread until the end of the block."""
     with Broker(address) as broker:
         ingest = Ingest(broker, Store(engine), tally)
         worker = threading.Thread(target=ingest.run, name="ingest", daemon=True)

@@ -95,7 +95,8 @@ def running_broker(port: int | None = None, extra: str = "") -> Iterator[int]:
         conf = Path(folder) / "mosquitto.conf"
         limits = "max_queued_messages 200000\nmax_inflight_messages 0\nset_tcp_nodelay true\nlog_type error\n"
         conf.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n{limits}{extra}")
-        process = subprocess.Popen([program, "-c", str(conf)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # Ctrl-C is for what uses it; a broker that went away first would make that complain.
+        process = subprocess.Popen([program, "-c", str(conf)], stdout=-3, stderr=-3, start_new_session=True)
         try:
             _wait_for_port(port)
             yield port

@@ -64,14 +64,18 @@ function hatch(context, ink) {
 function label(context, word, x, top, width, wash) {
   context.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
   const wide = context.measureText(word).width + 12 * devicePixelRatio;
-  if (wide > width) return;
   const tall = 18 * devicePixelRatio;
+  if (tall > width) return;
+  context.save();
+  context.translate(x, top + tall / 3 + (wide > width ? wide : tall) / 2);
+  if (wide > width) context.rotate(-Math.PI / 2);
   context.fillStyle = wash;
-  context.fillRect(x - wide / 2, top + tall / 3, wide, tall);
+  context.fillRect(-wide / 2, -tall / 2, wide, tall);
   context.fillStyle = css("--ink-2");
   context.textAlign = "center";
   context.textBaseline = "middle";
-  context.fillText(word, x, top + tall / 3 + tall / 2);
+  context.fillText(word, 0, 0);
+  context.restore();
 }
 
 // Draws the stretches behind the lines.
@@ -136,7 +140,7 @@ export function chart(panel, place, sync, current, onCursor, onZoom) {
   const axis = (extra) => ({ stroke: css("--ink-2"), grid: { stroke: css("--grid"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif", ...extra });
   const y = panel.range ? { range: panel.range } : { range: (_, __, max) => [0, Math.max(5, Math.ceil((max ?? 0) * 1.15))] };
   const ticks = (_, splits, __, ___, step) => splits.map((s) => (step >= 86400 || new Date(1000 * s).getHours() + new Date(1000 * s).getMinutes() === 0 ? date(1000 * s) : clock(1000 * s)));
-  const axes = [axis({ values: ticks, space: 70, size: 34 }), axis({ size: 44 })];
+  const axes = [axis({ values: ticks, space: 70, size: 26 }), axis({ size: 44 })];
   if (panel.id === "people") axes.push(axis({ scale: "%", side: 1, size: 44, grid: { show: false }, values: (_, ticks) => ticks.map((v) => `${v} %`) }));
   const options = {
     width: place.clientWidth,

@@ -22,13 +22,14 @@ export function roomView(main, site, name, agent) {
 
   const present = h("section.present", { "aria-label": "Now" });
   const readout = h("p.readout", { role: "status", "aria-live": "polite" });
+  const missing = h("p.key");
   const places = PANELS.map((panel) => h("figure.panel", null, h("figcaption", null, panel.title, legend(panel.id)),
     h("div.plot", { tabindex: 0, role: "img", "aria-label": `${panel.title}. Arrow keys move from window to window.`, "data-panel": panel.id, onkeydown: onKey })));
   const past = h("section.past", { "aria-label": "Over time" });
   const happened = h("section.happened");
   const state_ = h("p.state");
   main.append(h("div.head", null, h("p.crumb", null, h("a", { href: "#/" }, "Rooms"), ` / ${site}`), h("h1", null, name), state_), present, past, happened);
-  past.append(ranges(), readout, ...places, key_(), table());
+  past.append(ranges(), readout, missing, ...places, table());
 
   function ranges() {
     const buttons = RANGES.map(([word, ms]) => h("button", { type: "button", "data-ms": ms, onclick: () => go(ms, null) }, word));
@@ -76,6 +77,7 @@ export function roomView(main, site, name, agent) {
       selected = index ?? null;
       say();
     }, (from, to) => go(Math.max(5 * 60000, to - from), to)));
+    missing.replaceChildren(...missed(current.shaped));
     say();
   }
 
@@ -136,7 +138,7 @@ export function roomView(main, site, name, agent) {
     present.dataset.id = state.id;
     state_.replaceChildren(h("span.pill", { "data-id": state.id }, state.word), state.why && ` ${state.why}`);
     present.replaceChildren(
-      w?.engagement ? result(w.engagement, state.id === "silent") : h("p.nothing", null, h("span", null, "–"), h("small", null, state.why)),
+      w?.engagement ? result(w.engagement, state.old) : h("p.nothing", null, h("span", null, "–"), h("small", null, state.why)),
       h("dl.facts", null, [["People", w?.seats ?? "–"], ["Coverage", w ? percent(w.coverage) : "–"], ["Window", w ? `${clock(w.start_ms)} – ${clock(w.end_ms)}` : "–"], ["Heard", room.window_ms ? `${ago(now() - room.window_ms)} ago` : "–"]].map(([word, value]) => h("div", null, h("dt", null, word), h("dd", null, String(value))))),
       w?.shares && emotions(w.shares));
     return undefined;
@@ -183,8 +185,12 @@ function legend(id) {
   return null;
 }
 
-function key_() {
-  return h("p.key", null, h("i.swatch", { "data-kind": "hole" }), "no data: no window arrived", h("i.swatch", { "data-kind": "none" }), "suppressed: a window without a result");
+// Says what is hatched, and how much of it there is.
+function missed({ holes, suppressed }) {
+  const sum = (list) => list.reduce((ms, [from, to]) => ms + to - from, 0);
+  const why = [...new Set(suppressed.map(([, , code]) => reason(code)).filter(Boolean))].join(", ");
+  const entry = (kind, word, list) => h("span.entry", null, h("i.swatch", { "data-kind": kind }), list.length ? `${word}: ${ago(sum(list))}` : `${word}: none`);
+  return [entry("hole", "No data (no window arrived)", holes), entry("none", `No result (suppressed${why && `: ${why}`})`, suppressed)];
 }
 
 function tableRows({ series, shaped }) {

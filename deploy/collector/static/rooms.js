@@ -13,7 +13,7 @@ export function roomsView(main) {
   const cards = new Map();
   const summary = h("p.summary", { role: "status" });
   const groups = h("div.groups");
-  main.append(h("div.head", null, h("h1", null, "Rooms"), summary), controls(() => arrange()), groups);
+  main.append(h("div.head", null, h("h1", null, "Rooms"), summary), controls(() => arrange()), reading(), groups);
   document.title = "Rooms";
 
   let dirty = new Set();
@@ -124,10 +124,16 @@ function fill(card, room) {
   card.dataset.condition = stamp(room);
   card.replaceChildren(
     h("div.card-head", null, h("h3", null, room.room), h("span.pill", { "data-id": state.id }, state.word)),
-    w?.engagement ? result(w.engagement, state.id === "silent") : h("p.nothing", null, h("span", null, "–"), h("small", null, state.why)),
+    w?.engagement ? result(w.engagement, state.old) : h("p.nothing", null, h("span", null, "–"), h("small", null, state.why)),
     trend(room.trend ?? []),
     h("dl.facts", null, fact("People", w ? String(w.seats) : "–"), fact("Coverage", w ? percent(w.coverage) : "–"), fact("Last", w ? clock(w.end_ms) : "–", room.window_ms ? `${ago(now() - room.window_ms)} ago` : "")),
     w?.shares ? emotions(w.shares) : h("div.emotions.empty-bar", { "aria-hidden": "true" }));
+}
+
+// How to read a card.
+function reading() {
+  const entry = (name) => h("span.entry", null, h("i", { "data-ink": name }), name);
+  return h("p.reading", null, h("span", null, "Engagement index, 0–100, with its 95 % interval"), h("span.legend", null, EMOTIONS.map(entry)));
 }
 
 const fact = (word, value, title) => h("div", { title }, h("dt", null, word), h("dd", null, value));

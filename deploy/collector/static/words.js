@@ -5,14 +5,29 @@ export const EMOTIONS = ["neutral", "happiness", "surprise", "sadness", "anger",
 const REASONS = {
   k_min: "too few people for a result",
   budget: "privacy budget of the day is spent",
+  spent: "privacy budget of the day is spent",
+  invalid: "the numbers made no sense",
   paused: "sensing is paused",
-  no_faces: "nobody in view",
+  schedule: "outside the hours of the schedule",
+  "camera.absent": "camera is not there",
+  "camera.lost": "camera is not there",
+  "camera.back": "camera is back",
+  "camera.stalled": "camera gives no pictures",
   "camera.frozen": "camera picture is frozen",
   "camera.black": "camera picture is black",
-  "camera.stalled": "camera gives no pictures",
-  "camera.lost": "camera is not there",
-  schedule: "outside the hours of the schedule",
-  unanswered: "lost: nobody could send it again",
+  "camera.covered": "camera is covered",
+  "camera.overexposed": "camera picture is overexposed",
+  "camera.resized": "camera picture changed its size; calibrate again",
+  "thermal.hot": "too hot, so it looks less often",
+  "thermal.normal": "cool again",
+  "clock.step": "the clock was set",
+  cap: "the device's store was full",
+  age: "too old to keep",
+  disk_full: "the device's disk was full",
+  corrupt: "damaged on the device",
+  crash: "the device crashed while the window was open",
+  not_kept: "the device did not keep it",
+  unanswered: "lost, nobody could send it again",
 };
 
 export const reason = (code) => REASONS[code] ?? String(code ?? "");
@@ -35,16 +50,16 @@ export function ago(ms) {
   return `${Math.round(s / 86400)} days`;
 }
 
-// What a room's newest messages mean now.
+// What a room's newest messages mean now. `old`: its last result is not of now.
 export function condition(room, now) {
   const state = room.status?.state;
   const window = room.window;
   const length = window ? Math.max(1000, window.end_ms - window.start_ms) : (room.meta?.window_s ?? 60) * 1000;
   const silent = room.window_ms === null || now - room.window_ms > 3 * length + 10000;
-  if (state === "lost") return { id: "silent", word: "Lost", why: "the device went away" };
-  if (state === "disconnected") return { id: "silent", word: "Off", why: "the device was stopped" };
-  if (state === "paused") return { id: "none", word: "Paused", why: reason(room.status.reason ?? "paused") };
-  if (silent) return { id: "silent", word: room.window ? "Silent" : "Waiting", why: room.window ? `no window for ${ago(now - room.window_ms)}` : "no window yet" };
+  if (state === "lost") return { id: "silent", old: true, word: "Lost", why: "the device went away" };
+  if (state === "disconnected") return { id: "silent", old: true, word: "Off", why: "the device was stopped" };
+  if (state === "paused") return { id: "none", old: true, word: "Paused", why: reason(room.status.reason ?? "paused") };
+  if (silent) return { id: "silent", old: true, word: room.window ? "Silent" : "Waiting", why: room.window ? `no window for ${ago(now - room.window_ms)}` : "no window yet" };
   if (window.suppressed) return { id: "none", word: "No result", why: reason(window.suppressed) };
   if (state === "degraded") return { id: "degraded", word: "Degraded", why: reason(room.status.reason) };
   return { id: "live", word: "Live", why: "" };

@@ -1,0 +1,129 @@
+"""A whole collector for the page's tests: a broker, `fer-collector run` as a process, rooms that publish, a browser."""
+
+import http.client
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from deploy.collector.bench.ingest import running_collector
+from deploy.collector.bench.lessons import free_port, running_broker, suppressed_window, topic_of, window_of
+from tests.deploy.conftest import wait_for
+
+TOKEN = "the-token-of-these-tests"
+MINUTE = 60_000
+
+
+class World:
+    """One running collector and its page."""
+
+    def __init__(self, broker: int, page: int, db: str) -> None:
+        self.broker, self.page, self.db = broker, page, db
+        self.url = f"http://127.0.0.1:{page}"
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, "rooms", protocol=mqtt.MQTTv5)
+        self._client.max_inflight_messages_set(500)
+
+    def __enter__(self) -> Self:
+        self._client.connect("127.0.0.1", self.broker)
+        self._client.loop_start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def publish(self, room: int, kind: str, body: bytes | dict[str, Any]) -> None:
+        """Publish one message of a room."""
+        body = json.dumps(body) if isinstance(body, dict) else body
+        self._client.publish(topic_of(room, kind), body, qos=1).wait_for_publish(10)
+
+    def history(self, room: int, minutes: int, *, without: range = range(0), suppressed: range = range(0)) -> int:
+        """Publish a window a minute up to now. The two ranges count minutes before now; return the end, ms."""
+        end = int(time.time() * 1000)
+        first = minutes - 1
+        for back in range(first, -1, -1):
+            seq, at = first - back + 1, end - back * MINUTE
+            if back in without:
+                continue
+            make = suppressed_window if back in suppressed else window_of
+            info = self._client.publish(topic_of(room), make(room, seq, at), qos=1)
+        if without:
+            gap = {"from": first - max(without) + 1, "to": first - min(without) + 1}
+            self.publish(room, "event", {"kind": "gap", "epoch": "1", "reason": "spool.cap", "at_ms": end, **gap})
+        info.wait_for_publish(30)
+        wait_for(lambda: self.seq(room) == minutes, 30)
+        return end
+
+    def seq(self, room: int) -> int | None:
+        """Sequence number of the newest window of a room that the page knows."""
+        agent = topic_of(room).split("/")[4]
+        found = [r for r in self.json("/api/rooms")["rooms"] if r["agent"] == agent and r["window"]]
+        return found[0]["window"]["seq"] if found else None
+
+    def json(self, path: str) -> Any:
+        status, _, body = self.get(path)
+        assert status == 200, body[:300]
+        return json.loads(body)
+
+    def get(self, path: str, *, token: str | None = TOKEN, method: str = "GET", **more: Any) -> Any:
+        """Ask the page; return (status, headers, body)."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.page, timeout=20)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        connection.request(method, path, headers=headers | more.pop("headers", {}), **more)
+        answer = connection.getresponse()
+        body = answer.read()
+        connection.close()
+        return answer.status, answer.headers, body
+
+
+def room_path(room: int) -> str:
+    """SITE/ROOM/AGENT of a made-up room."""
+    return "/".join(topic_of(room).split("/")[2:5])
+
+
+@contextmanager
+def world(folder: Path, db: str | None = None) -> Iterator[World]:
+    """Run broker, collector and page. Raises UnavailableError where there is no mosquitto."""
+    db = db or f"sqlite:///{folder}/windows.db"
+    (folder / "token").write_text(TOKEN, encoding="utf-8")
+    port = free_port()
+    options = ("--listen", f"127.0.0.1:{port}", "--token-file", str(folder / "token"))
+    with running_broker() as broker, running_collector(broker, db, *options), World(broker, port, db) as found:
+        wait_for(lambda: _answers(found), 20)
+        yield found
+
+
+def _answers(found: World) -> bool:
+    try:
+        return bool(found.get("/healthz", token=None)[0] == 200)
+    except OSError:
+        return False
+
+
+@contextmanager
+def chromium(folder: Path, width: int = 1280, height: int = 900) -> Iterator[Any]:
+    """Debian's chromium without a window. Skips where it or selenium is not there."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if browser is None or driver is None:
+        pytest.skip("chromium or chromedriver not found; apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    flags = ["--headless=new", f"--window-size={width},{height}", "--no-first-run", "--disable-background-networking"]
+    flags += ["--disable-component-update", "--disable-dev-shm-usage", "--hide-scrollbars", f"--user-data-dir={folder}"]
+    for flag in flags + (["--no-sandbox"] if os.geteuid() == 0 else []):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
+    try:
+        yield found
+    finally:
+        found.quit()
