@@ -53,7 +53,9 @@ class Births:
         if not self._home_assistant:
             return []
         topics = self._speaker.topics
-        return [Parcel(discovery.topic(topics), discovery.payload(topics, self.made_by.window_s), retain=True)]
+        index_only = self.made_by.privacy_profile == "strict"
+        body = discovery.payload(topics, self.made_by.window_s, index_only=index_only)
+        return [Parcel(discovery.topic(topics), body, retain=True)]
 
     def all(self) -> list[Parcel]:
         return [self.status(), self.meta(), *self.discovery()]

@@ -22,7 +22,7 @@ Handler = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 it runs in the delivery's thread."""
 
 Resend = Callable[[int, int], Collection[int]]
-"""Lines up the windows first…last that are still kept; returns their numbers."""
+"""Lines up what tells of first…last: windows that are kept, gaps that were declared; returns their numbers."""
 
 _MOST: Final = 100_000
 """Most windows that one `resend` may ask for."""
@@ -88,15 +88,13 @@ class Desk:
             where = ".".join(map(str, first["loc"])) or "payload"
             return self._no(name, f"{where}: {first['msg']}")
         try:
-            result = handler(body.model_dump(by_alias=True, exclude_none=True))
+            result = wire.Result.model_validate(handler(body.model_dump(by_alias=True, exclude_none=True)))
         except FerAgentError as error:
             return self._no(name, str(error))
         except Exception as error:  # a handler's bug must not end the delivery
             log.exception("event=cmd.failed cmd=%s", name)
             return self._no(name, f"internal error: {type(error).__name__}")
-        return wire.Reply(
-            schema="fer.reply/1.0", agent=self._speaker.topics.agent, cmd=name, ok=True, result=dict(result)
-        )
+        return wire.Reply(schema="fer.reply/1.0", agent=self._speaker.topics.agent, cmd=name, ok=True, result=result)
 
     def _no(self, name: str, why: str) -> wire.Reply:
         log.warning("event=cmd.refused cmd=%.40r reason=%.120r", name, why)

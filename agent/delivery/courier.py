@@ -255,10 +255,9 @@ class Courier:
             self._link.publish(topics("last"), body, qos=0, retain=True, expiry_s=expiry)
 
     def resend(self, first: int, last: int) -> dict[int, int]:
-        """Line up the windows `first`…`last` that are kept, as late; which they are (seq → position)."""
-        kept = self._spool.find(first, last)
-        self.outbox.add_late(kept.values())
-        return kept
+        """Line up what tells of `first`…`last` (windows that are kept, declared gaps), as late: seq → position."""
+        self.outbox.add_late((told := self._spool.find(first, last)).values())
+        return told
 
     # -- news ------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 Keys are Home Assistant's own abbreviations (its MQTT documentation, "Supported abbreviations").
 """
 
+import hashlib
 import json
 from typing import Any, Final
 
@@ -14,49 +15,44 @@ PREFIX: Final = "homeassistant"
 BIRTH: Final = f"{PREFIX}/status"
 """Home Assistant says "online" here after a start; then everything is announced again."""
 
-_LIVE: Final = "{%% if not value_json.replay %%}{{ %s }}{%% endif %%}"
-"""An empty result is ignored: late windows must not move live gauges."""
-_RESULTS: Final = (
-    ("engagement", "Engagement", "value_json.engagement.value if value_json.engagement is defined else 'None'", None),
-    ("valence", "Valence", "value_json.valence | default('None')", None),
-    ("arousal", "Arousal", "value_json.arousal | default('None')", None),
-    ("expressivity", "Expressivity", "value_json.expressivity | default('None')", "%"),
-    ("seats", "People", "value_json.seats", None),
-)
+_LIVE: Final = "{%%set v=value_json%%}{{''if v.replay else %s}}"
+"""An empty result is ignored: late windows must not move live gauges. Short, because 15 of them must fit into 4 KB."""
+_RESULT: Final = "'None'if v.suppressed else %s"
+_SCALARS: Final = (("valence", "Valence", None), ("arousal", "Arousal", None), ("expressivity", "Expressivity", "%"))
 
 
 def topic(topics: Topics) -> str:
-    """Where the device is announced."""
-    return f"{PREFIX}/device/{_object_id(topics)}/config"
+    """Where the device is announced: by the agent's id alone, which is unique at a broker and what its ACL allows."""
+    return f"{PREFIX}/device/{topics.agent}/config"
 
 
-def payload(topics: Topics, window_s: float) -> bytes:
+def payload(topics: Topics, window_s: float, *, index_only: bool = False) -> bytes:
     """The announcement. State comes from `window`, which is not retained, so a stale value expires after three
-    windows instead of coming back with every restart."""
+    windows instead of coming back with every restart. `index_only`: the privacy profile sends nothing but the index."""
     fresh = {"stat_cla": "measurement", "frc_upd": True, "exp_aft": max(1, round(3 * window_s))}
-    sensors = {key: _sensor(topics, key, name, value, unit, fresh) for key, name, value, unit in _RESULTS}
-    for label in LABELS:
-        value = f"(value_json.shares.{label} * 100) | round(1) if value_json.shares is defined else 'None'"
-        sensors[label] = _sensor(topics, label, label.title(), value, "%", fresh) | {"en": False}
-    coverage = _sensor(topics, "coverage", "Coverage", "(value_json.coverage * 100) | round", "%", fresh)
-    sensors["coverage"] = coverage | {"ent_cat": "diagnostic"}
-    sensors["state"] = {
-        "p": "sensor",
-        "uniq_id": _unique(topics, "state"),
-        "name": "State",
-        "stat_t": "~/status",
-        "val_tpl": "{{ value_json.state }}",
-        "ent_cat": "diagnostic",
+    percent, diagnostic = {"unit_of_meas": "%"}, {"ent_cat": "diagnostic"}
+    state = {"stat_t": "~/status", "val_tpl": "{{value_json.state}}"}
+    sensors = {
+        "engagement": _sensor(topics, "engagement", "Engagement", _RESULT % "v.engagement.value") | fresh,
+        "seats": _sensor(topics, "seats", "People", "v.seats") | fresh,
+        "coverage": _sensor(topics, "coverage", "Coverage", "(v.coverage*100)|round") | fresh | percent | diagnostic,
+        "state": _sensor(topics, "state", "State", "") | state | diagnostic,
     }
+    if not index_only:
+        for key, name, unit in _SCALARS:
+            sensors[key] = _sensor(topics, key, name, _RESULT % f"v.{key}") | fresh | (percent if unit else {})
+        for label in LABELS:
+            value = _RESULT % f"(v.shares.{label}*100)|round"
+            # Three letters tell them apart and save 90 bytes.
+            sensors[label[:3]] = _sensor(topics, label[:3], label.title(), value) | fresh | percent | {"en": False}
     config: dict[str, Any] = {
         "~": topics.root,
         "dev": {
-            "ids": [_object_id(topics)],
+            "ids": [_digest(topics)],
             "name": f"{topics.site} {topics.room}",
             "sw": __version__,
-            "mdl": "fer-agent",
         },
-        "o": {"name": "fer-agent", "sw": __version__},
+        "o": {"name": "fer-agent"},
         "stat_t": "~/window",
         "qos": 1,
         "cmps": sensors,
@@ -64,14 +60,10 @@ def payload(topics: Topics, window_s: float) -> bytes:
     return json.dumps(config, separators=(",", ":")).encode()
 
 
-def _sensor(topics: Topics, key: str, name: str, value: str, unit: str | None, fresh: dict[str, Any]) -> dict[str, Any]:
-    made = {"p": "sensor", "uniq_id": _unique(topics, key), "name": name, "val_tpl": _LIVE % value, **fresh}
-    return made if unit is None else made | {"unit_of_meas": unit}
+def _sensor(topics: Topics, key: str, name: str, value: str) -> dict[str, Any]:
+    return {"p": "sensor", "uniq_id": f"{_digest(topics)}-{key}", "name": name, "val_tpl": _LIVE % value}
 
 
-def _object_id(topics: Topics) -> str:
-    return f"fer-{topics.site}-{topics.room}-{topics.agent}"
-
-
-def _unique(topics: Topics, key: str) -> str:
-    return f"{_object_id(topics)}-{key}"
+def _digest(topics: Topics) -> str:
+    """The agent's id in short: 15 long ones would not fit into 4 KB."""
+    return "fer-" + hashlib.sha256(topics.agent.encode()).hexdigest()[:8]

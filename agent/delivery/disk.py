@@ -66,7 +66,7 @@ class DiskSpool:
         self._size = max(_SMALLEST, min(_SEGMENT, cap_bytes // 4 // 4096 * 4096))
         self._most = max(2, cap_bytes // self._size)
         self._places: dict[int, _Place] = {}
-        self._by_seq: dict[int, int] = {}
+        self._by_seq, self._lost = dict[int, int](), dict[int, tuple[int, int]]()
         self._next = self.newest_seq = 0
         self._confirmed: set[int] = set()
         self._gaps: list[int] = []
@@ -113,9 +113,10 @@ class DiskSpool:
         return list(self._places)
 
     def find(self, first: int, last: int) -> dict[int, int]:
-        if last - first < len(self._by_seq):
-            return {seq: self._by_seq[seq] for seq in range(first, last + 1) if seq in self._by_seq}
-        return {seq: position for seq, position in sorted(self._by_seq.items()) if first <= seq <= last}
+        told = {seq: position for seq, position in self._by_seq.items() if first <= seq <= last}
+        for position, (begin, end) in self._lost.items():
+            told |= dict.fromkeys(range(max(first, begin), min(last, end) + 1), position)
+        return dict(sorted(told.items()))
 
     def ack(self, epoch: str, upto: int) -> None:
         if epoch == self.epoch:
@@ -202,8 +203,11 @@ class DiskSpool:
     def _index(self, place: _Place) -> int:
         position, self._next = self._next, self._next + 1
         self._places[position] = place
-        if place.kind == "window" and place.segment.header.epoch == self.epoch:
-            self._by_seq[place.seq] = position
+        if place.segment.header.epoch == self.epoch:
+            if place.kind == "gap":
+                self._lost[position] = recover.numbers(place.segment, place.record)
+            else:
+                self._by_seq[place.seq] = position
         return position
 
     def _grow(self) -> None:
@@ -226,7 +230,7 @@ class DiskSpool:
 
     def _drop_old(self) -> None:
         """Drop the oldest files while there are too many, or they are too old."""
-        lost: tuple[int, int] | None = None
+        lost = None
         while len(self._segments) > self._most:
             lost = _join(lost, self._drop_oldest())
         self._declare(lost, "cap")
@@ -270,6 +274,7 @@ class DiskSpool:
         for position in positions:
             place = self._places.pop(position)
             self._confirmed.discard(position)
+            self._lost.pop(position, None)
             if self._by_seq.get(place.seq) == position:
                 del self._by_seq[place.seq]
 

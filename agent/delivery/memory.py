@@ -1,5 +1,6 @@
 """The spool in memory, and what every spool can do. State without IO and without a clock; not thread-safe."""
 
+import json
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class Spool(Protocol):
         """Positions of all that is kept and not acknowledged, oldest first."""
 
     def find(self, first: int, last: int) -> dict[int, int]:
-        """seq → position of the windows of this epoch that are still kept."""
+        """seq → position of what tells of these numbers of this epoch: kept windows, and gaps that were declared."""
 
     def ack(self, epoch: str, upto: int) -> None:
         """A collector has everything of `epoch` up to `upto`."""
@@ -109,11 +110,12 @@ class MemorySpool:
         return list(self._entries)
 
     def find(self, first: int, last: int) -> dict[int, int]:
-        return {
-            e.seq: position
-            for position, e in self._entries.items()
-            if e.kind == "window" and e.epoch == self.epoch and first <= e.seq <= last
-        }
+        told: dict[int, int] = {}
+        for position, e in self._entries.items():
+            if e.epoch == self.epoch:
+                begin, end = (e.seq, e.seq) if e.kind == "window" else gap_range(e.payload)
+                told |= dict.fromkeys(range(max(first, begin), min(last, end) + 1), position)
+        return told
 
     def ack(self, epoch: str, upto: int) -> None:
         if epoch == self.epoch:
@@ -167,3 +169,9 @@ def new_epoch() -> str:
 def gap_payload(first: int, last: int, reason: str) -> bytes:
     """What a gap entry holds."""
     return b'{"from":%d,"to":%d,"reason":"%s"}' % (first, last, reason.encode())
+
+
+def gap_range(payload: bytes) -> tuple[int, int]:
+    """The numbers (first, last) that a gap entry declares lost."""
+    what = json.loads(payload)
+    return what["from"], what["to"]

@@ -39,7 +39,7 @@ class Outbox:
     def add_late(self, positions: Iterable[int], not_before: float = 0.0) -> None:
         """Append to the backlog what is not queued or in flight yet; start no earlier than `not_before`."""
         flying = {item.position for item in self._flying.values()}
-        fresh = [p for p in positions if p not in self._queued and p not in flying]
+        fresh = [p for p in dict.fromkeys(positions) if p not in self._queued and p not in flying]
         self._queued.update(fresh)
         self._late.extend(fresh)
         self._earliest = max(self._earliest, not_before)

@@ -70,7 +70,7 @@ class SharedSpool:
             self._spool.confirm(position)
 
     def find(self, first: int, last: int) -> dict[int, int]:
-        """seq → position of the windows of this epoch that are still kept."""
+        """seq → position of what tells of these numbers of this epoch: kept windows, and gaps that were declared."""
         with self._lock:
             return self._spool.find(first, last)
 

@@ -5,12 +5,16 @@ Law: nothing here can hold pixels, boxes, embeddings, or anything about one pers
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 Id = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
 Text = Annotated[str, Field(max_length=200)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seq = Annotated[int, Field(ge=1)]
+_PAIR: dict[str, Any] = {"type": "array", "minItems": 2, "maxItems": 2}
+"""A pair in words that every draft of JSON Schema understands."""
+Interval = Annotated[tuple[float, float], WithJsonSchema(_PAIR | {"items": {"type": "number"}})]
+Range = Annotated[tuple[Seq, Seq], WithJsonSchema(_PAIR | {"items": {"type": "integer", "minimum": 1}})]
 
 
 class Wire(BaseModel):
@@ -39,7 +43,7 @@ class Engagement(Wire):
 
     value: float = Field(ge=0, le=100)
     """0-100 points."""
-    ci95: tuple[float, float] | None
+    ci95: Interval | None
     """95 % interval, points; null where it is not defined."""
     delta: float | None
     """Value minus the room's own baseline, points; null without a baseline."""
@@ -79,8 +83,19 @@ class ModelRef(Wire):
     """"litert", "tflite-runtime", "edgetpu", …"""
 
 
+_RESULTS = ("engagement", "valence", "arousal", "expressivity", "shares", "dp")
+
+
 class Window(Wire):
     """One window. (agent, epoch, seq) is the idempotency key. A suppressed one carries no result at all."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"suppressed": {"type": "string"}}},
+            "then": {"not": {"anyOf": [{"required": [name]} for name in _RESULTS]}},
+            "else": {"required": ["engagement", "dp"], "properties": {"engagement": {"type": "object"}}},
+        }
+    )
 
     schema_: Literal["fer.window/1.0"] = Field(alias="schema")
     agent: Id
@@ -255,6 +270,31 @@ class ModelInstall(Wire):
     bundle: Text
 
 
+class Result(Wire):
+    """What a command did; each sets its own fields."""
+
+    version: Text | None = None
+    """ping: of the agent."""
+    boot_id: Text | None = None
+    """ping"""
+    time_ms: int | None = None
+    """ping: UTC, milliseconds."""
+    sensing: Literal["on", "off"] | None = None
+    """pause, resume: what holds now."""
+    reason: Text | None = None
+    """resume: why sensing is still off."""
+    from_: Seq | None = Field(default=None, alias="from")
+    """resend"""
+    to: Seq | None = None
+    """resend"""
+    sent: int | None = None
+    """resend: numbers that are on their way, as windows or as declared gaps."""
+    missing: tuple[Range, ...] | None = Field(default=None, max_length=50)
+    """resend: the first ranges (first, last) that are not kept any more; all of them come as gap events."""
+    accepted: Text | None = None
+    """model-install: the bundle; an event of kind "model" tells how it ended."""
+
+
 class Reply(Wire):
     """rsp/<name>, or the response topic that the command named."""
 
@@ -263,7 +303,7 @@ class Reply(Wire):
     cmd: Text
     ok: bool
     error: Text | None = None
-    result: dict[str, Any] | None = None
+    result: Result | None = None
 
 
 COMMANDS: dict[str, type[Wire]] = {

@@ -134,12 +134,12 @@ class Room:
     def _pause(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
         self._paused = True
         self._say("paused", "paused")
-        return {"sensing": False}
+        return {"sensing": "off"}
 
     def _resume(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
         self._paused = False
         self._say("ready", None)
-        return {"sensing": True}
+        return {"sensing": "on"}
 
     def _fail(self, error: FerAgentError) -> None:
         self.failure = error
