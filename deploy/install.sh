@@ -63,10 +63,18 @@ check_machine() {
     python3 -c 'import venv, ensurepip' 2>/dev/null || fail "expected python3-venv; run: apt install python3-venv"
 }
 
+versions() {  # prints the tested versions; numpy 1 where Debian's Picamera2 was built against it and fails with 2
+    if python3 -c 'import sys, numpy, importlib.util as u; sys.exit(not u.find_spec("picamera2") or numpy.__version__[:2] != "1.")' 2>/dev/null
+    then sed -e 's/^numpy==.*/numpy==1.26.4/' -e 's/^ml-dtypes==.*/ml-dtypes==0.5.4/' "$here/constraints.txt"
+    else cat "$here/constraints.txt"
+    fi
+}
+
 make_environment() {
     # --system-site-packages: Picamera2 comes from Debian and cannot be installed into an environment.
     [ -x "$root/opt/fer-agent/bin/python" ] || python3 -m venv --system-site-packages "$root/opt/fer-agent"
-    "$root/opt/fer-agent/bin/python" -m pip install --quiet --upgrade "$from"
+    versions > "$root/opt/fer-agent/constraints.txt"
+    "$root/opt/fer-agent/bin/python" -m pip install --quiet --upgrade --constraint "$root/opt/fer-agent/constraints.txt" "$from"
 }
 
 [ -n "$root" ] || [ "$(id -u)" = 0 ] || fail "expected root; run: sudo $0"
