@@ -1,0 +1,159 @@
+"""Part "probabilities": the scaling that the model ships with, or one fitted to this room's own labelled crops.
+
+Crops are pictures of faces in a folder an emotion (`happiness/1.png`, …), cut as the agent cuts them. They are read,
+never copied; the calibration holds nine numbers and a table of shares.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from agent.calibration import parts, prior, probabilities
+from agent.emotions import LABELS
+from agent.errors import CheckFailed, InputError
+from agent.vision.card import Calibration as Scaling
+from agent.vision.model_card import Bundle
+from agent.vision.preprocess import preprocess
+
+WORST_ECE: Final = 0.05
+"""Largest calibration error of the top class, on faces that the scaling was not fitted to."""
+LEAST_CROPS: Final = 200
+LEAST_EACH: Final = 5
+"""Crops of each emotion: a bias fitted to fewer says nothing."""
+_FOLDS: Final = 5
+_SUFFIXES: Final = (".bmp", ".jpeg", ".jpg", ".pgm", ".png")
+
+Bars = tuple[tuple[int, float, float], ...]
+"""Reliability diagram: (faces, mean confidence, mean truth) a bin."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The part, with the diagrams that show what it is worth."""
+
+    part: parts.Probabilities
+    before: Bars
+    """Of the model's own scaling on the same faces; empty if nothing was fitted."""
+    after: Bars
+    """Of the part's scaling on faces that it was not fitted to, or as the card has it."""
+
+
+def shipped(bundle: Bundle) -> Found:
+    """Return the model's own scaling, by what its card says of the test split.
+
+    Raises
+    ------
+    CheckFailed
+        the model was never calibrated, or its calibration error is above `WORST_ECE`
+    """
+    card = bundle.card
+    measured = {m.split: m for m in card.metrics if (m.name, m.model, m.faces) == ("ece", "int8", "all")}
+    metric = measured.get("test") or measured.get("validation")
+    if card.calibration.method != "bcts" or metric is None:
+        raise CheckFailed(
+            f"probabilities: expected a calibrated model, got {card.id} without calibration or its error on the test "
+            "split; take another model, or give --labelled"
+        )
+    if metric.value > WORST_ECE:
+        raise CheckFailed(
+            f"probabilities: expected a calibration error of at most {WORST_ECE}, {card.id} has {metric.value:.3f} on "
+            f"the {metric.split} split; take another model, or give --labelled"
+        )
+    part = parts.Probabilities(origin="model", scaling=card.calibration, ece=metric.value, n=metric.n)
+    return Found(part, (), card.calibration.bars)
+
+
+def read(folder: Path, side: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
+    """Return (inputs (n, side, side, 1), one-hot targets (n, 8)) of the crops in `folder`.
+
+    Raises
+    ------
+    InputError
+        no such folder, a folder of an unknown emotion, or a file that is no picture
+    CheckFailed
+        too few crops, or too few of an emotion
+    """
+    if not folder.is_dir():
+        raise InputError(f"--labelled: expected a folder with one folder an emotion, got {folder}")
+    if unknown := sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name not in LABELS):
+        raise InputError(f"--labelled: expected folders called {', '.join(LABELS)}, got {unknown[0]!r}")
+    faces, label = [], []
+    for number, name in enumerate(LABELS):
+        for path in sorted((folder / name).glob("*")):
+            if path.suffix.lower() not in _SUFFIXES:
+                continue
+            picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+            if picture is None:
+                raise InputError(f"--labelled: expected a picture, got {path}")
+            faces.append(preprocess(np.asarray(picture, np.uint8), side))
+            label.append(number)
+    each = np.bincount(np.array(label, dtype=np.int64), minlength=len(LABELS))
+    if len(faces) < LEAST_CROPS or each.min() < LEAST_EACH:
+        raise CheckFailed(
+            f"probabilities: expected at least {LEAST_CROPS} crops, {LEAST_EACH} of each emotion, got {len(faces)} "
+            f"({', '.join(f'{name} {n}' for name, n in zip(LABELS, each.tolist(), strict=True))})"
+        )
+    return np.stack(faces), np.eye(len(LABELS))[label]
+
+
+def fitted(logits: npt.NDArray[np.float64], targets: npt.NDArray[np.float64], own: Scaling) -> Found:
+    """Return the scaling fitted to `logits` (n, 8) and `targets` (n, 8); judged on folds that it was not fitted to.
+
+    Raises
+    ------
+    CheckFailed
+        its calibration error is above `WORST_ECE`, or the model's `own` scaling explains the crops better
+    """
+    held_out = _cross_fitted(logits, targets)
+    before = probabilities.apply(logits, own.temperature, own.biases)
+    error = probabilities.ece(held_out, targets)
+    if error > WORST_ECE:
+        raise CheckFailed(
+            f"probabilities: expected a calibration error of at most {WORST_ECE} on crops left out of the fit, got "
+            f"{error:.3f}; label more crops"
+        )
+    if _nll(held_out, targets) >= _nll(before, targets):
+        raise CheckFailed(
+            "probabilities: the model's own calibration explains these crops better than a fit to them "
+            f"({_nll(before, targets):.3f} against {_nll(held_out, targets):.3f} nats); leave --labelled away"
+        )
+    temperature, biases = probabilities.fit_bcts(logits, targets)
+    after = probabilities.apply(logits, temperature, biases)
+    scaling = Scaling(
+        method="bcts",
+        temperature=temperature,
+        biases=tuple(map(float, biases)),
+        split="room",
+        n=len(logits),
+        reference=tuple(tuple(round(float(v), 8) for v in row) for row in prior.reference(after, targets)),
+        bars=bars(held_out, targets),
+    )
+    part = parts.Probabilities(origin="crops", scaling=scaling, ece=error, n=len(logits))
+    return Found(part, bars(before, targets), scaling.bars)
+
+
+def bars(p: npt.NDArray[np.float64], targets: npt.NDArray[np.floating]) -> Bars:
+    """Return the reliability diagram of probabilities (n, 8) against vote shares or one-hot labels (n, 8)."""
+    return tuple((bar.n, bar.confidence, bar.truth) for bar in probabilities.reliability(p, targets))
+
+
+def _cross_fitted(logits: npt.NDArray[np.float64], targets: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return probabilities (n, 8), each of a scaling that was fitted without its own fold."""
+    result = np.empty_like(logits)
+    fold = np.arange(len(logits)) % _FOLDS
+    for number in range(_FOLDS):
+        try:
+            scaling = probabilities.fit_bcts(logits[fold != number], targets[fold != number])
+        except ValueError as cause:
+            raise CheckFailed(f"probabilities: {cause}; are the crops in the right folders?") from cause
+        result[fold == number] = probabilities.apply(logits[fold == number], *scaling)
+    return result
+
+
+def _nll(p: npt.NDArray[np.float64], targets: npt.NDArray[np.float64]) -> float:
+    """Return the mean cross-entropy, nats."""
+    return float(-(targets * np.log(np.maximum(p, 1e-12))).sum(axis=1).mean())
