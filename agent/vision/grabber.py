@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from agent.config import Camera
 from agent.errors import AccessError, UnavailableError
+from agent.vision.picture import bgr
 
 Image = npt.NDArray[np.uint8]
 _V4L2_TIMEOUT: Final = "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"
@@ -77,8 +78,7 @@ class OpenCvGrabber:
 
     def retrieve(self) -> Image | None:
         good, image = self._capture.retrieve()
-        usable = good and image is not None and image.ndim == 3 and image.shape[2] == 3 and image.size > 0
-        return np.asarray(image, dtype=np.uint8) if usable else None
+        return bgr(image) if good else None
 
     def close(self) -> None:
         self._capture.release()
@@ -109,7 +109,7 @@ class PicameraGrabber:
         return True
 
     def retrieve(self) -> Image | None:
-        return self._image
+        return bgr(self._image)
 
     def close(self) -> None:
         with contextlib.suppress(RuntimeError):

@@ -1,4 +1,4 @@
-"""Judges a camera's pictures: black, overexposed, covered, frozen. State without IO and without a clock."""
+"""A camera's pictures: brought to BGR, and judged: black, overexposed, covered, frozen. No IO, no clock."""
 
 from typing import Final
 
@@ -32,6 +32,8 @@ same clips behind a blur of an eighth to a twentieth of their width, tape and a 
 """
 _DARK: Final = 10.0
 """Grey level that counts as the mean of anything darker, so that noise is not taken for detail."""
+_TO_BGR: Final = {1: cv2.COLOR_GRAY2BGR, 4: cv2.COLOR_BGRA2BGR}
+"""OpenCV's conversion by number of channels."""
 
 
 class PictureJudge:
@@ -57,6 +59,21 @@ class PictureJudge:
         if self._last is None or not np.array_equal(self._last, thin):
             self._last, self._since = thin, at
         return at - self._since >= self._frozen_after_s
+
+
+def bgr(image: object) -> npt.NDArray[np.uint8] | None:
+    """Return what a driver gave as uint8 (h, w, 3) BGR: grey (h, w) or (h, w, 1) and BGRA are converted.
+
+    None where it is no picture: empty, another type of number, or another number of channels.
+    """
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim not in (2, 3) or image.size == 0:
+        return None
+    channels = image.shape[2] if image.ndim == 3 else 1
+    if channels == 3:
+        return image
+    if channels not in _TO_BGR:
+        return None
+    return np.asarray(cv2.cvtColor(image, _TO_BGR[channels]), dtype=np.uint8)
 
 
 def exposure(image: npt.NDArray[np.uint8]) -> str | None:

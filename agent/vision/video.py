@@ -9,13 +9,12 @@ from types import TracebackType
 from typing import Any, Final
 
 import cv2
-import numpy as np
 
 from agent.config import Camera
 from agent.errors import InputError
 from agent.records import Frame
 from agent.vision.grabber import Image
-from agent.vision.picture import PictureJudge
+from agent.vision.picture import PictureJudge, bgr
 
 WEB: Final = ("http://", "https://")
 _NOMINAL_FPS: Final = 25.0
@@ -127,10 +126,9 @@ class VideoFile:
     def _decode(self) -> Image | None:
         """Return the grabbed frame, uint8 (h, w, 3) BGR; None, and count it, if it is broken."""
         good, image = self._capture.retrieve()
-        if not good or image is None or image.size == 0 or image.ndim != 3:
-            self.bad += 1
-            return None
-        return np.asarray(image, dtype=np.uint8)
+        picture = bgr(image) if good else None
+        self.bad += picture is None
+        return picture
 
     def _trouble(self, image: Image, at: float) -> str | None:
         return self._closed() or (self._judge.add(image, at) if self._judge else None)

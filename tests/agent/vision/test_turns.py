@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.records import Box
@@ -14,6 +14,7 @@ def row(count):
     return [Box(60.0 * i, 100, 40, 40) for i in range(count)]
 
 
+@settings(max_examples=40)
 @given(count=st.integers(1, 60), budget=st.integers(1, 40), fps=st.sampled_from([0.5, 1, 2, 5, 10]))
 def test_every_face_has_its_turn(count, budget, fps):
     """Every face is classified at least every 2 s (or in every frame, if frames are rarer), whatever the budget."""
