@@ -1,4 +1,4 @@
-"""Accuracy on crops that the detector made, against the dataset's own pictures of the same faces; and by face size.
+"""Accuracy on crops that the detector made, against the dataset's own pictures of the same faces.
 
     python -m tests.benchmarks.crops --data DIR --model BUNDLE [--split test] [--count 1500]
 
@@ -45,7 +45,7 @@ def detected(pictures, detector, width_px):
 @click.option("--count", default=1500, show_default=True, help="Faces.")
 @click.option("--margins", is_flag=True, help="Try other margins and rises (only with --split validation).")
 def main(data: Path, model: str, split: str, count: int, margins: bool) -> None:
-    """Print what the detector's crops cost, and accuracy by face size."""
+    """Print what the detector's crops cost."""
     pictures, labels = faces(data, split)
     chosen = RNG.permutation(len(pictures))[:count]
     pictures, labels = pictures[chosen], labels[chosen]
@@ -75,9 +75,6 @@ def main(data: Path, model: str, split: str, count: int, margins: bool) -> None:
                     for up in (0.04, 0.08, 0.12):
                         cut = right([align.crop(g, b, up, margin) for _, g, b in found], labels[numbers])
                         click.echo(f"  margin {margin} rise {up}: {cut.mean():.4f}")
-        for shrunk in (48, 36, 28, 24, 20, 16, 12):
-            small = [cv2.resize(p, (shrunk, shrunk), interpolation=cv2.INTER_AREA) for p in pictures]
-            click.echo(f"shrunk to {shrunk} px (box {shrunk / scenes.PICTURE:.0f}): {accuracy(right(small, labels))}")
 
 
 if __name__ == "__main__":

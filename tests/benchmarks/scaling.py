@@ -17,6 +17,7 @@ from agent.vision.detect import Detector
 from agent.vision.model_card import Bundle, find
 from agent.vision.seats import Seats
 from tests.benchmarks.common import scenes
+from tests.benchmarks.plots import Panel, draw
 
 
 def timed(detector, classifier, scene, runs=8):
@@ -31,27 +32,10 @@ def timed(detector, classifier, scene, runs=8):
     return float(np.median(took[1:]))
 
 
-def plot(path, faces, pixels):
-    """Write both series as one SVG."""
-    parts = [
-        '<svg xmlns="http://www.w3.org/2000/svg" width="720" height="300" font-family="sans-serif" font-size="12">'
-    ]
-    for left, title, series in ((50, "faces in 1280x720", faces), (410, "megapixels, 5 faces", pixels)):
-        top = 1.1 * max(y for _, y in series)
-        far = max(x for x, _ in series)
-        points = " ".join(f"{left + 260 * x / far:.1f},{250 - 210 * y / top:.1f}" for x, y in series)
-        parts.append(f'<path d="M{left},30V250H{left + 270}" fill="none" stroke="#444"/>')
-        parts.append(f'<polyline points="{points}" fill="none" stroke="#06c" stroke-width="2"/>')
-        parts.append(
-            f'<text x="{left}" y="280">{title}: 0 to {far:g}</text><text x="{left}" y="20">{top:.0f} ms</text>'
-        )
-    Path(path).write_text("\n".join([*parts, "</svg>"]), encoding="utf-8")
-
-
 @click.command()
 @click.option("--model", default="released", show_default=True)
-@click.option("--plot", "path", default=None, help="SVG file to write.")
-def main(model: str, path: str | None) -> None:
+@click.option("--plot", "path", type=click.Path(path_type=Path), help="SVG file to write.")
+def main(model: str, path: Path | None) -> None:
     """Print milliseconds a sample by faces and by pixels, with the straight line through them."""
     rng = np.random.default_rng(0)
     portraits = [scenes.cut(p, 1.8) for p in scenes.portraits()]
@@ -69,14 +53,20 @@ def main(model: str, path: str | None) -> None:
         faces = [(n, cost(n, (1280, 720))) for n in (1, 10, 20, 40, 60)]
         sizes = ((1280, 720), (1600, 900), (1920, 1080), (2560, 1440))
         pixels = [(w * h / 1e6, cost(5, (w, h))) for w, h in sizes]
+    lines = []
     for title, series in (("faces (1280x720)", faces), ("megapixels (5 faces)", pixels)):
         x, y = np.array(series).T
         slope, start = np.polyfit(x, y, 1)
+        lines.append([(0.0, start), (x[-1], start + slope * x[-1])])
         click.echo(f"{title}: " + ", ".join(f"{a:g}: {b:.0f} ms" for a, b in series)
               + f"; line {start:.0f} + {slope:.1f} x, r2 {np.corrcoef(x, y)[0, 1] ** 2:.3f}")  # fmt: skip
     click.echo(f"twenty faces: {dict(faces)[20]:.0f} ms a sample (bar 250); RSS {resident_mb():.0f} MB (bar 300)")
     if path:
-        plot(path, faces, pixels)
+        draw(
+            path,
+            Panel("1280x720, by faces", "faces", "ms a sample", {"median of 8": faces, "-line": lines[0]}),
+            Panel("5 faces, by pixels", "megapixels", "ms a sample", {"median of 8": pixels, "-line": lines[1]}),
+        )
 
 
 if __name__ == "__main__":
