@@ -11,7 +11,7 @@ from training.config import Augment, Config, Phase
 CONFIG = Config(
     name="resnet50",
     model="resnet50",
-    phases=(Phase(epochs=13, side=32), Phase(epochs=5, side=48)),
+    phases=(Phase(epochs=10, side=32), Phase(epochs=4, side=48)),
     batch=128,
     optimizer="adamw",
     learning_rate=1e-3,
