@@ -1,9 +1,7 @@
-"""A whole collector for the page's tests: a broker, `fer-collector run` as a process, rooms that publish, a browser."""
+"""A whole collector for the page's tests: a broker, `fer-collector run` as a process, rooms that publish."""
 
 import http.client
 import json
-import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +9,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import paho.mqtt.client as mqtt
-import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.collector.bench.ingest import running_collector
@@ -47,7 +44,7 @@ class World:
 
     def history(self, room: int, minutes: int, *, without: range = range(0), suppressed: range = range(0)) -> int:
         """Publish a window a minute up to now. The two ranges count minutes before now; return the end, ms."""
-        end = int(time.time() * 1000)
+        end = now_ms()
         first = minutes - 1
         for back in range(first, -1, -1):
             seq, at = first - back + 1, end - back * MINUTE
@@ -57,7 +54,7 @@ class World:
             info = self._client.publish(topic_of(room), make(room, seq, at), qos=1)
         if without:
             gap = {"from": first - max(without) + 1, "to": first - min(without) + 1}
-            self.publish(room, "event", {"kind": "gap", "epoch": "1", "reason": "spool.cap", "at_ms": end, **gap})
+            self.publish(room, "event", {"kind": "gap", "epoch": "1", "reason": "cap", "at_ms": end, **gap})
         info.wait_for_publish(30)
         wait_for(lambda: self.seq(room) == minutes, 30)
         return end
@@ -93,12 +90,18 @@ def room_path(room: int) -> str:
 def world(folder: Path, db: str | None = None) -> Iterator[World]:
     """Run broker, collector and page. Raises UnavailableError where there is no mosquitto."""
     db = db or f"sqlite:///{folder}/windows.db"
-    (folder / "token").write_text(TOKEN, encoding="utf-8")
-    port = free_port()
-    options = ("--listen", f"127.0.0.1:{port}", "--token-file", str(folder / "token"))
-    with running_broker() as broker, running_collector(broker, db, *options), World(broker, port, db) as found:
-        wait_for(lambda: _answers(found), 20)
+    with running_broker() as broker, World(broker, free_port(), db) as found, collector(found, folder):
         yield found
+
+
+@contextmanager
+def collector(found: World, folder: Path) -> Iterator[None]:
+    """Run its collector until the end of the block."""
+    (folder / "token").write_text(TOKEN, encoding="utf-8")
+    options = ("--listen", f"127.0.0.1:{found.page}", "--token-file", str(folder / "token"))
+    with running_collector(found.broker, found.db, *options):
+        wait_for(lambda: _answers(found), 20)
+        yield
 
 
 def _answers(found: World) -> bool:
@@ -108,22 +111,6 @@ def _answers(found: World) -> bool:
         return False
 
 
-@contextmanager
-def chromium(folder: Path, width: int = 1280, height: int = 900) -> Iterator[Any]:
-    """Debian's chromium without a window. Skips where it or selenium is not there."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if browser is None or driver is None:
-        pytest.skip("chromium or chromedriver not found; apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    flags = ["--headless=new", f"--window-size={width},{height}", "--no-first-run", "--disable-background-networking"]
-    flags += ["--disable-component-update", "--disable-dev-shm-usage", "--hide-scrollbars", f"--user-data-dir={folder}"]
-    for flag in flags + (["--no-sandbox"] if os.geteuid() == 0 else []):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
-    try:
-        yield found
-    finally:
-        found.quit()
+def now_ms() -> int:
+    """Wall time, UTC milliseconds."""
+    return int(time.time() * 1000)
