@@ -109,8 +109,10 @@ def compose(
     return Scene(np.clip(np.rint(image), 0, 255).astype(np.uint8), tuple(faces))
 
 
-def clip(people: int, width_px: float, frames: int, rng: np.random.Generator) -> Iterator[Picture]:
-    """Yield 1280x720 frames of a room: heads that sway a little; every third is hidden for a third of the time."""
+def clip(
+    people: int, width_px: float, frames: int, rng: np.random.Generator, *, hide: bool = True
+) -> Iterator[Picture]:
+    """Yield 1280x720 frames of a room: heads that sway a little; every third may hide for a third of the time."""
     empty = wall(1280, 720, rng)
     heads = [_scaled(cut(portraits()[i % 4], 2.0), width_px / portraits()[i % 4].face[2])[0] for i in range(people)]
     sizes = [(h.shape[1] + 12, h.shape[0] + 12) for h in heads]
@@ -118,7 +120,7 @@ def clip(people: int, width_px: float, frames: int, rng: np.random.Generator) ->
     for frame in range(frames):
         image = empty.copy()
         for i, (head, (left, top)) in enumerate(zip(heads, corners, strict=True)):
-            if i % 3 == 0 and (frame + i) % frames < frames // 3:
+            if hide and i % 3 == 0 and (frame + i) % frames < frames // 3:
                 continue
             x, y = left + 6 + round(5 * np.sin(frame / 3 + i)), top + 6 + round(3 * np.cos(frame / 2 + i))
             image[y : y + head.shape[0], x : x + head.shape[1]] = head
