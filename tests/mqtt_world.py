@@ -14,7 +14,8 @@ import pytest
 
 from agent.config import Identity, Mqtt, Settings
 from agent.delivery.pace import Pace
-from agent.delivery.payload import Provenance
+from agent.delivery.payload import Provenance, Speaker
+from agent.delivery.topics import Topics
 from agent.records import Engagement, Summary
 
 MADE_BY = Provenance("test-net", "ab" * 32, "litert", None, 60.0, "standard", 5, "sharma2019-affine/1")
@@ -94,6 +95,11 @@ def settings(port: int, agent: str = "fer", **mqtt: object) -> Settings:
     """Settings for an agent at 127.0.0.1:`port`."""
     identity = Identity(site="test", room="room", id=agent)
     return Settings(agent=identity, mqtt=Mqtt.model_validate({"host": "127.0.0.1", "port": port} | mqtt))
+
+
+def speaker(agent: str = "fer", boot_id: str = "b0", started_ms: int = 1000) -> Speaker:
+    """Who speaks."""
+    return Speaker(Topics("test", "room", agent), boot_id, started_ms)
 
 
 def summary(number: int, *, suppressed: str | None = None, at: float | None = None) -> Summary:

@@ -13,6 +13,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from tests.mqtt_world import wait_until
+
 _ASK_AFTER_S = 0.5
 """A hole younger than this may be a message under way."""
 
@@ -23,6 +25,7 @@ class Stream:
 
     windows: dict[int, dict] = field(default_factory=dict)
     gaps: dict[int, str] = field(default_factory=dict)
+    root: str = ""
     newest: int = 0
     upto: int = 0
     hole_since: float | None = None
@@ -84,6 +87,7 @@ class ReferenceSubscriber:
         made = Properties(PacketTypes.PUBLISH)
         for key, value in properties.items():
             setattr(made, key, value)
+        wait_until(self._client.is_connected, 10)
         self._client.publish(topic, body, 1, retain, properties=made).wait_for_publish(5)
 
     def _run(self) -> None:
@@ -102,19 +106,25 @@ class ReferenceSubscriber:
         parts = topic.split("/")
         if parts[0] != "fer" or not body:
             return
+        root = "/".join(parts[:5])
         if parts[5] == "window":
-            self._window(json.loads(body))
+            self._window(json.loads(body), root)
         elif parts[5] == "event" and (event := json.loads(body))["kind"] == "gap":
-            stream = self.streams[event["agent"], event["epoch"]]
+            stream = self._of(event, root)
             for seq in range(event["from"], event["to"] + 1):
                 stream.gaps.setdefault(seq, event["reason"])
             stream.newest = max(stream.newest, event["to"])
         elif parts[5] == "status" and (status := json.loads(body))["newest_seq"]:
-            stream = self.streams[status["agent"], status["epoch"]]
+            stream = self._of(status, root)
             stream.newest = max(stream.newest, status["newest_seq"])
 
-    def _window(self, window: dict) -> None:
-        stream = self.streams[window["agent"], window["epoch"]]
+    def _of(self, payload: dict, root: str) -> Stream:
+        stream = self.streams[payload["agent"], payload["epoch"]]
+        stream.root = root
+        return stream
+
+    def _window(self, window: dict, root: str) -> None:
+        stream = self._of(window, root)
         seq = window["seq"]
         if seq in stream.windows:
             self.duplicates += 1
@@ -126,8 +136,8 @@ class ReferenceSubscriber:
 
     def _look_for_holes(self) -> None:
         now = time.monotonic()
-        for (agent, epoch), stream in list(self.streams.items()):
-            root = f"fer/v1/test/room/{agent}"
+        for (_, epoch), stream in list(self.streams.items()):
+            root = stream.root
             if stream.advance():
                 stream.hole_since = None
                 ack = json.dumps({"epoch": epoch, "upto_seq": stream.upto}).encode()

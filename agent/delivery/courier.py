@@ -30,6 +30,8 @@ _EVENTS_KEPT: Final = 100
 _PACKET_OVERHEAD: Final = 64
 """Bytes of a packet besides topic and payload, at most."""
 
+_NOTHING: Final = Parcel("", b"")
+
 Connect = Callable[[Mqtt, str, ssl.SSLContext | None, str | None, link.Will], link.Link]
 """Makes a link that is not open yet."""
 
@@ -64,7 +66,7 @@ class Courier:
         self._link: link.Link | None = None
         self._up = False
         self._max_packet: int | None = None
-        self._topic_of: dict[int, str] = {}
+        self._sent: dict[int, Parcel] = {}
         self._failures = self._connections = 0
         self._next_try = self._deadline = 0.0
         self._stopping: Stop | None = None
@@ -124,8 +126,6 @@ class Courier:
             waits.append(self._deadline - now)
         return max(0.0, min(waits)) if waits else None
 
-    # -- connection ------------------------------------------------------------------------------------------
-
     def _connect(self) -> None:
         self._connections += 1
         self._births.next_session()
@@ -154,7 +154,9 @@ class Courier:
             self._link = None
         self._reception.closed(news, set(self.outbox.in_flight()))
         self.outbox.reset()
-        self._topic_of.clear()
+        # Windows stay in the spool, and births come again; nobody else remembers the rest.
+        self._waiting.extend(p for p in self._sent.values() if p.body and not p.retain)
+        self._sent.clear()
         self._retry(news.reason, herd=was_up and news.by_broker)
 
     def _welcome(self, news: link.Connected) -> None:
@@ -205,8 +207,6 @@ class Courier:
             if isinstance(news, link.Note) and isinstance(news.news, link.Answered) and news.news.mid == mid:
                 return
 
-    # -- sending ---------------------------------------------------------------------------------------------
-
     def post(self, parcel: Parcel) -> int:
         """Send one message now, if there is a connection; its packet number, or 0."""
         if self._link is None or not self._up or not self._fits(parcel.topic, parcel.body):
@@ -217,7 +217,7 @@ class Courier:
             parcel.topic, parcel.body, qos=parcel.qos, retain=parcel.retain, correlation=parcel.correlation
         )
         if parcel.qos:
-            self._topic_of[mid] = parcel.topic
+            self._sent[mid] = parcel
         return mid
 
     def _fits(self, topic: str, body: bytes) -> bool:
@@ -247,7 +247,7 @@ class Courier:
         if not self._fits(topic, body):
             return
         mid = self._link.publish(topic, body)
-        self._topic_of[mid] = topic
+        self._sent[mid] = Parcel(topic, b"")
         self.outbox.sent(mid, item)
         if not gap and not item.replay:
             expiry = max(1, round(3 * self._births.made_by.window_s))
@@ -258,8 +258,6 @@ class Courier:
         """Line up what tells of `first`…`last` (windows that are kept, declared gaps), as late: seq → position."""
         self.outbox.add_late((told := self._spool.find(first, last)).values())
         return told
-
-    # -- news ------------------------------------------------------------------------------------------------
 
     def _take(self, news: News) -> None:
         if isinstance(news, link.Note):
@@ -287,7 +285,7 @@ class Courier:
         elif isinstance(news, link.Closed):
             self._closed(news)
         elif isinstance(news, link.Answered):
-            topic = self._topic_of.pop(news.mid, "")
+            topic = self._sent.pop(news.mid, _NOTHING).topic
             if news.code < 128 and topic not in self._births.retained():
                 self._retained.forget(topic)
             self._reception.answered(news, topic, self.outbox.taken(news.mid))

@@ -66,4 +66,4 @@ def _sensor(topics: Topics, key: str, name: str, value: str) -> dict[str, Any]:
 
 def _digest(topics: Topics) -> str:
     """The agent's id in short: 15 long ones would not fit into 4 KB."""
-    return "fer-" + hashlib.sha256(topics.agent.encode()).hexdigest()[:8]
+    return "fer" + hashlib.sha256(topics.agent.encode()).hexdigest()[:8]

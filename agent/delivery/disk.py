@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -19,7 +19,7 @@ from agent.delivery.frames import Header, Record
 from agent.delivery.head import Head, Marks
 from agent.delivery.memory import Build, Entry, gap_payload, new_epoch
 from agent.delivery.recover import Found
-from agent.delivery.segment import Segment, lock_folder
+from agent.delivery.segment import Place, Segment, lock_folder
 
 log = logging.getLogger("agent.delivery")
 
@@ -29,22 +29,6 @@ _SMALLEST: Final = 16 * 1024
 _RESERVE: Final = 16
 """Numbers reserved at a time: the head is written once for so many windows, and so many are declared lost at most
 where a tail was cut off."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where an entry lies."""
-
-    segment: Segment
-    record: Record
-
-    @property
-    def kind(self) -> Literal["window", "gap"]:
-        return self.record.kind
-
-    @property
-    def seq(self) -> int:
-        return self.record.seq
 
 
 class DiskSpool:
@@ -65,7 +49,7 @@ class DiskSpool:
         self._lock = lock_folder(folder)
         self._size = max(_SMALLEST, min(_SEGMENT, cap_bytes // 4 // 4096 * 4096))
         self._most = max(2, cap_bytes // self._size)
-        self._places: dict[int, _Place] = {}
+        self._places: dict[int, Place] = {}
         self._by_seq, self._lost = dict[int, int](), dict[int, tuple[int, int]]()
         self._next = self.newest_seq = 0
         self._confirmed: set[int] = set()
@@ -133,6 +117,15 @@ class DiskSpool:
         self._forget(done)
         self._remove_empty()
 
+    def drop(self) -> tuple[int, int] | None:
+        """Give up all that is kept; the numbers that were declared lost for it, if any. Raises OSError."""
+        self._grow()
+        lost = None
+        while len(self._segments) > 1:
+            lost = recover.join(lost, self._drop_oldest())
+        self._declare(lost, "dropped")
+        return lost
+
     def confirm(self, position: int) -> None:
         if position in self._places:
             self._confirmed.add(position)
@@ -180,7 +173,7 @@ class DiskSpool:
         for one in found:
             for r in one.records:
                 if one.segment.header.epoch != self.epoch or r.seq > acked:
-                    self._index(_Place(one.segment, r))
+                    self._index(Place(one.segment, r))
         self._write_head(clean=False, reserved=max(self._marks.reserved, self.newest_seq) + _RESERVE)
         if not self._segments or fresh or found[-1].segment.header.epoch != self.epoch:
             self._grow()
@@ -198,9 +191,9 @@ class DiskSpool:
             self._drop_old()
         segment = self._segments[-1]
         offset = segment.append(kind, seq, payload)
-        return self._index(_Place(segment, Record(kind, seq, offset, len(payload))))
+        return self._index(Place(segment, Record(kind, seq, offset, len(payload))))
 
-    def _index(self, place: _Place) -> int:
+    def _index(self, place: Place) -> int:
         position, self._next = self._next, self._next + 1
         self._places[position] = place
         if place.segment.header.epoch == self.epoch:
@@ -222,7 +215,7 @@ class DiskSpool:
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self._segments:
                     raise
-                lost = _join(lost, self._drop_oldest())
+                lost = recover.join(lost, self._drop_oldest())
         if self._segments:
             self._segments[-1].close()
         self._segments.append(made)
@@ -232,11 +225,11 @@ class DiskSpool:
         """Drop the oldest files while there are too many, or they are too old."""
         lost = None
         while len(self._segments) > self._most:
-            lost = _join(lost, self._drop_oldest())
+            lost = recover.join(lost, self._drop_oldest())
         self._declare(lost, "cap")
         lost = None
         while len(self._segments) > 1 and self._segments[0].path.stat().st_mtime < self._now() - self._cap_s:
-            lost = _join(lost, self._drop_oldest())
+            lost = recover.join(lost, self._drop_oldest())
         self._declare(lost, "age")
 
     def _declare(self, lost: tuple[int, int] | None, reason: str) -> None:
@@ -251,7 +244,7 @@ class DiskSpool:
         lost = None
         for position, place in inside:
             if oldest.header.epoch == self.epoch and not self._taken(position):
-                lost = _join(lost, recover.numbers(oldest, place.record))
+                lost = recover.join(lost, recover.numbers(oldest, place.record))
         self._forget([position for position, _ in inside])
         oldest.remove()
         return lost
@@ -292,10 +285,3 @@ class DiskSpool:
         reserved = self._marks.reserved if reserved is None else reserved
         self._marks = replace(self._marks, reserved=reserved, confirmed=confirmed, clean=clean)
         self._head.write(self._marks)
-
-
-def _join(a: tuple[int, int] | None, b: tuple[int, int] | None) -> tuple[int, int] | None:
-    """The range that covers both."""
-    if a is None or b is None:
-        return a or b
-    return min(a[0], b[0]), max(a[1], b[1])

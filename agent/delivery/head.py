@@ -38,8 +38,7 @@ class Head:
         """Open or make the file. Raises OSError; ConfigError for one of a newer version."""
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         data = os.pread(self._fd, 2 * _SLOT, 0)
-        found = [m for m in (_parse(data[:_SLOT], path), _parse(data[_SLOT:], path)) if m is not None]
-        self.marks: Marks | None = max(found, key=lambda m: m.written, default=None)
+        self.marks: Marks | None = _newer(data, path)
         if len(data) < 2 * _SLOT:
             os.posix_fallocate(self._fd, 0, 2 * _SLOT)
 
@@ -55,6 +54,19 @@ class Head:
 
     def close(self) -> None:
         os.close(self._fd)
+
+
+def read_marks(path: Path) -> Marks | None:
+    """The marks of a spool that another process may be writing; None if there are none. Raises as `Head` does."""
+    try:
+        return _newer(path.read_bytes(), path)
+    except FileNotFoundError:
+        return None
+
+
+def _newer(data: bytes, path: Path) -> Marks | None:
+    found = [m for m in (_parse(data[:_SLOT], path), _parse(data[_SLOT:], path)) if m is not None]
+    return max(found, key=lambda m: m.written, default=None)
 
 
 def _parse(slot: bytes, path: Path) -> Marks | None:

@@ -134,3 +134,10 @@ def _holes(known: Iterable[tuple[int, int]], acked: int) -> list[tuple[int, int]
             holes.append((max(behind, acked) + 1, first - 1))
         behind = last if behind is None else max(behind, last)
     return holes
+
+
+def join(a: tuple[int, int] | None, b: tuple[int, int] | None) -> tuple[int, int] | None:
+    """The range that covers both."""
+    if a is None or b is None:
+        return a or b
+    return min(a[0], b[0]), max(a[1], b[1])

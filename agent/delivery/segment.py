@@ -3,10 +3,12 @@
 import contextlib
 import fcntl
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from agent.delivery import frames
-from agent.delivery.frames import Header, Scan
+from agent.delivery.frames import Header, Record, Scan
 from agent.errors import ConfigError
 
 
@@ -75,6 +77,22 @@ class Segment:
         """Delete the file. Raises OSError."""
         self.close()
         self.path.unlink()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an entry lies."""
+
+    segment: Segment
+    record: Record
+
+    @property
+    def kind(self) -> Literal["window", "gap"]:
+        return self.record.kind
+
+    @property
+    def seq(self) -> int:
+        return self.record.seq
 
 
 def sync_folder(folder: Path) -> None:
