@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 import click
 import numpy as np
+import numpy.typing as npt
 
 from agent.emotions import LABELS
-from agent.errors import InputError
+from agent.errors import InputError, ModelError
 from agent.vision import runtime
 from agent.vision.model_card import Bundle, Calibration, Card, Metric, Quantization, Tensor, Training
 from agent.vision.preprocess import VERSION
@@ -31,6 +32,8 @@ class Options:
     """Representative faces, all classes together."""
     seed: int = 1
     threads: int = 2
+    test: bool = True
+    """Whether to measure on the test split: once, for a model that is reported."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def convert(path: Path, dataset: data.Dataset, options: Options) -> Converted:
     Raises
     ------
     InputError, ModelError
-        see `source.load`, `representative.choose`, `lite.to_integer`, `integers.check`
+        see `source.load`, `representative.choose`, `lite.to_integer`, `integers.check`, `check_batches`
     """
     model = source.load(path, options.side)
     side = model.input_shape[1]
@@ -60,11 +63,12 @@ def convert(path: Path, dataset: data.Dataset, options: Options) -> Converted:
     model_bytes = lite.to_integer(model, faces, input_type=options.input_type)
     layout = graph.read(model_bytes, path.name)
     integers.check(layout, path.name)
+    _check_batches(model_bytes, faces, path.name)
     out = _tensor(layout.outputs[0])
     goldens, allowed = golden.make(
         model_bytes, runtime.choose(), golden.faces(faces, label, options.seed), faces, out.scale
     )
-    calibration, metrics = _measure(model_bytes, float_model, dataset, side, options.threads)
+    calibration, metrics = _measure(model_bytes, float_model, dataset, side, options)
     card = Card(
         format="fer-bundle/1",
         id=_id(model.name, side, model_bytes),
@@ -94,13 +98,13 @@ def convert(path: Path, dataset: data.Dataset, options: Options) -> Converted:
 
 
 def _measure(
-    model: bytes, float_model: bytes, dataset: data.Dataset, side: int, threads: int
+    model: bytes, float_model: bytes, dataset: data.Dataset, side: int, options: Options
 ) -> tuple[Calibration, list[Metric]]:
-    """Fit the calibration on validation, then measure both networks on validation and, once, on test."""
+    """Fit the calibration on validation, then measure both networks on validation and, where asked for, on test."""
     chosen = runtime.choose()
-    networks = [Network(content, chosen, threads=threads) for content in (float_model, model)]
+    networks = [Network(content, chosen, threads=options.threads) for content in (float_model, model)]
     calibration, metrics = Calibration(), []
-    for name in ("validation", "test"):
+    for name in ("validation", "test") if options.test else ("validation",):
         faces = scores.labelled(dataset, name, side)
         floats, ints = (
             network.logits(faces.faces, f"{name}, {kind}")
@@ -110,6 +114,16 @@ def _measure(
             calibration = calibrate.fit(ints, faces)
         metrics += scores.rows(faces, floats, ints, calibration, scores.runtime_name(chosen))
     return calibration, metrics
+
+
+def _check_batches(model: bytes, faces: npt.NDArray[np.uint8], name: str) -> None:
+    """Raise ModelError unless several faces at a time, as the device runs them, are the same as one by one."""
+    try:
+        one, four = (Network(model, runtime.choose(), batch=n).raw(faces[:4]) for n in (1, 4))
+    except RuntimeError as cause:  # where a feature map is one pixel, the converter writes the batch into a RESHAPE
+        raise ModelError(f"{name}: cannot take several faces at a time, choose a larger side: {cause}") from cause
+    if not np.array_equal(one, four):
+        raise ModelError(f"{name}: expected the same logits for four faces at a time as one by one")
 
 
 def _tensor(tensor: graph.Tensor) -> Tensor:
@@ -183,6 +197,9 @@ def _say(text: str) -> None:
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Of their choice.")
 @click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="For measuring.")
+@click.option(
+    "--test/--no-test", default=True, show_default=True, help="Measure on the test split: only a model to be reported."
+)
 @click.option(
     "--float", "float_out", type=click.Path(path_type=Path), default=None, help="Write the float .tflite here too."
 )

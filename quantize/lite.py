@@ -14,7 +14,7 @@ from agent.errors import ModelError
 
 def to_float(model: Any) -> bytes:
     """Return `model` as a float32 .tflite of batch 1."""
-    return run(_converter(model), model.name)
+    return open_batch(run(_converter(model), model.name))
 
 
 def to_integer(model: Any, faces: npt.NDArray[np.uint8], *, input_type: Literal["int8", "uint8"] = "int8") -> bytes:
@@ -42,7 +42,34 @@ def to_integer(model: Any, faces: npt.NDArray[np.uint8], *, input_type: Literal[
     converter.inference_input_type = {"int8": tf.int8, "uint8": tf.uint8}[input_type]
     converter.inference_output_type = tf.int8
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-    return run(converter, model.name)
+    return open_batch(run(converter, model.name))
+
+
+def open_batch(content: bytes) -> bytes:
+    """Return a .tflite file whose reshapes keep any batch: the converter writes the batch of 1 that it saw into them.
+
+    The input's own shape stays: one face, unless the interpreter is told another batch.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
+    graph, changed = model.subgraphs[0], False
+    for op in graph.operators:
+        if codes[op.opcodeIndex] != schema.BuiltinOperator.RESHAPE:
+            continue
+        buffer = model.buffers[graph.tensors[op.inputs[1]].buffer]
+        shape = np.frombuffer(bytes(buffer.data), np.int32).copy()
+        if len(shape) > 1 and shape[0] == 1:
+            shape[0], changed = -1, True
+            buffer.data = np.frombuffer(shape.tobytes(), np.uint8)
+    if not changed:
+        return content
+    import flatbuffers
+
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 def version() -> str:

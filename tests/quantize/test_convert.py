@@ -13,7 +13,7 @@ from agent.vision import runtime
 from agent.vision.model_card import Bundle
 from quantize import convert as command
 from quantize import graph, integers, lite, pack, representative, scores, source
-from quantize.convert import Converted
+from quantize.convert import Converted, convert
 from quantize.network import Network
 from training import data
 
@@ -152,3 +152,15 @@ def test_the_command_writes_a_bundle_and_the_float_network(cnn_file: Path, tmp_p
     assert done.exit_code == 0, done.output
     assert json.loads((out / "card.json").read_text())["id"] == Bundle.load(out).card.id
     assert graph.read_file(floats)[1].inputs[0].dtype == "FLOAT32"
+
+
+def test_a_network_that_cannot_be_batched_is_refused(resnet_file: Path, drawn: data.Dataset) -> None:
+    """At 32 px the last feature map is one pixel, which fixes the batch in the file: the agent could not use it."""
+    with pytest.raises(ModelError, match="larger side"):
+        convert(resnet_file, drawn, command.Options(side=32, faces=16))
+
+
+def test_a_model_that_is_not_reported_leaves_the_test_split_alone(cnn_file: Path, drawn: data.Dataset) -> None:
+    """With test=False (--no-test) the card holds validation numbers only."""
+    card = convert(cnn_file, drawn, command.Options(faces=16, test=False)).card
+    assert {m.split for m in card.metrics} == {"validation"}

@@ -29,6 +29,12 @@ def test_a_batch_gives_the_same_bits_as_one_by_one(resnet: tuple[bytes, np.ndarr
     assert np.array_equal(one, four)
 
 
+def test_a_flattened_network_takes_a_batch_too(converted: Converted) -> None:
+    """The CNN's reshape keeps any batch: sixteen faces at once give the bits of one by one."""
+    one, many = (Network(converted.model, runtime.choose(), batch=n).raw(converted.golden.faces) for n in (1, 16))
+    assert np.array_equal(one, many)
+
+
 def test_no_face_gives_no_row(resnet: tuple[bytes, np.ndarray]) -> None:
     """Zero faces in, an array of shape (0, 8) out."""
     model, faces = resnet
