@@ -10,6 +10,8 @@ from agent.insight.window import WindowAggregator
 from agent.records import Box, Reading
 from agent.vision.seats import Seats
 
+pytestmark = pytest.mark.wheel
+
 NEUTRAL = (1.0, 0, 0, 0, 0, 0, 0, 0)
 
 

@@ -11,6 +11,8 @@ from agent.records import Box, Face, Frame
 from agent.vision.classify import Classifier, calibrated
 from agent.vision.model_card import Calibration
 
+pytestmark = pytest.mark.wheel
+
 FRAME = Frame(np.zeros((10, 10, 3), np.uint8), 0.0)
 
 

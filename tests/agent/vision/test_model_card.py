@@ -17,6 +17,8 @@ from agent.errors import ModelError
 from agent.vision.model_card import SUMS, Bundle, find, sums
 from agent.vision.preprocess import VERSION
 
+pytestmark = pytest.mark.wheel
+
 MODEL = b"\x1c\0\0\0TFL3" + bytes(range(256)) * 8
 """Never run here: only its hash counts."""
 
