@@ -63,7 +63,8 @@ def shipped(bundle: Bundle) -> Found:
             f"probabilities: expected a calibration error of at most {WORST_ECE}, {card.id} has {metric.value:.3f} on "
             f"the {metric.split} split; take another model, or give --labelled"
         )
-    part = parts.Probabilities(origin="model", scaling=card.calibration, ece=metric.value, n=metric.n)
+    nine_numbers = card.calibration.model_copy(update={"reference": (), "bars": ()})
+    part = parts.Probabilities(origin="model", scaling=nine_numbers, ece=metric.value, n=metric.n)
     return Found(part, (), card.calibration.bars)
 
 

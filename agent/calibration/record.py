@@ -125,8 +125,12 @@ def setup_hash(settings: config.Settings) -> str:
     return _hash({"threshold": settings.detect.threshold, "weights": settings.engagement.weights})
 
 
-def made(parts: Parts, *, model_sha256: str, camera: str, setup: str, now: float) -> Record:
-    """Return a record of `parts`, measured at `now` (seconds since 1970), under an id of its own."""
+def made(parts: Parts, *, model_sha256: str, camera: str, setup: str, now: float, until: float | None = None) -> Record:
+    """Return a record of `parts`, measured at `now` (seconds since 1970), under an id of its own.
+
+    `until`: when parts taken over from an older record expire; the new one expires no later.
+    """
+    expires = round(now) + EXPIRES_DAYS * _DAY
     body = {
         "format": f"fer-calibration/{FORMAT}",
         "agent": __version__,
@@ -134,7 +138,7 @@ def made(parts: Parts, *, model_sha256: str, camera: str, setup: str, now: float
         "camera": camera,
         "setup": setup,
         "made_at": round(now),
-        "expires_at": round(now) + EXPIRES_DAYS * _DAY,
+        "expires_at": expires if until is None else min(expires, round(until)),
         "parts": parts.model_dump(mode="json"),
     }
     return Record.model_validate({"id": _id(body), **body})

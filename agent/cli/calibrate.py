@@ -1,0 +1,283 @@
+"""`fer-agent calibrate`: fits the agent to its room: camera, probabilities, baseline and machine."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from agent import config
+from agent.calibration import compare, device, record, report, session
+from agent.calibration.parts import Parts, Record
+from agent.calibration.session import PARTS, Measured, Wanted
+from agent.cli._state import act_as_owner
+from agent.config_file import DEFAULT_PATH, Loaded, load
+from agent.delivery.payload import config_hash
+from agent.errors import CannotWriteError, CheckFailed, ConfigError, UsageError
+from agent.insight import policy, weights
+from agent.insight.privacy import PROFILES
+from agent.trust.guard import Guard
+from agent.vision.capture import is_live, open_source
+from agent.vision.model_card import Bundle, find
+from agent.vision.video import check_exists
+
+_FILE: Final = click.Path(path_type=Path)
+_WELCOME: Final = """\
+Four parts, about three minutes: what the camera sees of faces, how sure the model may be, the room at rest, and what
+this machine can do. Nothing but numbers is kept. For the baseline people sit in view, doing nothing in particular;
+all of them must have agreed to it."""
+
+
+@click.command(epilog="Example: fer-agent calibrate --from lesson.mp4 --yes --out calibration.json")
+@click.option("--config", "file", type=_FILE, default=None, help=f"agent.toml [{DEFAULT_PATH}, if it is there].")
+@click.option("--from", "video", default=None, metavar="VIDEO", help="A recording instead of the camera itself.")
+@click.option("--yes", is_flag=True, help="Ask nothing: everybody in view agreed, and the result is written.")
+@click.option(
+    "--part", "only", multiple=True, type=click.Choice(PARTS), help="Measure this part alone; repeat for more."
+)
+@click.option("--out", type=_FILE, default=None, metavar="FILE", help="Where to write [engagement.calibration].")
+@click.option("--report", "page", type=_FILE, default=None, metavar="FILE.html", help="Write a report, too.")
+@click.option("--model", default=None, metavar="BUNDLE", help="Name or folder of a model bundle [classify.model].")
+@click.option("--fov", type=click.FloatRange(1, 179), default=None, metavar="DEGREES", help="Horizontal field of view.")
+@click.option("--k-min", type=click.IntRange(2, 1000), default=None, metavar="N", help="Fewest people of the baseline.")
+@click.option("--labelled", type=_FILE, default=None, metavar="DIR", help="Labelled crops, a folder an emotion.")
+@click.option("--prior-correction", "prior", is_flag=True, help="Correct the prior, if its fit test allows.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(1, 3600),
+    default=None,
+    metavar="N",
+    help="Longest look at the room [camera 30, baseline 60].",
+)
+@click.option("--timed", type=click.IntRange(1, 1000), default=50, show_default=True, help="Frames a device candidate.")
+@click.option("--soak", type=click.FloatRange(0, 3600), default=20.0, show_default=True, help="Seconds of device load.")
+@click.option("--json", "as_json", is_flag=True, help="Print the calibration on stdout, nothing else there.")
+def command(
+    file: Path | None,
+    video: str | None,
+    yes: bool,
+    only: tuple[str, ...],
+    out: Path | None,
+    page: Path | None,
+    model: str | None,
+    fov: float | None,
+    k_min: int | None,
+    labelled: Path | None,
+    prior: bool,
+    seconds: float | None,
+    timed: int,
+    soak: float,
+    as_json: bool,
+) -> None:
+    """Measure the room and write calibration.json, which `run` loads.
+
+    Refuses (exit 1, nothing written) where a part is not good enough, e.g. fewer than k_min people seen for 20 s each.
+    The calibration before is kept as calibration.previous.json. A recording must come from the camera of agent.toml;
+    without an agent.toml the calibration is for the recording itself. Stop the service first: a camera has one user.
+    """
+    loaded = _configured(file, video, model)
+    settings, source = loaded.settings, video if video is not None else loaded.settings.camera.source
+    wanted = Wanted(
+        parts=only or PARTS,
+        k_min=_fewest(k_min, settings, source),
+        fov=fov,
+        labelled=labelled,
+        prior=prior,
+        camera_s=seconds or Wanted.camera_s,
+        baseline_s=seconds or Wanted.baseline_s,
+        plan=device.Plan(timed=timed, warm=min(10, timed), soak_s=soak),
+    )
+    asking = _Asking(Console(stderr=True, highlight=False), yes)
+    with _allowed(settings, source) as (bundle, opened):
+        path = _place(out, settings)
+        _check_writable(path, page)
+        wanted = asking.before(wanted)
+        before = _before(path, bundle, settings, asking)
+        kept, lines = session.kept_of(before, wanted)
+        asking.warn(*lines)
+        table = weights.load(settings.engagement.weights)
+        with asking.progress(wanted) as progress:
+            measured = session.measure(opened, settings, bundle, table, wanted, kept=kept, progress=progress)
+    new = _made(measured, bundle, settings, before, wanted)
+    old = before.record.parts if before else None
+    asking.show(old, new, settings)
+    asking.consent_to_write(path)
+    _write(path, new, asking)
+    if page is not None:
+        _write_page(page, report.page(new, measured, old, settings), asking)
+    if as_json:
+        click.echo(json.dumps(new.model_dump(mode="json"), ensure_ascii=False))
+
+
+class _Asking:
+    """What people read and answer, on stderr; with `yes` nothing is asked."""
+
+    def __init__(self, console: Console, yes: bool) -> None:
+        self._console, self._yes = console, yes
+
+    def before(self, wanted: Wanted) -> Wanted:
+        """Say what is about to happen, and ask for what only people know."""
+        if self._yes:
+            return wanted
+        self._console.print(_WELCOME)
+        if "baseline" in wanted.parts:
+            click.confirm("Has everybody in view agreed?", abort=True, err=True)
+        if "camera" in wanted.parts and wanted.fov is None:
+            degrees: float = click.prompt(
+                "The camera's horizontal field of view, degrees (0: not known)",
+                default=0.0,
+                type=click.FloatRange(0, 179),
+                err=True,
+            )
+            wanted = replace(wanted, fov=degrees if degrees >= 1 else None)
+        return wanted
+
+    @contextmanager
+    def progress(self, wanted: Wanted) -> Iterator[session.Progress]:
+        """Show one bar a part on a terminal, one line a finished part elsewhere."""
+        columns = (TextColumn("{task.description:14}"), BarColumn(), TextColumn("{task.fields[what]}"))
+        with Progress(*columns, TimeElapsedColumn(), console=self._console) as bars:
+            tasks = {part: bars.add_task(part, total=1.0, start=False, what="") for part in wanted.parts}
+
+            def tell(part: str, share: float, what: str) -> None:
+                bars.start_task(tasks[part])
+                bars.update(tasks[part], completed=min(1.0, share), what=what)
+
+            yield tell
+
+    def warn(self, *lines: str) -> None:
+        """Print a line each."""
+        for line in lines:
+            self._console.print(f"warning: {line}", markup=False, soft_wrap=True)
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        self._console.print(line, markup=False, soft_wrap=True)
+
+    def show(self, before: Parts | None, new: Record, settings: config.Settings) -> None:
+        """Print the table of before and after, and the camera's range."""
+        table = Table("", "before", "after", title=f"calibration {new.id}")
+        for row in compare.rows(before, new.parts, settings):
+            table.add_row(*row)
+        self._console.print(table)
+        if new.parts.camera is not None:
+            for metres, px, meaning in compare.ranges(new.parts.camera):
+                self.say(f"a face is {px} wide at {metres}: {meaning}")
+
+    def consent_to_write(self, path: Path) -> None:
+        """Ask before writing."""
+        if not self._yes:
+            click.confirm(f"Write {path}?", default=True, abort=True, err=True)
+
+
+def _configured(file: Path | None, video: str | None, model: str | None) -> Loaded:
+    """Return the configuration; without a file the recording stands for the camera. Raises ConfigError."""
+    path = file or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
+    overrides: dict[str, Any] = {} if model is None else {"classify.model": model}
+    if path is None and video is not None:
+        overrides["camera.source"] = video
+    if video is not None and not is_live(video):
+        check_exists(video)
+    return load(path, overrides=overrides)
+
+
+def _fewest(k_min: int | None, settings: config.Settings, source: str) -> int:
+    """Return the fewest people of a baseline. Raises UsageError where it is lowered for a camera."""
+    least = settings.privacy.k_min or PROFILES[settings.privacy.profile].k_min
+    if k_min is not None and k_min < least and policy.is_live(source):
+        raise UsageError(f"--k-min: expected at least {least} people for a camera, got {k_min}")
+    return k_min or least
+
+
+@contextmanager
+def _allowed(settings: config.Settings, source: str) -> Iterator[tuple[Bundle, session.Open]]:
+    """Yield the model and what opens the source; for a camera behind the same gates, light and log as `run`."""
+    fps = settings.camera.fps
+    if not policy.is_live(source):
+        bundle = Bundle.load(find(settings.classify.model))
+        yield bundle, lambda: open_source(source, fps=fps, camera=settings.camera)
+        return
+    _refuse_root(settings)
+    with ExitStack() as stack:
+        guard = stack.enter_context(Guard(settings, live=True, config_hash=config_hash(settings)))
+        if (reason := guard.sensing()) is not None:
+            raise CheckFailed(f"expected a camera that may be open now, got: {reason}; see fer-agent status")
+        bundle = guard.models.choose()
+        yield (
+            bundle,
+            lambda: open_source(source, fps=fps, camera=settings.camera, closed=guard.sensing),
+        )
+
+
+def _refuse_root(settings: config.Settings) -> None:
+    """Raise UsageError for root on a camera: the audit log and pause files would become root's."""
+    folder = settings.agent.state_dir
+    if os.geteuid() == 0 and folder.is_dir() and folder.stat().st_uid != 0:
+        raise UsageError(f"expected the user that owns {folder}, got root; run: sudo -u {folder.owner()} fer-agent …")
+
+
+def _place(out: Path | None, settings: config.Settings) -> Path:
+    """Return where to write; in the state folder as its owner, so that the service can read it."""
+    if out is None:
+        act_as_owner(settings.agent.state_dir)
+    return out or record.path_of(settings)
+
+
+def _before(path: Path, bundle: Bundle, settings: config.Settings, asking: _Asking) -> record.Calibration | None:
+    """Return the calibration that is there, if it is for this model and camera; what is wrong with it is a warning."""
+    if not path.exists():
+        return None
+    try:
+        return record.load(
+            path,
+            model_sha256=bundle.card.sha256,
+            camera=record.camera_hash(settings.camera),
+            now=time.time(),
+            weights_id=weights.load(settings.engagement.weights).id,
+        )
+    except ConfigError as error:
+        asking.warn(f"starting anew: {error}")
+        return None
+
+
+def _made(
+    measured: Measured, bundle: Bundle, settings: config.Settings, before: record.Calibration | None, wanted: Wanted
+) -> Record:
+    """Return the new record; with parts of the one before it expires when that one would have."""
+    carried = any(getattr(measured.parts, part) is not None for part in PARTS if part not in wanted.parts)
+    return record.made(
+        measured.parts,
+        model_sha256=bundle.card.sha256,
+        camera=record.camera_hash(settings.camera),
+        setup=record.setup_hash(settings),
+        now=time.time(),
+        until=before.record.expires_at if before and carried else None,
+    )
+
+
+def _check_writable(path: Path, page: Path | None) -> None:
+    """Raise CannotWriteError before minutes of measuring, not after."""
+    for file in (path, page):
+        if file is not None and not file.parent.is_dir():
+            raise CannotWriteError(f"{file}: expected the folder {file.parent} to be there; make it, or use --out")
+
+
+def _write(path: Path, new: Record, asking: _Asking) -> None:
+    previous = record.save(path, new)
+    asking.say(f"{path}: written, {new.id}" + (f"; the one before is {previous}" if previous else ""))
+
+
+def _write_page(path: Path, text: str, asking: _Asking) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as cause:
+        raise CannotWriteError(f"{path}: expected a place for the report, got: {cause.strerror}") from cause
+    asking.say(f"{path}: written")
