@@ -16,6 +16,7 @@ class Births:
         self._speaker, self._spool, self._home_assistant = speaker, spool, home_assistant
         self._state = SetState("init", None)
         self._troubles: dict[str, str] = {}
+        self._told: str | None = None
 
     def next_session(self) -> None:
         self.session += 1
@@ -32,6 +33,11 @@ class Births:
         changed = self._troubles.get(key) != text
         self._troubles[key] = text
         return changed
+
+    def spool_news(self) -> bool:
+        """Whether the spool's trouble has changed since the last call."""
+        before, self._told = self._told, self._spool.trouble
+        return self._told != before
 
     def status(self, state: wire.State | None = None, reason: str | None = None) -> Parcel:
         """`state`, or what the agent is now: "ready" with troubles is "degraded"."""

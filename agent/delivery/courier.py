@@ -266,6 +266,8 @@ class Courier:
         elif isinstance(news, Closing):
             for position in news.positions if self._up else ():
                 self.outbox.add_live(position)
+            if self._births.spool_news():
+                self.post(self._births.status())
         elif isinstance(news, Parcel):
             if not self.post(news) and news.qos:
                 self._waiting.append(news)

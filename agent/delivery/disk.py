@@ -52,6 +52,7 @@ class DiskSpool:
         self._places: dict[int, Place] = {}
         self._by_seq, self._lost = dict[int, int](), dict[int, tuple[int, int]]()
         self._next = self.newest_seq = 0
+        self.trouble: str | None = None
         self._confirmed: set[int] = set()
         self._gaps: list[int] = []
         self._head = Head(folder / "head")
@@ -215,7 +216,10 @@ class DiskSpool:
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self._segments:
                     raise
+                self.trouble = "disk full: the oldest windows are dropped"
                 lost = recover.join(lost, self._drop_oldest())
+        if lost is None:
+            self.trouble = None
         if self._segments:
             self._segments[-1].close()
         self._segments.append(made)
@@ -245,6 +249,8 @@ class DiskSpool:
         for position, place in inside:
             if oldest.header.epoch == self.epoch and not self._taken(position):
                 lost = recover.join(lost, recover.numbers(oldest, place.record))
+        if len(inside) > 0 and self.acked is None:
+            self._write_head(clean=False)
         self._forget([position for position, _ in inside])
         oldest.remove()
         return lost
@@ -256,12 +262,10 @@ class DiskSpool:
     def _remove_empty(self) -> None:
         """Delete the oldest files that hold nothing any more; never the one that is written."""
         used = {id(place.segment) for place in self._places.values()} if len(self._segments) > 1 else set()
-        removed = False
+        if len(self._segments) > 1 and id(self._segments[0]) not in used:
+            self._write_head(clean=False)  # first: what is gone without a mark would be declared lost
         while len(self._segments) > 1 and id(self._segments[0]) not in used:
             self._segments.pop(0).remove()
-            removed = True
-        if removed:
-            self._write_head(clean=False)
 
     def _forget(self, positions: list[int]) -> None:
         for position in positions:

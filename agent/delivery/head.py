@@ -48,7 +48,8 @@ class Head:
         marks = replace(marks, written=before + 1)
         body = json.dumps(asdict(marks) | {"version": VERSION}, sort_keys=True).encode()
         slot = b"%08x %s\n" % (zlib.crc32(body), body)
-        os.pwrite(self._fd, slot.ljust(512, b"\0"), _SLOT * (marks.written % 2))
+        for number in (0, 1) if self.marks is None else (marks.written % 2,):
+            os.pwrite(self._fd, slot.ljust(512, b"\0"), _SLOT * number)
         os.fdatasync(self._fd)
         self.marks = marks
 

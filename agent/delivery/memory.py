@@ -45,6 +45,10 @@ class Spool(Protocol):
     def size(self) -> int:
         """Bytes of what is kept."""
 
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong with the place where entries are kept, or None."""
+
     def add(self, build: Build) -> int:
         """Keep a new window, durably where that is promised; return its position."""
 
@@ -84,6 +88,7 @@ class MemorySpool:
         self.epoch = new_epoch()
         self.newest_seq = 0
         self.acked: int | None = None
+        self.trouble: str | None = None
         self._cap = cap
         self._entries: dict[int, Entry] = dict(rescued or {})
         self._next = 1 + max(self._entries, default=-1)
@@ -150,15 +155,14 @@ class MemorySpool:
         """Drop a tenth of the oldest windows, and declare them lost unless the broker had taken them all."""
         if len(self._entries) <= self._cap:
             return
-        oldest = list(self._entries)[: max(1, self._cap // 10)]
-        lost = []
-        for position in oldest:
-            entry = self._entries.pop(position)
-            if entry.kind == "window" and entry.epoch == self.epoch and position not in self._confirmed:
-                lost.append(entry.seq)
+        lost: list[tuple[int, int]] = []
+        for position in list(self._entries)[: max(1, self._cap // 10)]:
+            entry, taken = self._entries.pop(position), position in self._confirmed and self.acked is None
+            if entry.epoch == self.epoch and not taken:
+                lost.append((entry.seq, entry.seq) if entry.kind == "window" else gap_range(entry.payload))
             self._confirmed.discard(position)
         if lost:
-            self._gaps.append(self.add_gap(lost[0], lost[-1], "cap"))
+            self._gaps.append(self.add_gap(min(first for first, _ in lost), max(last for _, last in lost), "cap"))
 
 
 def new_epoch() -> str:

@@ -96,7 +96,8 @@ def _quarantine(path: Path) -> None:
 def losses(marks: Marks, found: list[Found]) -> tuple[int, list[Loss]]:
     """The last number used, and what must be declared lost in the epoch of `marks`.
 
-    Holes between known windows are corruption. After a crash the open window's number is skipped and declared.
+    Holes before and between known windows are corruption. After a crash the open window's number is skipped and
+    declared.
     Where newer records may have been cut off, every number that was reserved is.
     """
     known: list[tuple[int, int]] = []
@@ -105,9 +106,9 @@ def losses(marks: Marks, found: list[Found]) -> tuple[int, list[Loss]]:
         torn |= one.torn
         if one.segment.header.epoch == marks.epoch:
             known.extend(numbers(one.segment, record) for record in one.records)
-    acked = marks.acked or 0
-    newest = max([acked, *(last for _, last in known)])
-    result = [Loss(a, b, "corrupt") for a, b in _holes(known, acked) if a <= newest]
+    done = marks.confirmed if marks.acked is None else marks.acked
+    newest = max([marks.acked or 0, *(last for _, last in known)])
+    result = [Loss(a, b, "corrupt") for a, b in _holes(known, done)]
     if torn and marks.reserved > newest:
         result.append(Loss(newest + 1, marks.reserved, "corrupt"))
         newest = marks.reserved
@@ -125,14 +126,13 @@ def numbers(segment: Segment, record: Record) -> tuple[int, int]:
     return what["from"], what["to"]
 
 
-def _holes(known: Iterable[tuple[int, int]], acked: int) -> list[tuple[int, int]]:
-    """Numbers above `acked` that lie between known ones."""
-    holes = []
-    behind: int | None = None
+def _holes(known: Iterable[tuple[int, int]], done: int) -> list[tuple[int, int]]:
+    """Numbers above `done` and below the newest known one that nothing accounts for."""
+    holes, behind = [], done
     for first, last in sorted(known):
-        if behind is not None and first > behind + 1 and first - 1 > acked:
-            holes.append((max(behind, acked) + 1, first - 1))
-        behind = last if behind is None else max(behind, last)
+        if first > behind + 1:
+            holes.append((behind + 1, first - 1))
+        behind = max(behind, last)
     return holes
 
 

@@ -22,12 +22,16 @@ class SharedSpool:
         self._lock = threading.Lock()
         self._came: dict[int, float] = {}
         self._spool: Spool
-        self.trouble: str | None = None
-        """Why windows are only in memory, or None."""
+        self._failed: str | None = None
         try:
             self._spool = opener()
         except OSError as error:
             self._spool = self._in_memory(error, None)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why windows are only in memory, or the oldest ones are given up; or None."""
+        return self._failed or self._spool.trouble
 
     @property
     def epoch(self) -> str:
@@ -102,7 +106,7 @@ class SharedSpool:
 
     def _in_memory(self, error: OSError, failed: Spool | None) -> Spool:
         """Rescue what can still be read; the new epoch says that the counter starts anew."""
-        self.trouble = f"spool in memory: {error.strerror or error}"
+        self._failed = f"spool in memory: {error.strerror or error}"
         log.error("event=spool.in_memory reason=%r windows are lost if the agent stops", str(error))
         rescued = {}
         if failed is not None:

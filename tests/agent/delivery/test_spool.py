@@ -1,0 +1,224 @@
+"""Every spool keeps what it is given until a collector has it; the one on disk also over a restart."""
+
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.delivery.disk import DiskSpool
+from agent.delivery.memory import Entry, MemorySpool, Spool
+from agent.errors import ConfigError
+
+DAY = 86400.0
+
+
+def body(epoch: str, seq: int) -> bytes:
+    """A payload of 600 bytes."""
+    return json.dumps({"epoch": epoch, "seq": seq, "pad": "x" * 560}).encode()
+
+
+def opened(folder: Path, cap: int = 1 << 20, now: Callable[[], float] | None = None) -> DiskSpool:
+    return DiskSpool(folder, cap, DAY) if now is None else DiskSpool(folder, cap, DAY, now)
+
+
+@pytest.fixture(params=["disk", "memory"])
+def spool(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Spool]:
+    """Both kinds."""
+    made = opened(tmp_path / "spool") if request.param == "disk" else MemorySpool()
+    yield made
+    made.close()
+
+
+def test_numbers_rise_by_one_from_one(spool: Spool) -> None:
+    """The payload is built with the epoch and the number under which it is kept."""
+    positions = [spool.add(body) for _ in range(5)]
+    kept = [spool.read(p) for p in positions]
+    assert [e.seq for e in kept] == [1, 2, 3, 4, 5]
+    assert [json.loads(e.payload)["seq"] for e in kept] == [1, 2, 3, 4, 5]
+    assert {e.epoch for e in kept} == {spool.epoch}
+
+
+def test_an_ack_takes_what_it_covers(spool: Spool) -> None:
+    """Up to and including; later windows wait on."""
+    positions = [spool.add(body) for _ in range(5)]
+    spool.ack(spool.epoch, 3)
+    assert spool.pending() == positions[3:]
+    assert spool.read(positions[0]) is None
+    assert spool.acked == 3
+
+
+@pytest.mark.parametrize(("epoch", "upto"), [("another", 5), (None, 6), (None, 0)])
+def test_an_ack_that_cannot_be_right_changes_nothing(spool: Spool, epoch: str | None, upto: int) -> None:
+    """Another epoch, numbers that were never used, or nothing at all."""
+    for _ in range(5):
+        spool.add(body)
+    spool.ack(epoch or spool.epoch, upto)
+    assert len(spool.pending()) == 5
+
+
+def test_acks_never_go_back(spool: Spool) -> None:
+    """An older ack after a newer one is ignored."""
+    for _ in range(5):
+        spool.add(body)
+    spool.ack(spool.epoch, 4)
+    spool.ack(spool.epoch, 2)
+    assert spool.acked == 4
+
+
+def test_a_gap_is_kept_until_an_ack_covers_it(spool: Spool) -> None:
+    """A declared gap leaves the spool no earlier than the windows around it."""
+    spool.add(body)
+    gap = spool.add_gap(1, 1, "corrupt")
+    spool.ack(spool.epoch, 0)
+    assert spool.read(gap).kind == "gap"
+    spool.ack(spool.epoch, 1)
+    assert spool.pending() == []
+
+
+def test_find_tells_of_windows_and_of_declared_gaps(spool: Spool) -> None:
+    """A resend over both brings both: the collector must not hear another reason for the same loss."""
+    first, second = spool.add(body), spool.add(body)
+    gap = spool.add_gap(3, 4, "crash")
+    assert spool.find(1, 9) == {1: first, 2: second, 3: gap, 4: gap}
+    assert spool.find(2, 3) == {2: second, 3: gap}
+    assert spool.find(8, 9) == {}
+
+
+def test_the_cap_takes_the_oldest_and_declares_it_once(tmp_path: Path) -> None:
+    """When the disk's cap is reached, the oldest file goes, and a gap says which numbers."""
+    with_cap = opened(tmp_path / "spool", cap=64 * 1024)
+    for _ in range(300):
+        with_cap.add(body)
+    assert with_cap.size <= 64 * 1024
+    gaps = [json.loads(e.payload) for p in with_cap.pending() if (e := with_cap.read(p)).kind == "gap"]
+    assert {g["reason"] for g in gaps} == {"cap"}
+    lost = [seq for g in gaps for seq in range(g["from"], g["to"] + 1)]
+    kept = [e.seq for p in with_cap.pending() if (e := with_cap.read(p)).kind == "window"]
+    # Gaps that lay in a dropped file are declared again with it, so every number is told, and none is both.
+    assert set(lost) | set(kept) == set(range(1, 301))
+    assert not set(lost) & set(kept)
+    with_cap.close()
+
+
+def test_the_cap_of_memory_takes_the_oldest_and_declares_it() -> None:
+    """In memory the same promise holds."""
+    small = MemorySpool(cap=50)
+    for _ in range(120):
+        small.add(body)
+    told = small.find(1, 120)
+    assert set(told) == set(range(1, 121))
+    assert len(small.pending()) <= 60
+
+
+def test_what_is_too_old_goes_and_is_declared(tmp_path: Path) -> None:
+    """Files older than spool_days are dropped, with reason "age"."""
+    clock = [0.0]
+    spool = opened(tmp_path / "spool", cap=128 * 1024, now=lambda: clock[0])
+    for _ in range(60):
+        spool.add(body)
+    clock[0] = 4e9  # far in the future of every file
+    for _ in range(60):
+        spool.add(body)
+    reasons = {json.loads(e.payload)["reason"] for p in spool.pending() if (e := spool.read(p)).kind == "gap"}
+    assert reasons == {"age"}
+    spool.close()
+
+
+def test_a_restart_goes_on_counting(tmp_path: Path) -> None:
+    """After a clean stop: same epoch, next number, all windows that no collector has, and no gap."""
+    before = opened(tmp_path / "spool")
+    for _ in range(7):
+        before.add(body)
+    before.ack(before.epoch, 2)
+    before.close()
+    after = opened(tmp_path / "spool")
+    assert after.epoch == before.epoch
+    assert [e.seq for p in after.pending() if (e := after.read(p)).seq > 2] == [3, 4, 5, 6, 7]
+    assert after.read(after.add(body)).seq == 8
+    assert all(after.read(p).kind == "window" for p in after.pending())
+    after.close()
+
+
+def test_a_crash_declares_the_open_window(tmp_path: Path) -> None:
+    """After a stop that was none, the number of the window that was open is declared lost, and not used."""
+    before = opened(tmp_path / "spool")
+    for _ in range(3):
+        before.add(body)
+    before.release()
+    after = opened(tmp_path / "spool")
+    assert json.loads(after.read(after.find(4, 4)[4]).payload) == {"from": 4, "to": 4, "reason": "crash"}
+    assert after.read(after.add(body)).seq == 5
+    after.close()
+
+
+def test_a_lost_head_begins_a_new_epoch(tmp_path: Path) -> None:
+    """Without the counter no number can be trusted to be new: the epoch changes, the old windows keep theirs."""
+    before = opened(tmp_path / "spool")
+    for _ in range(3):
+        before.add(body)
+    before.close()
+    (tmp_path / "spool" / "head").unlink()
+    after = opened(tmp_path / "spool")
+    assert after.epoch != before.epoch
+    assert after.read(after.add(body)).seq == 1
+    assert sorted(e.epoch for p in after.pending() if (e := after.read(p))) == sorted(
+        [before.epoch] * 3 + [after.epoch]
+    )
+    after.close()
+
+
+def test_a_spool_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """After a downgrade nothing is deleted: exit 78, with what to do."""
+    spool = opened(tmp_path / "spool")
+    spool.add(body)
+    spool.close()
+    head = tmp_path / "spool" / "head"
+    data = bytearray(head.read_bytes())
+    for at in (0, 4096):
+        text = (
+            bytes(data[at : at + 512]).partition(b" ")[2].partition(b"\n")[0].replace(b'"version": 1', b'"version": 2')
+        )
+        if text:
+            line = b"%08x %s\n" % (zlib.crc32(text), text)
+            data[at : at + 512] = line.ljust(512, b"\0")
+    head.write_bytes(data)
+    before = {p.name: p.read_bytes() for p in (tmp_path / "spool").iterdir()}
+    with pytest.raises(ConfigError, match="a newer fer-agent made it"):
+        opened(tmp_path / "spool")
+    assert {p.name: p.read_bytes() for p in (tmp_path / "spool").iterdir()} == before
+
+
+def test_two_processes_cannot_share_a_spool(tmp_path: Path) -> None:
+    """The second one is refused with what to do."""
+    spool = opened(tmp_path / "spool")
+    with pytest.raises(ConfigError, match="another fer-agent uses this spool"):
+        opened(tmp_path / "spool")
+    spool.close()
+
+
+def test_drop_gives_up_everything_and_says_so(tmp_path: Path) -> None:
+    """What is dropped is declared lost; the next window has the next number."""
+    spool = opened(tmp_path / "spool")
+    for _ in range(5):
+        spool.add(body)
+    spool.ack(spool.epoch, 2)
+    assert spool.drop() == (3, 5)
+    spool.close()
+    again = opened(tmp_path / "spool")
+    (gap,) = [again.read(p) for p in again.pending()]
+    assert json.loads(gap.payload) == {"from": 3, "to": 5, "reason": "dropped"}
+    assert again.read(again.add(body)).seq == 6
+    again.close()
+
+
+def test_memory_takes_over_what_a_failed_disk_had() -> None:
+    """Rescued entries keep their epoch and number; new ones are counted in a new epoch."""
+    old = Entry("window", "old", 7, b"{}")
+    spool = MemorySpool({3: old})
+    assert spool.read(3) == old
+    fresh = spool.read(spool.add(body))
+    assert (fresh.seq, fresh.epoch == "old") == (1, False)
+    spool.ack("old", 7)
+    assert spool.read(3) is None
