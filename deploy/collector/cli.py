@@ -55,6 +55,15 @@ def _broker(command: Any) -> Any:
     return command
 
 
+def _scratch(command: Any) -> Any:
+    for option in (
+        click.option("--db", help="Where to write; a fresh SQLite file without it."),
+        click.option("--postgres", is_flag=True, help="A fresh PostgreSQL, started for this."),
+    ):
+        command = option(command)
+    return command
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "FER_COLLECTOR"})
 def cli() -> None:
     """Collect what the rooms publish, keep it, show it.
@@ -174,46 +183,52 @@ def bench() -> None:
 
 
 @bench.command("ingest")
-@click.option("--db", help="Where to write; a fresh SQLite file without it.")
+@_scratch
 @click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(min=2))
 @click.option("--rooms", default=1000, show_default=True, type=click.IntRange(min=1))
 @click.option("--rate", default=0.0, help="Windows per second to send; 0 is as fast as it goes.")
-def bench_ingest(db: str | None, seconds: float, rooms: int, rate: float) -> None:
+def bench_ingest(db: str | None, postgres: bool, seconds: float, rooms: int, rate: float) -> None:
     """Windows per second through broker, collector and database.
 
     Example: fer-collector bench ingest --seconds 20
     """
     from deploy.collector.bench.ingest import measure
+    from deploy.collector.bench.scratch_postgres import some_database
 
-    measure(db, seconds, rooms, rate)
+    with some_database(db, postgres) as url:
+        measure(url, seconds, rooms, rate)
 
 
 @bench.command("latency")
-@click.option("--db", help="Where to write; a fresh SQLite file without it.")
+@_scratch
 @click.option("--seconds", default=30.0, show_default=True, type=click.FloatRange(min=5))
 @click.option("--rooms", default=200, show_default=True, type=click.IntRange(min=1))
-def bench_latency(db: str | None, seconds: float, rooms: int) -> None:
+def bench_latency(db: str | None, postgres: bool, seconds: float, rooms: int) -> None:
     """From a window's end to the event on the page, with every room sending a window per second.
 
     Example: fer-collector bench latency --rooms 200
     """
     from deploy.collector.bench.latency import measure
+    from deploy.collector.bench.scratch_postgres import some_database
 
-    measure(db, seconds, rooms)
+    with some_database(db, postgres) as url:
+        measure(url, seconds, rooms)
 
 
 @bench.command("queries")
-@click.option("--db", help="Where to fill in; a fresh SQLite file without it.")
+@_scratch
 @click.option("--windows", default=200_000, show_default=True, type=click.IntRange(min=1000))
 @click.option("--rooms", default=1000, show_default=True, type=click.IntRange(min=2))
-def bench_queries(db: str | None, windows: int, rooms: int) -> None:
+def bench_queries(db: str | None, postgres: bool, windows: int, rooms: int) -> None:
     """Every query of the page on a long history.
 
     Example: fer-collector bench queries --windows 10000000
     """
     from deploy.collector.bench.queries import measure
+    from deploy.collector.bench.scratch_postgres import some_database
 
-    measure(db, windows, rooms)
+    with some_database(db, postgres) as url:
+        measure(url, windows, rooms)
 
 
 def _address(options: dict[str, Any]) -> Address:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 from deploy.collector.broker import Broker, Delivery
 from deploy.collector.messages import Message, Refused, parse_message
 from deploy.collector.rollup import refresh_hours
-from deploy.collector.store import Store, Written
+from deploy.collector.store import Progress, Store, Written
 from deploy.collector.streams import Hole, Streams
 from deploy.collector.tally import Tally
 
@@ -119,37 +119,35 @@ class Ingest:
 
     def _note(self, messages: Sequence[Message], written: Written) -> None:
         at = self._monotonic()
+        self._open({*written.seqs, *written.newest, *(lost[0] for lost in written.lost)}, at)
         for stream, seqs in written.seqs.items():
-            self._open(stream, at)
             self._streams.add(stream, seqs, at)
             self._newest_stream[self._store.name_of(stream)[0]] = stream
         for stream, first, last in written.lost:
-            self._open(stream, at)
             self._streams.mark_lost(stream, first, last, at)
         for stream, newest in written.newest.items():
-            self._open(stream, at)
             self._streams.expect(stream, newest, at)
             self._newest_stream[self._store.name_of(stream)[0]] = stream
         for message in messages:
             if message.kind == "rsp/resend" and message.value.get("ok") is True:
                 self._streams.answered(self._newest_stream.get(message.source, -1))
 
-    def _open(self, stream: int, at: float) -> None:
-        if stream not in self._streams:
-            upto, seqs, lost = self._store.progress(stream)
-            self._streams.open(stream, upto, at)
-            self._catch_up(stream, seqs, lost, at)
+    def _open(self, streams: set[int], at: float) -> None:
+        new = {stream for stream in streams if stream not in self._streams}
+        for stream, known in (self._store.progress(new) if new else {}).items():
+            self._streams.open(stream, known.upto, at)
+            self._catch_up(stream, known, at)
 
-    def _catch_up(self, stream: int, seqs: Sequence[int], lost: Sequence[tuple[int, int]], at: float) -> None:
-        for first, last in lost:
+    def _catch_up(self, stream: int, known: Progress, at: float) -> None:
+        for first, last in known.lost:
             self._streams.mark_lost(stream, first, last, at)
-        self._streams.add(stream, seqs, at)
+        self._streams.add(stream, known.seqs, at)
 
     def _tick(self) -> None:
         at = self._monotonic()
-        for hole in self._streams.due(at):
-            _, seqs, lost = self._store.progress(hole.stream)
-            self._catch_up(hole.stream, seqs, lost, at)
+        if due := self._streams.due(at):
+            for stream, known in self._store.progress({hole.stream for hole in due}).items():
+                self._catch_up(stream, known, at)
         if self._broker.connected:
             for hole in self._streams.due(at):
                 self._mend(hole, at)

@@ -38,8 +38,9 @@ def refresh_hours(engine: Engine) -> int:
             if not taken:
                 return done
             _remake(connection, sorted({(row.agent_id, row.hour_ms) for row in taken}))
-            ids = [{"taken": row.id} for row in taken]
-            connection.execute(delete(stale_hours).where(stale_hours.c.id == bindparam("taken")), ids)
+            ids = [row.id for row in taken]
+            for start in range(0, len(ids), 5000):
+                connection.execute(delete(stale_hours).where(stale_hours.c.id.in_(ids[start : start + 5000])))
             done += len(taken)
         if len(taken) < _MOST:
             return done

@@ -3,11 +3,11 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Table, bindparam, delete, insert, select, tuple_, update
+from sqlalchemy import Connection, Engine, Table, bindparam, column, delete, insert, select, text, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from agent.emotions import LABELS
@@ -17,6 +17,9 @@ from deploy.collector.tables import HOUR_MS, agents, events, gaps, hours, proven
 
 _MOST_CACHED: Final = 200_000
 """Entries of a cache of ids before it starts anew."""
+
+_MOST_BEYOND: Final = 100_000
+"""Windows beyond holes that are read at once; what is left out is read again before anything is asked for."""
 
 _MadeBy = tuple[str | None, ...]
 
@@ -35,6 +38,18 @@ class Written:
     """(stream, first, last) that the agent declared lost."""
     newest: dict[int, int] = field(default_factory=dict)
     """Stream → highest sequence number that the agent says it has used."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How complete a stream is."""
+
+    upto: int
+    """Everything up to here is stored or lost."""
+    seqs: list[int] = field(default_factory=list)
+    """Sequence numbers beyond it that are stored; the first ones, if there are very many."""
+    lost: list[tuple[int, int]] = field(default_factory=list)
+    """Ranges that reach beyond it and are lost."""
 
 
 class Store:
@@ -56,15 +71,12 @@ class Store:
         rows = [self._window_row(m, now_ms) for m in messages if m.kind == "window"]
         with self.engine.begin() as connection:
             if rows:
-                insertion = self._insert(windows).on_conflict_do_nothing()
-                insertion = insertion.execution_options(preserve_rowcount=True)
-                done = connection.execute(insertion, rows)
-                written.stored = max(0, done.rowcount)
+                written.stored = write_rows(connection, self._insert(windows).on_conflict_do_nothing(), rows)
                 written.duplicates = len(rows) - written.stored
                 self._mark_hours(connection, rows)
             self._write_events(connection, messages, now_ms, written)
             for statement, values in live_upserts(self._insert, messages, self._agent, self._stream, now_ms):
-                connection.execute(statement, values)
+                write_rows(connection, statement, values)
         for row in rows:
             written.seqs[row["stream_id"]].append(row["seq"])
         for m in messages:
@@ -81,14 +93,25 @@ class Store:
             self._stream_names[stream] = (Source(site, room, agent), epoch)
         return self._stream_names[stream]
 
-    def progress(self, stream: int) -> tuple[int, list[int], list[tuple[int, int]]]:
-        """Return (upto, stored sequence numbers beyond it, ranges lost beyond it) as the database has them."""
+    def progress(self, wanted: Collection[int]) -> dict[int, Progress]:
+        """Return how complete these streams are, as the database has them. A few queries, however many they are."""
+        found: dict[int, Progress] = {}
+        ids = sorted(wanted)
         with self.engine.connect() as connection:
-            upto = connection.execute(select(streams.c.upto_seq).where(streams.c.id == stream)).scalar_one()
-            beyond = select(windows.c.seq).where(windows.c.stream_id == stream, windows.c.seq > upto)
-            lost = select(gaps.c.from_seq, gaps.c.to_seq).where(gaps.c.stream_id == stream, gaps.c.to_seq > upto)
-            seqs = connection.execute(beyond.order_by(windows.c.seq).limit(50_000)).scalars().all()
-            return upto, list(seqs), [(first, last) for first, last in connection.execute(lost)]
+            for start in range(0, len(ids), 500):
+                mine = streams.c.id.in_(ids[start : start + 500])
+                uptos = connection.execute(select(streams.c.id, streams.c.upto_seq).where(mine))
+                found |= {stream: Progress(upto) for stream, upto in uptos}
+                beyond = select(windows.c.stream_id, windows.c.seq).join_from(windows, streams)
+                beyond = beyond.where(mine, windows.c.seq > streams.c.upto_seq)
+                for stream, seq in connection.execute(
+                    beyond.order_by(windows.c.stream_id, windows.c.seq).limit(_MOST_BEYOND)
+                ):
+                    found[stream].seqs.append(seq)
+                lost = select(gaps.c.stream_id, gaps.c.from_seq, gaps.c.to_seq).join_from(gaps, streams)
+                for stream, first, last in connection.execute(lost.where(mine, gaps.c.to_seq > streams.c.upto_seq)):
+                    found[stream].lost.append((first, last))
+        return found
 
     def save_progress(self, upto: dict[int, int]) -> None:
         """Remember what is complete; it never goes back."""
@@ -116,7 +139,7 @@ class Store:
 
     def _mark_hours(self, connection: Connection, rows: Iterable[dict[str, Any]]) -> None:
         hit = {(row["agent_id"], row["end_ms"] // HOUR_MS * HOUR_MS) for row in rows}
-        connection.execute(insert(stale_hours), [{"agent_id": a, "hour_ms": h} for a, h in sorted(hit)])
+        write_rows(connection, insert(stale_hours), [{"agent_id": a, "hour_ms": h} for a, h in sorted(hit)])
 
     def _write_events(self, connection: Connection, messages: Iterable[Message], now_ms: int, written: Written) -> None:
         declared, happened = [], []
@@ -233,6 +256,23 @@ class Store:
                 query = select(table.c.id, *keys).where(tuple_(*keys).in_(part))
                 found |= {tuple(row[1:]): row[0] for row in connection.execute(query)}
         return found
+
+
+def write_rows(connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> int:
+    """Insert many rows; return how many were written.
+
+    PostgreSQL gets them as one JSON text: one statement with one parameter, not a statement a row.
+    """
+    if connection.dialect.name != "postgresql":
+        return max(0, connection.execute(statement.execution_options(preserve_rowcount=True), rows).rowcount)
+    names = list(rows[0])
+    quoted = ", ".join(f'"{name}"' for name in names)
+    source = text(f"SELECT {quoted} FROM json_populate_recordset(NULL::{statement.table.name}, :rows)")  # noqa: S608
+    statement = statement.from_select(names, source.columns(*map(column, names)))
+    done: int = connection.execute(
+        statement.execution_options(preserve_rowcount=True), {"rows": json.dumps(rows)}
+    ).rowcount
+    return done
 
 
 _MADE_BY: Final = (

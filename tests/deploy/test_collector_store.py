@@ -12,7 +12,7 @@ from deploy.collector.database import open_database
 from deploy.collector.history import History, Span
 from deploy.collector.messages import Message, Source, parse_message
 from deploy.collector.rollup import refresh_hours
-from deploy.collector.store import Store
+from deploy.collector.store import Progress, Store
 from deploy.collector.tables import hours, live, windows
 from tests.deploy.conftest import NOW_MS, count
 
@@ -135,7 +135,7 @@ def test_prune_deletes_only_what_is_old(engine: Engine) -> None:
     store.save_progress({stream: 3})
     assert store.prune(NOW_MS + 2 * MINUTE) == 1
     assert count(engine) == 2
-    assert store.progress(stream) == (3, [], [])
+    assert store.progress([stream]) == {stream: Progress(3)}
 
 
 def test_newer_schema_is_refused(database_url: str) -> None:

@@ -22,11 +22,10 @@ _BAR = {"sqlite": 2000, "postgresql": 1500}
 """Windows per second that were promised."""
 
 
-def measure(db: str | None, seconds: float, rooms: int, rate: float) -> None:
+def measure(db: str, seconds: float, rooms: int, rate: float) -> None:
     """Run a broker, a collector process and a sender; print the rate and what was lost or doubled."""
     machine()
-    with tempfile.TemporaryDirectory() as folder, running_broker() as port:
-        db = db or f"sqlite:///{folder}/windows.db"
+    with running_broker() as port:
         with running_collector(port, db, "--no-page") as collector:
             engine = open_database(db)
             before = _count(engine)

@@ -17,11 +17,10 @@ from deploy.collector.bench.report import at_most, machine, percentile
 _TOKEN = "bench-token-0123456789"  # noqa: S105  of a server that lives for seconds, on loopback
 
 
-def measure(db: str | None, seconds: float, rooms: int) -> None:
+def measure(db: str, seconds: float, rooms: int) -> None:
     """Publish one window a second and room; print how late the page hears of them."""
     machine()
     with tempfile.TemporaryDirectory() as folder, running_broker() as port:
-        db = db or f"sqlite:///{folder}/windows.db"
         token = Path(folder) / "token"
         token.write_text(_TOKEN, encoding="utf-8")
         page = free_port()

@@ -1,7 +1,6 @@
 """How long each query of the page takes on a long history: many rooms for a week, a few for a year."""
 
 import random
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ import click
 from sqlalchemy import Connection, Engine, func, insert, select, text
 
 from agent.emotions import LABELS
+from agent.errors import UsageError
 from deploy.collector.bench.lessons import topic_of
 from deploy.collector.bench.report import at_most, machine, percentile
 from deploy.collector.database import open_database
@@ -37,11 +37,16 @@ _RANGES = {"1 h": 1, "8 h": 8, "day": 24, "week": 24 * 7, "month": 24 * 31, "yea
 _REPEATS = 30
 
 
-def measure(db: str | None, count: int, rooms: int) -> None:
+def measure(db: str, count: int, rooms: int) -> None:
     """Fill a database with `count` windows and time every query of the page; print p95 of each against the bar."""
     machine()
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
-        engine = open_database(db or f"sqlite:///{folder}/windows.db")
+    engine = open_database(db)
+    with engine.connect() as connection:
+        if connection.execute(select(agents.c.id).limit(1)).first() is not None:
+            raise UsageError(
+                "--db: expected an empty database, got one with rooms in it: this deletes what it filled in"
+            )
+    try:
         start = time.monotonic()
         now = int(time.time() * 1000) // _MINUTE * _MINUTE
         fill(engine, count, rooms, now)
@@ -53,8 +58,8 @@ def measure(db: str | None, count: int, rooms: int) -> None:
         url = engine.url.render_as_string(hide_password=False)
         worst = _time_all(open_database(url, read_only=True), rooms, now)
         at_most(f"slowest query of the page on {kind}, p95", worst, _BAR_MS, "ms")
-        if db is not None:
-            metadata.drop_all(engine)
+    finally:
+        metadata.drop_all(engine)
 
 
 def _time_all(engine: Engine, rooms: int, now: int) -> float:

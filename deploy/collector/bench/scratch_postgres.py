@@ -1,4 +1,4 @@
-"""A PostgreSQL of its own on a Unix socket, for tests and benchmarks; never one that is there already."""
+"""Databases for tests and benchmarks: a PostgreSQL of its own on a Unix socket, never one that is there already."""
 
 import os
 import pwd
@@ -58,3 +58,16 @@ def _account() -> str:
         except KeyError:
             continue
     raise UnavailableError("PostgreSQL: no account postgres or nobody to run it as; it refuses root")
+
+
+@contextmanager
+def some_database(url: str | None, postgres: bool) -> Iterator[str]:
+    """Yield the URL to measure with: the given one, or a fresh PostgreSQL, or a fresh SQLite file."""
+    if url is not None:
+        yield url
+    elif postgres:
+        with scratch_postgres() as fresh:
+            yield fresh
+    else:
+        with tempfile.TemporaryDirectory(prefix="fer-bench-", dir="/var/tmp") as folder:
+            yield f"sqlite:///{folder}/windows.db"
