@@ -57,10 +57,11 @@ def page(record: Record, measured: Measured, before: parts.Parts | None, setting
 def _camera(part: parts.Camera | None, room: camera.CameraMeter | None) -> list[str]:
     if part is None:
         return []
-    source = "the stated" if part.fov_stated else f"an assumed ({camera.ASSUMED_FOV:g}°; say yours with --fov)"
+    known = f"an assumed field of view of {camera.ASSUMED_FOV:g}° (say yours with --fov)"
+    source = "the stated field of view" if part.fov_stated else known
     found = [
         "<h2>Range</h2>",
-        f'<p class="note">How far away a face 14 cm wide is so many pixels wide, by {source} field of view.</p>',
+        f'<p class="note">How far away a face 14 cm wide is so many pixels wide, by {source}.</p>',
         _table(("distance", "width of a face", ""), compare.ranges(part)),
     ]
     if room is not None:
