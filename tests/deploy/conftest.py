@@ -63,12 +63,13 @@ def postgres_server() -> Iterator[str]:
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """An empty database in it, for one test."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    _administer(postgres_server, f"CREATE DATABASE {name}")
+    administer(postgres_server, f"CREATE DATABASE {name}")
     yield postgres_server.replace("/postgres?", f"/{name}?")
-    _administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+    administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def _administer(url: str, command: str) -> None:
+def administer(url: str, command: str) -> None:
+    """Run one command outside of a transaction."""
     engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(text(command))
@@ -168,4 +169,4 @@ def count(engine: Engine, query: str = "SELECT count(*) FROM windows") -> int:
         return connection.execute(text(query)).scalar_one()
 
 
-__all__ = ["NOW_MS", "Room", "collecting", "count", "free_port", "wait_for"]
+__all__ = ["NOW_MS", "Room", "administer", "collecting", "count", "free_port", "wait_for"]
