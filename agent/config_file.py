@@ -131,7 +131,9 @@ def load(
     settings = _validate(draft)
     if settings is not None:
         settings = resolve_files(settings, path, environ)
-        problems = [Problem(draft.origin(key), ".".join(map(str, key)), what) for key, what in check_files(settings)]
+        problems = [
+            Problem(draft.origin(key), ".".join(map(str, key)), what) for key, what in check_files(settings, environ)
+        ]
         draft.problems.extend(problems)
     if draft.problems or settings is None:
         raise SettingsError(sorted(draft.problems, key=_in_order))

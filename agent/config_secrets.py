@@ -7,6 +7,8 @@ from typing import Final
 
 from agent.config import Mqtt, Settings
 from agent.config_lines import Key
+from agent.insight.engagement import LEAST_SAMPLES
+from agent.insight.privacy import window_seconds
 
 _FILES: Final = ("password_file", "ca_file", "cert_file", "key_file")
 _SECRETS: Final = ("password_file", "key_file")
@@ -34,15 +36,19 @@ def resolve_files(settings: Settings, path: Path | None, environ: Mapping[str, s
     return settings.model_copy(update={"mqtt": mqtt, "engagement": engagement})
 
 
-def check_files(settings: Settings) -> Iterator[tuple[Key, str]]:
+def check_files(settings: Settings, environ: Mapping[str, str]) -> Iterator[tuple[Key, str]]:
     """Yield (key, what is wrong) for settings that are valid one by one and not together, or not on this disk."""
     mqtt = settings.mqtt
     for name in _SECRETS:
         file: Path | None = getattr(mqtt, name)
-        if file is not None and (mode := _mode(file)) is not None and mode & 0o077:
+        if file is not None and (mode := _mode(file)) is not None and mode & _closed_to(file, environ):
             what = f"expected a secret that only its owner can read, got {file} with mode {mode:04o}"
             yield ("mqtt", name), f"{what}; run: chmod 600 {file}"
     yield from _incomplete(mqtt)
+    frames = window_seconds(settings) * settings.camera.fps
+    if frames < LEAST_SAMPLES:
+        what = f"expected engagement.window_s x camera.fps of at least {LEAST_SAMPLES} frames, got {frames:g}"
+        yield ("engagement", "window_s") if settings.engagement.window_s else ("camera", "fps"), what
     for index, hours in enumerate(settings.schedule):
         if hours.start == hours.end:
             yield ("schedule", index, "end"), f'expected another time than start, got "{hours.end}" twice'
@@ -59,6 +65,12 @@ def _incomplete(mqtt: Mqtt) -> Iterator[tuple[Key, str]]:
         yield ("mqtt", have), f"expected {lacks} beside it, got none"
     if mqtt.password_file is not None and mqtt.username is None:
         yield ("mqtt", "password_file"), "expected username beside it, got none"
+
+
+def _closed_to(file: Path, environ: Mapping[str, str]) -> int:
+    """Return the permission bits that must be off. In the service manager's own folder the group's bits are those of
+    an access list that names the agent alone (systemd 254 and later)."""
+    return 0o007 if str(file.parent) == environ.get("CREDENTIALS_DIRECTORY") else 0o077
 
 
 def _mode(file: Path) -> int | None:

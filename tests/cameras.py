@@ -61,12 +61,12 @@ class FakeDriver:
 class MjpegServer:
     """multipart/x-mixed-replace over HTTP, as network cameras do it."""
 
-    def __init__(self, interval_s: float = 0.05) -> None:
+    def __init__(self, interval_s: float = 0.05, port: int = 0) -> None:
         self.interval_s = interval_s
         self.mode = "live"
         """"live", "stall" (connection open, no byte), "close" (hang up), "garbage" (broken JPEGs)."""
         self.connections = 0
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = socket.create_server(("127.0.0.1", port))
         self.port = self._socket.getsockname()[1]
         self._ended = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -113,9 +113,9 @@ class MjpegServer:
 
 
 @contextmanager
-def mjpeg_server(interval_s: float = 0.05) -> Iterator[MjpegServer]:
+def mjpeg_server(interval_s: float = 0.05, port: int = 0) -> Iterator[MjpegServer]:
     """Serve until the block ends."""
-    server = MjpegServer(interval_s)
+    server = MjpegServer(interval_s, port)
     try:
         yield server
     finally:

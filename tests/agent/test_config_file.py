@@ -109,10 +109,12 @@ def test_world_readable_secret_is_refused(tmp_path: Path) -> None:
     assert load(path, environ={}).settings.mqtt.password_file == secret
 
 
-def test_credentials_of_the_service_manager_come_first(tmp_path: Path) -> None:
-    """A relative secret is taken from $CREDENTIALS_DIRECTORY where it is there."""
+@pytest.mark.parametrize("mode", [0o400, 0o440])
+def test_credentials_of_the_service_manager_come_first(tmp_path: Path, mode: int) -> None:
+    """A relative secret is taken from $CREDENTIALS_DIRECTORY where it is there, owned by the agent (systemd 252) or
+    opened to it by an access list, which shows as group bits (254 and later)."""
     given = write(tmp_path, "x", "credentials/password")
-    given.chmod(0o400)
+    given.chmod(mode)
     path = write(tmp_path, '[mqtt]\nusername = "a"\npassword_file = "password"\n')
     loaded = load(path, environ={"CREDENTIALS_DIRECTORY": str(given.parent)})
     assert loaded.settings.mqtt.password_file == given
@@ -123,6 +125,11 @@ def test_credentials_of_the_service_manager_come_first(tmp_path: Path) -> None:
     [
         ('[mqtt]\nca_file = "/ca.pem"\n', "agent.toml:2: mqtt.ca_file: expected tls = true beside it"),
         ('[mqtt]\ntls = true\ncert_file = "/c.pem"\n', "agent.toml:3: mqtt.cert_file: expected key_file beside it"),
+        (
+            "[engagement]\nwindow_s = 2\n",
+            "agent.toml:2: engagement.window_s: expected engagement.window_s x camera.fps",
+        ),
+        ("[camera]\nfps = 0.01\n", "agent.toml:2: camera.fps: expected engagement.window_s x camera.fps"),
         ('[mqtt]\npassword_file = "/p"\n', "agent.toml:2: mqtt.password_file: expected username beside it"),
         ('[[schedule]]\ndays=["mon"]\nstart="08:00"\nend="08:00"\n', "agent.toml:4: schedule.0.end: expected another"),
     ],

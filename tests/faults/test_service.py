@@ -1,0 +1,271 @@
+"""The whole service under faults of process, camera, clock and configuration: a real process, camera and broker."""
+
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.vision.model_card import MODELS
+from tests.cameras import MjpegServer, mjpeg_server
+from tests.faults.service_world import START_S, Agent
+from tests.mqtt_world import Mosquitto, free_port, wait_until
+from tests.reference_subscriber import ReferenceSubscriber
+
+pytestmark = [
+    pytest.mark.skipif(not (MODELS / "released").is_dir(), reason="no released bundle in agent/models/released"),
+    pytest.mark.timeout(600),
+]
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    with Mosquitto(tmp_path / "broker") as running:
+        yield running
+
+
+@pytest.fixture
+def collector(broker: Mosquitto) -> Iterator[ReferenceSubscriber]:
+    with ReferenceSubscriber(broker.port) as listening:
+        yield listening
+
+
+@pytest.fixture
+def camera() -> Iterator[MjpegServer]:
+    with mjpeg_server() as serving:
+        yield serving
+
+
+@pytest.fixture
+def agent(tmp_path: Path, camera: MjpegServer, broker: Mosquitto) -> Iterator[Agent]:
+    with Agent(tmp_path, camera.url, broker.port) as made:
+        yield made
+
+
+def states(collector: ReferenceSubscriber) -> list[str]:
+    return [status["state"] for status in collector.payloads("status")]
+
+
+def test_sigterm_in_a_window_flags_it(agent: Agent, collector: ReferenceSubscriber) -> None:
+    """FAULTS 26: stopped in the middle of a window it publishes what it has, flagged, says goodbye, and exits 0 within
+    the stop time-out."""
+    agent.write(window_s=600)
+    agent.start()
+    agent.says("state=ready reason=None")
+    time.sleep(2)
+    began = time.monotonic()
+    assert agent.end() == 0, agent.text()
+    assert time.monotonic() - began < 20
+    wait_until(lambda: states(collector)[-1:] == ["disconnected"], 10)
+    (window,) = collector.stream().windows.values()
+    assert window["partial"]
+    assert 0 < window["end_ms"] - window["start_ms"] < 600_000
+
+
+@pytest.mark.parametrize("stderr", ["closed", "full"])
+def test_dead_stderr(agent: Agent, collector: ReferenceSubscriber, stderr: str) -> None:
+    """FAULTS 29: with stderr closed or on a full disk the service works and publishes."""
+    if stderr == "full":
+        with Path("/dev/full").open("wb") as full:
+            agent.start(stderr=full)
+    else:
+        agent.start("sh", "-c", 'exec "$@" 2>&-', "sh")
+    agent.until(lambda: len(collector.stream().windows) >= 2)
+    assert agent.end() == 0
+
+
+def test_five_crashes_are_safe_mode(
+    agent: Agent, camera: MjpegServer, collector: ReferenceSubscriber, tmp_path: Path
+) -> None:
+    """FAULTS 30: killed five times within a minute, the sixth start leaves the camera alone and publishes why."""
+    began = time.monotonic()
+    for count in range(1, 6):
+        agent.start()
+        record = agent.state / "starts.json"
+        agent.until(lambda n=count, r=record: r.exists() and r.read_text().count(".") >= n)
+        agent.end(signal.SIGKILL)
+    if time.monotonic() - began > 45:
+        pytest.skip("this machine is too busy for five starts within a minute")
+    connections = camera.connections
+    agent.start()
+    agent.until(lambda: any("safe mode" in (s["reason"] or "") for s in collector.payloads("status")))
+    assert states(collector)[-1] == "degraded"
+    assert agent.status()["state"] == "degraded"
+    assert camera.connections == connections
+    assert agent.end() == 0
+    assert "event=agent.safe-mode" in agent.text()
+
+
+def test_camera_that_comes_later(tmp_path: Path, broker: Mosquitto, collector: ReferenceSubscriber) -> None:
+    """FAULTS 31, 33: without its camera the service is ready for the service manager and degraded for the world, and
+    goes on by itself when the camera is there."""
+    port = free_port()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(START_S)
+        with Agent(tmp_path, f"http://127.0.0.1:{port}/stream.mjpg", broker.port) as agent:
+            agent.start(NOTIFY_SOCKET=str(tmp_path / "notify"))
+            assert b"READY=1" in manager.recv(1000)
+            agent.until(lambda: "degraded" in states(collector))
+            assert collector.payloads("status")[-1]["reason"] == "camera.absent"
+            agent.until(lambda: any(w["suppressed"] for w in collector.stream().windows.values()), 30)
+            with mjpeg_server(port=port):
+                agent.until(lambda: states(collector)[-1] == "ready", 60)
+                assert "camera.back" in [e["reason"] for e in collector.payloads("event")]
+            assert agent.end() == 0
+
+
+def test_a_stalled_stream_is_published(agent: Agent, camera: MjpegServer, collector: ReferenceSubscriber) -> None:
+    """FAULTS 32: a stream that sends nothing more is `camera.stalled` on status and event within its time-out."""
+    agent.start()
+    agent.until(lambda: "ready" in states(collector))
+    camera.mode = "stall"
+    agent.until(lambda: collector.payloads("status")[-1]["reason"] == "camera.stalled", 25)
+    assert "camera.lost" in [e["reason"] for e in collector.payloads("event")]
+    assert agent.end() == 0
+
+
+def test_a_wrong_configuration_is_exit_78(agent: Agent) -> None:
+    """FAULTS 47: an unknown key ends a start with 78, file, line and "did you mean", and no traceback."""
+    agent.write(more="[detect2]\n")
+    agent.config.write_text(agent.config.read_text().replace("fps = 4", "fsp = 4"))
+    agent.start()
+    assert agent.process.wait(START_S) == 78
+    assert f"{agent.config}:6: camera.fsp: " in agent.text()
+    assert "did you mean" in agent.text()
+    assert "Traceback" not in agent.text()
+
+
+def test_reload_keeps_the_old_or_takes_the_new(agent: Agent, collector: ReferenceSubscriber) -> None:
+    """FAULTS 47: SIGHUP with a wrong file is logged and changes nothing; with a good one the same process runs on with
+    the new settings, and no window number is used twice."""
+    agent.start()
+    agent.until(lambda: len(collector.stream().windows) >= 2)
+    good = agent.config.read_text()
+    agent.config.write_text(good.replace("fps = 4", 'fps = "many"'))
+    agent.process.send_signal(signal.SIGHUP)
+    agent.says("event=config.kept-old")
+    count = len(collector.stream().windows)
+    agent.until(lambda: len(collector.stream().windows) > count)
+    agent.write(window_s=3)
+    agent.process.send_signal(signal.SIGHUP)
+    agent.until(lambda: collector.payloads("meta")[-1]["window_s"] == 3)
+    assert agent.process.poll() is None
+    count = len(collector.stream().windows)
+    agent.until(lambda: len(collector.stream().windows) > count)
+    assert agent.end() == 0
+    assert collector.conflicts == []
+
+
+@pytest.fixture
+def faketime() -> str:
+    """Path of the library that lies about the wall clock."""
+    found = [*Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), *Path("/usr/local/lib").glob("faketime/*.so.1")]
+    if not found:
+        pytest.skip("libfaketime is not installed (Debian package faketime)")
+    return str(found[0])
+
+
+def test_clock_set_while_it_runs(agent: Agent, collector: ReferenceSubscriber, faketime: str, tmp_path: Path) -> None:
+    """FAULTS 44, 45: booted years in the past, set right, then set back an hour: every change is an event, windows go
+    on with rising numbers and their true length, and none is used twice."""
+    offset = tmp_path / "offset"
+    offset.write_text("-2000d")
+    agent.start(
+        LD_PRELOAD=faketime,
+        FAKETIME_TIMESTAMP_FILE=str(offset),
+        FAKETIME_NO_CACHE="1",
+        FAKETIME_DONT_FAKE_MONOTONIC="1",
+        DONT_FAKE_MONOTONIC="1",
+    )
+    for setting in ("+0", "-1h"):
+        seen = len(collector.stream().windows)
+        agent.until(lambda n=seen: len(collector.stream().windows) >= n + 2)
+        offset.write_text(setting)
+        count = len(collector.payloads("event"))
+        agent.until(lambda n=count: "clock.step" in [e["reason"] for e in collector.payloads("event")[n:]], 60)
+    seen = len(collector.stream().windows)
+    agent.until(lambda: len(collector.stream().windows) >= seen + 2)
+    windows = [collector.stream().windows[n] for n in sorted(collector.stream().windows)]
+    assert windows[0]["start_ms"] < time.time() * 1000 - 1900 * 86_400_000
+    assert abs(windows[-1]["start_ms"] - (time.time() - 3600) * 1000) < 600_000
+    assert [w["seq"] for w in windows] == list(range(1, len(windows) + 1))
+    assert all(w["end_ms"] - w["start_ms"] == 2000 for w in windows)
+    assert all(isinstance(w["clock"]["synced"], bool) for w in windows)
+    assert collector.conflicts == []
+    assert agent.end() == 0
+
+
+def test_status_of_the_running_service(agent: Agent, collector: ReferenceSubscriber) -> None:
+    """`fer-agent status` gets state, backend, broker, rates and memory, and no result of a window."""
+    agent.start()
+    agent.until(lambda: len(collector.stream().windows) >= 1)
+    found = agent.status()
+    assert found["state"] == "ready"
+    assert found["broker"]["connected"]
+    assert found["backend"] in ("litert", "tflite-runtime")
+    assert found["rss_mb"] > 10
+    assert not {"engagement", "shares", "valence"} & set(str(found).replace("'", " ").split())
+    mode = (agent.folder / "status.sock").stat().st_mode & 0o777
+    assert mode == 0o660
+    assert agent.end() == 0
+    assert not (agent.folder / "status.sock").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="a private /dev needs root")
+@pytest.mark.parametrize(("body", "backend"), [("abort();", "SIGABRT"), ("return works();", "+edgetpu")])
+def test_edge_tpu_in_every_window(
+    agent: Agent, collector: ReferenceSubscriber, tmp_path: Path, body: str, backend: str
+) -> None:
+    """FAULTS 43: a PCIe Edge TPU whose library aborts leaves the CPU and its reason in every window; one whose library
+    works is used and named."""
+    library, bundle = edge_tpu(tmp_path, body)
+    agent.write()
+    agent.config.write_text(agent.config.read_text().replace("threads = 1", f'threads = 1\nmodel = "{bundle}"'))
+    private = (
+        'mount -t tmpfs tmpfs "$1" && mkdir "$1/u" "$1/w" && mount -t overlay overlay '
+        '-o "lowerdir=/dev,upperdir=$1/u,workdir=$1/w" /dev && touch /dev/apex_0 && shift && exec "$@"'
+    )
+    (tmp_path / "layer").mkdir()
+    agent.start("unshare", "-m", "sh", "-c", private, "sh", str(tmp_path / "layer"), LD_LIBRARY_PATH=str(library))
+    agent.until(lambda: len(collector.stream().windows) >= 2, 2 * START_S)
+    assert agent.end() == 0, agent.text()
+    named = {window["model"]["backend"] for window in collector.stream().windows.values()}
+    assert len(named) == 1
+    assert backend in named.pop()
+    assert not Path("/dev/apex_0").exists()
+
+
+def edge_tpu(folder: Path, body: str) -> tuple[Path, Path]:
+    """Return a folder with a libedgetpu.so.1 whose delegate does `body`, and a bundle with a "compiled" model: the
+    plain one, which a delegate that takes no operation leaves to the CPU."""
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc makes the fake library; run: apt install gcc")
+    import hashlib
+    import subprocess
+
+    source = """
+#include <stdlib.h>
+#include <stdint.h>
+/* tensorflow/lite/core/c/common.h: struct TfLiteDelegate */
+struct delegate { void *data; int (*prepare)(void *, void *); void *a, *b, *c; int64_t flags; void *opaque; };
+static int nothing(void *context, void *delegate) { return 0; }
+static void *works(void) { struct delegate *d = calloc(1, sizeof *d); d->prepare = nothing; return d; }
+void *tflite_plugin_create_delegate(char **k, char **v, size_t n, void (*report)(const char *)) { %s; works(); }
+void tflite_plugin_destroy_delegate(void *delegate) { free(delegate); }
+"""
+    library, bundle = folder / "lib", folder / "bundle"
+    library.mkdir()
+    (library / "edgetpu.c").write_text(source % body)
+    made = ["gcc", "-w", "-shared", "-fPIC", "-o", library / "libedgetpu.so.1", library / "edgetpu.c"]
+    subprocess.run(made, check=True)
+    shutil.copytree(MODELS / "released", bundle)
+    model = (bundle / "model.tflite").read_bytes()
+    (bundle / "model_edgetpu.tflite").write_bytes(model)
+    with (bundle / "SHA256SUMS").open("a") as sums:
+        sums.write(f"{hashlib.sha256(model).hexdigest()}  model_edgetpu.tflite\n")
+    return library, bundle
