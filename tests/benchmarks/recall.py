@@ -26,7 +26,7 @@ TROUBLES = {
     "light x 0.4": {"brightness": 0.4},
     "light x 1.6": {"brightness": 1.6},
 }
-FRAMES = {30: 1, 10: 2, 1: 8}
+FRAMES = {30: 3, 10: 2, 1: 4}
 """Frames a round by number of faces."""
 
 
