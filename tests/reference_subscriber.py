@@ -96,7 +96,7 @@ class ReferenceSubscriber:
                 self._take(*self._inbox.get(timeout=0.05))
                 while True:
                     self._take(*self._inbox.get_nowait())
-            except queue.Empty:
+            except (queue.Empty, ValueError):  # whoever sends what is no JSON is not listened to
                 pass
             if self._acks:
                 self._look_for_holes()

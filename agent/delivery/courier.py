@@ -84,7 +84,8 @@ class Courier:
         """Work until `Stop`. An unforeseen error is reported: the agent must not look alive without this."""
         try:
             while not self._finished():
-                self._turn()
+                with contextlib.suppress(queue.Empty):
+                    self._take(self.inbox.get(timeout=self.step()))
             self._goodbye()
         except Exception as error:
             log.exception("event=delivery.crashed")
@@ -99,10 +100,6 @@ class Courier:
         # Before the first welcome there may still be time to say it all.
         waits = self._link is not None and not self._up
         return self._stopping.failed or late or (self.outbox.idle and not waits) or self._link is None
-
-    def _turn(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            self._take(self.inbox.get(timeout=self.step()))
 
     def step(self) -> float | None:
         """Do all that is to be done now; seconds until time alone brings more, None if only news can."""
@@ -172,10 +169,10 @@ class Courier:
             self.post(parcel)
         for topic in self._retained.stale(self._births.retained()):
             self.post(Parcel(topic, b"", retain=True))
-        while self._waiting:
-            self.post(self._waiting.popleft())
+        waiting, self._waiting = self._waiting, deque(maxlen=_EVENTS_KEPT)
+        for parcel in waiting:
+            self.post(parcel)
         self.requeue()
-        self.connected.set()
 
     def requeue(self) -> None:
         """Line up everything that the spool holds and that is not under way."""
@@ -209,13 +206,12 @@ class Courier:
 
     def post(self, parcel: Parcel) -> int:
         """Send one message now, if there is a connection; its packet number, or 0."""
-        if self._link is None or not self._up or not self._fits(parcel.topic, parcel.body):
+        topic, body, retain = parcel.topic, parcel.body, parcel.retain
+        if self._link is None or not self._up or not self._fits(topic, body):
             return 0
-        if parcel.retain and parcel.body:
-            self._retained.add(parcel.topic)
-        mid = self._link.publish(
-            parcel.topic, parcel.body, qos=parcel.qos, retain=parcel.retain, correlation=parcel.correlation
-        )
+        if retain and body:
+            self._retained.add(topic)
+        mid = self._link.publish(topic, body, qos=parcel.qos, retain=retain, correlation=parcel.correlation)
         if parcel.qos:
             self._sent[mid] = parcel
         return mid
@@ -225,9 +221,12 @@ class Courier:
         size = len(topic) + len(body) + _PACKET_OVERHEAD
         if self._max_packet is None or size <= self._max_packet:
             return True
-        limit = f"the broker takes packets of {self._max_packet} bytes, {topic.rpartition('/')[2]} needs {size}"
-        if self._births.set_trouble("size", limit):
-            log.error("event=mqtt.too_large %s: raise max_packet_size on the broker", limit)
+        name = topic.rpartition("/")[2]
+        limit = f"the broker takes packets of {self._max_packet} bytes, too few for {name}"
+        if self._births.set_trouble(f"size {name}", limit):
+            log.error("event=mqtt.too_large %s (%d): raise max_packet_size on the broker", limit, size)
+            if name != "status":
+                self.post(self._births.status())
         return False
 
     def _pump(self, now: float) -> None:
@@ -292,6 +291,7 @@ class Courier:
                 self._retained.forget(topic)
             self._reception.answered(news, topic, self.outbox.taken(news.mid))
         elif isinstance(news, link.Granted):
+            self.connected.set()  # from here on commands arrive, too
             self._reception.granted(news)
         elif news.topic == discovery.BIRTH:
             for parcel in self._births.discovery() if news.payload == b"online" else ():

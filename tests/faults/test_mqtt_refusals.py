@@ -1,0 +1,253 @@
+"""A broker or a network that says no, and messages that nobody should send (faults 7, 8, 11, 12, 13, 17)."""
+
+import json
+import logging
+import random
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.delivery import payload
+from agent.delivery.publish import Publisher
+from agent.errors import ConfigError
+from tests.mqtt_world import FAST, MADE_BY, Mosquitto, settings, speaker, summary, wait_until
+from tests.reference_subscriber import ReferenceSubscriber
+
+ROOT = "fer/v1/test/room/fer"
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    with Mosquitto(tmp_path / "broker") as made:
+        yield made
+
+
+def _texts(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_a_wrong_password_is_one_error_a_try(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 7. One error a back-off that names the user and not the password; the spool goes on filling."""
+    passwords = tmp_path / "passwd"
+    with Mosquitto(tmp_path / "broker") as broker:
+        subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, "fer", "right-secret"], check=True)
+        broker.configure(f"password_file {passwords}", anonymous=False)
+        broker.restart()
+        monkeypatch.setenv("FER_MQTT_PASSWORD", "wrong-secret")
+        wanted = settings(broker.port, username="fer")
+        with Publisher(wanted, MADE_BY, pace=FAST, state_dir=tmp_path) as publisher:
+            for number in range(10):
+                publisher(summary(number))
+                time.sleep(0.1)
+            publisher.check()
+            assert publisher._spool.depth()[0] == 10
+        refused = [t for t in _texts(caplog) if "event=mqtt.refused" in t]
+        retries = [t for t in _texts(caplog) if "event=mqtt.down" in t]
+        assert refused
+        assert len(refused) <= len(retries)
+        assert "Not authorized" in refused[0]
+        assert "'fer'" in refused[0]
+        assert "wrong-secret" not in caplog.text
+        monkeypatch.setenv("FER_MQTT_PASSWORD", "right-secret")
+        with Publisher(wanted, MADE_BY, pace=FAST, state_dir=tmp_path) as publisher:
+            assert publisher.wait_connected(10)
+
+
+def test_a_denied_publish_is_named_with_the_line_to_add(
+    broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fault 8. Within 5 s: a log line with the ACL entry to add, state degraded; once allowed, all comes."""
+    acl = tmp_path / "acl"
+    acl.write_text(f"topic read #\ntopic write {ROOT}/status\ntopic write {ROOT}/meta\ntopic write {ROOT}/ack\n")
+    broker.configure(f"acl_file {acl}")
+    broker.restart()
+    with (
+        ReferenceSubscriber(broker.port) as collector,
+        Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=tmp_path / "s") as publisher,
+    ):
+        publisher.state("ready")
+        publisher(summary(0))
+        wait_until(lambda: any("event=mqtt.trouble" in t for t in _texts(caplog)), 5, "the refusal is told")
+        (line,) = {t for t in _texts(caplog) if "event=mqtt.trouble" in t and "/window" in t}
+        assert f'allow "topic write {ROOT}/#"' in line
+        wait_until(lambda: collector.payloads("status")[-1]["state"] == "degraded", 5)
+        acl.write_text("topic readwrite #\n")
+        broker.restart()
+        publisher(summary(1))
+        wait_until(lambda: len(collector.stream().windows) == 2, 20)
+        wait_until(lambda: collector.payloads("status")[-1]["state"] == "ready", 20)
+
+
+def test_two_agents_with_one_id(broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Fault 11. Both name the conflict; the one that started later ends with exit code 78, the other one goes on."""
+    with Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=tmp_path / "a") as first:
+        first.state("ready")
+        assert first.wait_connected(10)
+        time.sleep(0.05)
+        with Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=tmp_path / "b") as second:
+            wait_until(lambda: second._failure is not None, 30, "the newer one gives way")
+            with pytest.raises(ConfigError, match="two agents have the id 'fer'") as raised:
+                second.check()
+            assert raised.value.exit_code == 78
+        with ReferenceSubscriber(broker.port) as collector:
+            first(summary(0))
+            wait_until(lambda: len(collector.stream().windows) == 1, 30)
+            wait_until(
+                lambda: sum("event=mqtt.duplicate_identity" in t for t in _texts(caplog)) >= 2, 30, "both say it"
+            )
+            first.check()
+
+
+def test_what_an_earlier_run_left_is_no_second_agent(broker: Mosquitto, tmp_path: Path) -> None:
+    """A killed agent's birth, or one that a killed broker had saved, comes back again and again: nobody gives way."""
+    stale = payload.status(speaker(boot_id="gone"), "ready", None, session=1, epoch="e", newest_seq=0).encode()
+    with (
+        ReferenceSubscriber(broker.port) as collector,
+        Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=tmp_path) as publisher,
+    ):
+        for number in range(3):
+            collector.publish(f"{ROOT}/status", stale, retain=True)
+            publisher(summary(number))
+            broker.restart()
+            wait_until(lambda: publisher.wait_connected(0.1), 20)
+        wait_until(lambda: len(collector.stream().windows) == 3, 20)
+        publisher.check()
+
+
+BAD = {
+    "malformed": ("ping", b"{not json"),
+    "binary": ("resend", bytes(range(256))),
+    "huge": ("ping", b"{" + b" " * 100_000 + b"}"),
+    "deeply nested": ("pause", b"[" * 3000 + b"]" * 3000),
+    "not an object": ("resend", b"[1, 2]"),
+    "a wrong type": ("resend", b'{"from": "x", "to": 2}'),
+    "an unknown key": ("ping", b'{"and": 1}'),
+    "a range backwards": ("resend", b'{"from": 9, "to": 2}'),
+    "a range without end": ("resend", b'{"from": 1, "to": 99999999999}'),
+    "an unknown command": ("format-disk", b"{}"),
+    "a command that is not wired": ("model-install", b'{"bundle": "x"}'),
+    "an id with a slash": ("model/install", b"{}"),
+}
+
+
+def test_bad_commands_get_an_error_and_the_network_thread_lives(broker: Mosquitto) -> None:
+    """Fault 12. Every kind of nonsense is answered with one error, and the next ping with its answer."""
+    with (
+        ReferenceSubscriber(broker.port) as collector,
+        Publisher(settings(broker.port), MADE_BY, pace=FAST) as publisher,
+    ):
+        assert publisher.wait_connected(10)
+        for number, (name, body) in enumerate(BAD.values()):
+            collector.publish(f"{ROOT}/cmd/{name}", body, CorrelationData=b"bad%d" % number)
+        collector.publish(f"{ROOT}/cmd/ping", b"", CorrelationData=b"good")
+        wait_until(lambda: any(r["ok"] for r in collector.payloads("rsp/ping")), 20, "the ping is answered")
+        replies = [json.loads(body) for topic, body, _ in collector.log if "/rsp/" in topic]
+        # A deeper topic is no command of ours: it is not subscribed to.
+        assert sum(not r["ok"] for r in replies) == len(BAD) - 1
+        assert all(r["error"] and len(r["error"]) <= 200 for r in replies if not r["ok"])
+        publisher(summary(0))
+        wait_until(lambda: len(collector.stream().windows) == 1, 10)
+
+
+def test_random_bytes_on_every_topic_that_is_read(broker: Mosquitto) -> None:
+    """Fault 12. 400 random messages on cmd, ack and status: a window still comes."""
+    rng = random.Random(12)
+    with (
+        ReferenceSubscriber(broker.port, acks=False) as collector,
+        Publisher(settings(broker.port), MADE_BY, pace=FAST) as publisher,
+    ):
+        assert publisher.wait_connected(10)
+        for _ in range(400):
+            name = rng.choice(["cmd/ping", "cmd/resend", "ack", "status", "cmd/pause"])
+            collector._client.publish(f"{ROOT}/{name}", rng.randbytes(rng.randrange(200)), 1)
+        publisher(summary(0))
+        wait_until(lambda: any(b'"seq":1' in body for topic, body, _ in collector.log if topic.endswith("/window")), 20)
+        publisher.check()
+
+
+def test_retained_and_replayed_commands_are_ignored(broker: Mosquitto) -> None:
+    """Fault 13. A command that waited in the broker, or the same correlation data twice, does nothing."""
+    done: list[str] = []
+    handlers = {"pause": lambda _: done.append("pause") or {"sensing": "off"}}
+    with ReferenceSubscriber(broker.port) as collector:
+        collector.publish(f"{ROOT}/cmd/pause", b"{}", retain=True)
+        with Publisher(settings(broker.port), MADE_BY, pace=FAST, handlers=handlers) as publisher:
+            assert publisher.wait_connected(10)
+            collector.publish(f"{ROOT}/cmd/ping", b"", CorrelationData=b"1")
+            wait_until(lambda: collector.payloads("rsp/ping"), 10)
+            assert done == []
+            for _ in range(3):
+                collector.publish(f"{ROOT}/cmd/pause", b"{}", CorrelationData=b"2")
+            collector.publish(f"{ROOT}/cmd/ping", b"", CorrelationData=b"3")
+            wait_until(lambda: len(collector.payloads("rsp/ping")) == 2, 10)
+            assert done == ["pause"]
+
+
+@pytest.mark.parametrize(
+    "asked", ["fer/v1/test/room/other/status", f"{ROOT}/cmd/pause", "homeassistant/status", f"{ROOT}/rsp/#"]
+)
+def test_a_reply_goes_where_replies_go(broker: Mosquitto, asked: str) -> None:
+    """A response topic that would make the reply somebody else's status, or a command, is not used."""
+    with (
+        ReferenceSubscriber(broker.port) as collector,
+        Publisher(settings(broker.port), MADE_BY, pace=FAST) as publisher,
+    ):
+        assert publisher.wait_connected(10)
+        properties = {} if "#" in asked else {"ResponseTopic": asked}
+        collector.publish(f"{ROOT}/cmd/ping", b"", **properties)
+        wait_until(lambda: collector.payloads("rsp/ping"), 10)
+        assert [topic for topic, body, _ in collector.log if b"fer.reply" in body] == [f"{ROOT}/rsp/ping"]
+
+
+def test_a_broker_that_takes_only_small_packets(
+    broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fault 17. Its limit is named, no window is sent again and again, small messages go on, nothing reconnects."""
+    broker.configure("max_packet_size 700")
+    broker.restart()
+    with (
+        ReferenceSubscriber(broker.port) as collector,
+        Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=tmp_path) as publisher,
+    ):
+        publisher.state("ready")
+        for number in range(5):
+            publisher(summary(number))
+        wait_until(lambda: any("700 bytes" in t for t in _texts(caplog)), 10, "the limit is named")
+        wait_until(lambda: "700 bytes" in (collector.payloads("status")[-1]["reason"] or ""), 10)
+        assert sum("event=mqtt.up" in t for t in _texts(caplog)) <= 1
+        assert sum("event=mqtt.too_large" in t for t in _texts(caplog)) <= 2, "said once, not for every window"
+        assert publisher._spool.depth()[0] == 5, "they stay for a broker that takes them"
+        broker.configure()
+        broker.restart()
+        wait_until(lambda: len(collector.stream().windows) == 5, 20)
+
+
+def test_a_topic_id_cannot_leave_its_place() -> None:
+    """An id with "/", "+" or "#" is refused at the start."""
+    from agent.delivery.topics import Topics
+
+    for bad in ("a/b", "+", "#", "", "A", "x" * 65, "a b", "ä"):
+        with pytest.raises(ConfigError, match="expected 1-64 of a-z"):
+            Topics("site", "room", bad)
+
+
+def test_ids_that_make_a_payload_too_long_are_refused_at_the_start() -> None:
+    """A payload over 4 KB is a refusal with exit 78 before anything runs."""
+    from dataclasses import replace
+
+    long = replace(MADE_BY, model_id="m" * 200, model_sha256="s" * 200, backend="b" * 200, labels=("l" * 200,) * 30)
+    with pytest.raises(ConfigError, match="at most 4096 bytes"):
+        Publisher(settings(1), long)
+
+
+@pytest.fixture(autouse=True)
+def _all_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    caplog.set_level(logging.INFO)
+    yield
+    assert not [t for t in threading.enumerate() if t.name == "delivery"], "a delivery thread was left behind"
