@@ -1,10 +1,12 @@
 """What `replay` and `demo` have in common: a video through the whole agent, until it ends or time is up."""
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -16,39 +18,109 @@ from agent.insight.privacy import Gate
 from agent.records import Frame, Summary
 from agent.stages import Stages
 
-AGENT = {"site": "demo", "room": "room", "id": "replay"}
+_OPTIONS: Final = (
+    click.option("--json", "as_json", is_flag=True, help="Print one window payload a line, nothing else, on stdout."),
+    click.option(
+        "--window",
+        "window_s",
+        type=click.FloatRange(1, 3600),
+        default=5.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="Window length.",
+    ),
+    click.option(
+        "--fps",
+        type=click.FloatRange(0.1, 60),
+        default=2.0,
+        show_default=True,
+        help="Frames looked at per second of video.",
+    ),
+    click.option(
+        "--k-min",
+        type=click.IntRange(2, 1000),
+        default=None,
+        metavar="N",
+        help="Fewest people behind a result [the standard profile's 5].",
+    ),
+    click.option(
+        "--model", default="released", show_default=True, metavar="BUNDLE", help="Name or folder of a model bundle."
+    ),
+    click.option(
+        "--smallest-face",
+        type=click.IntRange(16, 300),
+        default=24,
+        show_default=True,
+        metavar="PX",
+        help="Smallest face to find, pixels wide.",
+    ),
+    click.option(
+        "--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="Threads of the TFLite runtime."
+    ),
+    click.option(
+        "--seconds",
+        type=click.FloatRange(0, min_open=True),
+        default=None,
+        metavar="N",
+        help="Stop after this much wall time.",
+    ),
+    click.option("--broker", default=None, metavar="HOST:PORT", help="Publish to this MQTT broker."),
+)
 
 
-def settings_of(
-    source: str,
-    *,
-    window_s: float,
-    fps: float,
-    k_min: int | None,
-    smallest_face: int,
-    threads: int,
-    model: str = "released",
-    broker: tuple[str, int] | None = None,
-) -> Settings:
-    """The options as a configuration. Raises ConfigError."""
-    values: Mapping[str, Any] = {
-        "agent.id": AGENT["id"],
-        "camera.source": source,
-        "camera.fps": fps,
-        "detect.smallest_face_px": smallest_face,
-        "classify.threads": threads,
-        "classify.model": model,
-        "engagement.window_s": window_s,
-        "mqtt.host": broker[0] if broker else "127.0.0.1",
-        "mqtt.port": broker[1] if broker else 1883,
-        **({} if k_min is None else {"privacy.k_min": k_min}),
-    }
-    return load(None, environ={}, overrides=values).settings
+@dataclass(frozen=True)
+class Playing:
+    """The options of a command that plays a video."""
+
+    as_json: bool
+    window_s: float
+    """Seconds."""
+    fps: float
+    """Frames looked at per second of video."""
+    k_min: int | None
+    model: str
+    smallest_face: int
+    """Pixels."""
+    threads: int
+    seconds: float | None
+    """Longest wall time."""
+    broker: str | None
+
+    def address(self) -> tuple[str, int] | None:
+        """(host, port) of --broker, if it was given. Raises UsageError."""
+        return None if self.broker is None else split_broker(self.broker)
+
+    def settings(self, source: str, address: tuple[str, int] | None) -> Settings:
+        """The options as a configuration. Raises ConfigError."""
+        host, port = address or ("127.0.0.1", 1883)
+        values: dict[str, Any] = {
+            "agent.id": "replay",
+            "camera.source": source,
+            "camera.fps": self.fps,
+            "detect.smallest_face_px": self.smallest_face,
+            "classify.threads": self.threads,
+            "classify.model": self.model,
+            "engagement.window_s": self.window_s,
+            "mqtt.host": host,
+            "mqtt.port": port,
+        }
+        if self.k_min is not None:
+            values["privacy.k_min"] = self.k_min
+        return load(None, environ={}, overrides=values).settings
 
 
-def broker_of(text: str | None) -> tuple[str, int] | None:
-    """(host, port) of --broker, if it was given. Raises UsageError."""
-    return None if text is None else split_broker(text)
+def playing(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options to a command, which takes them as `options: Playing`."""
+
+    @functools.wraps(command)
+    def with_options(**given: Any) -> Any:
+        options = Playing(**{field.name: given.pop(field.name) for field in fields(Playing)})
+        return command(options=options, **given)
+
+    made: Callable[..., Any] = with_options
+    for option in reversed(_OPTIONS):
+        made = option(made)
+    return made
 
 
 def play(

@@ -11,8 +11,7 @@ from typing import Final, Self
 import click
 
 from agent.cli._live import WindowView
-from agent.cli._options import playing
-from agent.cli._play import Tally, broker_of, file_name, play, settings_of
+from agent.cli._play import Playing, Tally, file_name, play, playing
 from agent.config import Mqtt, Settings
 from agent.delivery.embedded import EmbeddedBroker
 from agent.delivery.publish import Publisher
@@ -38,51 +37,31 @@ _LAST_S: Final = 3.0
 @click.command(epilog="Example: fer-agent demo --seconds 30")
 @click.argument("video", required=False)
 @playing
-def command(
-    video: str | None,
-    as_json: bool,
-    window_s: float,
-    fps: float,
-    k_min: int | None,
-    model: str,
-    smallest_face: int,
-    threads: int,
-    seconds: float | None,
-    broker: str | None,
-) -> None:
+def command(video: str | None, options: Playing) -> None:
     """Play VIDEO (a file, URL or camera index) through the whole agent, and show what arrives at the broker.
 
     Without VIDEO it plays a minute of a classroom made of two public-domain portraits, eight seats. Without --broker
     it starts one of its own on 127.0.0.1. Needs no camera, account or network; leaves nothing behind.
     """
-    address = broker_of(broker)
+    address = options.address()
     if video is not None:
-        _check(video, k_min)
-    bundle = Bundle.load(find(model))
+        _check(video, options.k_min)
+    bundle = Bundle.load(find(options.model))
     with ExitStack() as stack:
         if address is None:
             own = stack.enter_context(EmbeddedBroker())
             address = (own.host, own.port)
-        settings = settings_of(
-            video or "the demo's classroom",
-            window_s=window_s,
-            fps=fps,
-            k_min=k_min,
-            smallest_face=smallest_face,
-            threads=threads,
-            model=model,
-            broker=address,
-        )
-        frames = stack.enter_context(_frames(video, fps))
+        settings = options.settings(video or "the demo's classroom", address)
+        frames = stack.enter_context(_frames(video, options.fps))
         stages = stack.enter_context(opened(settings, bundle))
         name = file_name(video) if video else "eight seats of a made-up classroom"
         headline = f"{name} → {bundle.card.id} on {stages.made_by.backend}"
-        screen = stack.enter_context(_Screen(settings, stages.made_by.k_min, headline, as_json=as_json))
+        screen = stack.enter_context(_Screen(settings, stages.made_by.k_min, headline, as_json=options.as_json))
         clock = system_clock if video and is_live(video) else media_clock()
         publisher = stack.enter_context(Publisher(settings, stages.made_by, clock=clock))
         publisher.state("ready")
         try:
-            play(frames, stages, settings, lambda summary: screen.sent(publisher(summary)), seconds=seconds)
+            play(frames, stages, settings, lambda summary: screen.sent(publisher(summary)), seconds=options.seconds)
         except KeyboardInterrupt:
             click.echo("", err=True)
 
@@ -107,12 +86,14 @@ def _frames(video: str | None, fps: float) -> AbstractContextManager["VideoFile 
 
 
 def _lesson(fps: float) -> Iterator[Frame]:
-    """Yield the demo's lesson, as fast as time goes."""
+    """Yield the demo's lesson, as fast as time goes; a machine that is too slow misses frames, as with a camera."""
     began = time.monotonic()
     for number, picture in enumerate(demo_clip.frames(_LESSON_S, fps)):
         at = number / fps
-        time.sleep(max(0.0, began + at - time.monotonic()))
-        yield Frame(picture, at)
+        late = time.monotonic() - began - at
+        if late <= 1 / fps:
+            time.sleep(max(0.0, -late))
+            yield Frame(picture, at)
 
 
 class _Screen:

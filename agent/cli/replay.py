@@ -10,8 +10,7 @@ from typing import Any
 import click
 
 from agent.cli._live import WindowView
-from agent.cli._options import playing
-from agent.cli._play import Tally, broker_of, file_name, play, settings_of
+from agent.cli._play import Playing, Tally, file_name, play, playing
 from agent.config import Settings
 from agent.delivery import payload
 from agent.delivery.publish import Publisher
@@ -31,49 +30,31 @@ Show = Callable[[dict[str, Any]], None]
 @click.argument("video")
 @playing
 @click.option("--realtime", is_flag=True, help="Play as fast as it was taken, instead of as fast as it goes.")
-def command(
-    video: str,
-    as_json: bool,
-    window_s: float,
-    fps: float,
-    k_min: int | None,
-    model: str,
-    smallest_face: int,
-    threads: int,
-    seconds: float | None,
-    broker: str | None,
-    realtime: bool,
-) -> None:
+def command(video: str, options: Playing, realtime: bool) -> None:
     """Play VIDEO (a file, or the URL of one) through the whole agent and show each window.
 
     With --broker the windows are published, too; without a broker there the run goes on, and a line says so.
     Windows of fewer people than --k-min come without a result. The index is a facial-expression proxy, not a
     measure of learning.
     """
-    address = broker_of(broker)
+    address = options.address()
     if is_live(video):
         raise UsageError(f"expected a video with an end, got {video!r}: a camera is for `run`, or `demo`")
     check_exists(video)
-    settings = settings_of(
-        video,
-        window_s=window_s,
-        fps=fps,
-        k_min=k_min,
-        smallest_face=smallest_face,
-        threads=threads,
-        model=model,
-        broker=address,
-    )
-    bundle = Bundle.load(find(model))
-    with open_source(video, fps=fps, realtime=realtime) as source, opened(settings, bundle) as stages:
+    settings = options.settings(video, address)
+    bundle = Bundle.load(find(options.model))
+    with open_source(video, fps=options.fps, realtime=realtime) as source, opened(settings, bundle) as stages:
         tally = Tally(stages.made_by.k_min)
-        with WindowView(as_json=as_json) as view, _sink(settings, stages, view.show, address is not None) as publish:
+        with (
+            WindowView(as_json=options.as_json) as view,
+            _sink(settings, stages, view.show, address is not None) as publish,
+        ):
 
             def publish_counted(summary: Summary) -> None:
                 tally.add(publish(summary))
 
-            play(source, stages, settings, publish_counted, seconds=seconds)
-    if not as_json:
+            play(source, stages, settings, publish_counted, seconds=options.seconds)
+    if not options.as_json:
         tally.tell(file_name(video))
 
 

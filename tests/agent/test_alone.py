@@ -61,7 +61,7 @@ def program(*arguments: str, **more: object) -> subprocess.CompletedProcess[str]
 
 def test_demo_shows_windows_from_the_broker(tmp_path: Path) -> None:
     """`demo --json` prints windows of eight people that came through its own broker, ends with 0 and leaves nothing."""
-    done = program("demo", "--seconds", "11", "--json", "--smallest-face", "36", "--window", "4", cwd=tmp_path)
+    done = program("demo", "--seconds", "20", "--json", "--smallest-face", "36", "--window", "7", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     windows = [json.loads(line) for line in done.stdout.splitlines()]
     whole = [window for window in windows if not window["partial"]]
