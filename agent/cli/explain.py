@@ -22,8 +22,8 @@ LAW: Final = (
 NOT_FOR: Final = "Not for grading, discipline, appraising teachers, or alerts about one person."
 _WHAT: Final = (
     "0-100 points for the whole room: each face's eight probabilities times the weights below, averaged over one "
-    f"seat's looks, then over all seats with at least {LEAST_SAMPLES} looks. Every seat counts alike; no face is decided by "
-    "its top emotion."
+    f"seat's looks, then over all seats with at least {LEAST_SAMPLES} looks. Every seat counts alike; no face is "
+    "decided by its top emotion."
 )
 _INTERVAL: Final = (
     "ci95 counts people, not frames: who was not seen, how people differ, and that one person's looks resemble each "

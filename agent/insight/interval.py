@@ -1,7 +1,7 @@
 """The uncertainty of a room's mean: people are sampled, then moments of each person. Pure functions.
 
 Law: people are counted, never frames. Samples of one seat resemble each other; an interval that counts
-every one of them as news covers the truth about half of the time (`simulate.py` shows it).
+every one of them as news covers the truth about half of the time (`simulation` shows it).
 """
 
 import math

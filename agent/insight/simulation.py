@@ -1,22 +1,25 @@
-"""Rooms with a known truth: does the 95 % interval cover it 95 % of the time? Pure functions; random numbers come in.
+"""`python -m agent.insight.simulation`: rooms with a known truth: does the 95 % interval cover it 95 % of the time?
 
 A person's eight log-odds wander about a level of their own (a first-order autoregression); the detector misses
 samples, and some seats are never seen. The truth is the mean over all people, seen or not, of what each scores in
 the long run. The estimator is the one that the agent runs. Compared with what counting every sample as
-independent news would claim.
+independent news would claim. Pure functions but for `main`, which prints.
 """
 
+import json
 import math
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
+import click
 import numpy as np
 import numpy.typing as npt
 
 from agent.insight import interval
 from agent.insight.engagement import LEAST_SAMPLES, score
-from agent.insight.weights import WeightTable
+from agent.insight.weights import DEFAULT, WeightTable, load
 
 _LEVEL: Final = np.array([2.0, 1.0, 0.0, 0.0, -0.3, -1.5, -0.8, -1.2])
 """Mean log-odds of the eight emotions: mostly neutral, then happiness, as in FERPlus."""
@@ -130,3 +133,42 @@ def _drift(people: int, moments: int, r: float, rng: np.random.Generator) -> npt
 def _softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+
+
+BAR: Final = (0.93, 0.99)
+"""Where the coverage of the nominal 95 % interval must lie, each scenario."""
+
+
+@click.command(epilog="Example: python -m agent.insight.simulation --rooms 2000")
+@click.option("--rooms", type=click.IntRange(10), default=1000, show_default=True, help="Rooms a scenario.")
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--weights", "name", default=DEFAULT, show_default=True, help="Id or TOML file of a weight table.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a scenario on stdout.")
+def main(rooms: int, seed: int, name: str, as_json: bool) -> None:
+    """Print how often each interval covered the truth; exit 1 where the two-stage one is outside 93-99 %."""
+    table, missed, naive = load(name), 0, []
+    if not as_json:
+        click.echo("people detected visible memory   rooms  covered   naive  width  naive   (95 % nominal; points)")
+    for number, scenario in enumerate(GRID):
+        got = simulate(scenario, table, rooms, np.random.default_rng((seed, number)))
+        within = BAR[0] <= got.covered <= BAR[1]
+        missed += not within
+        naive.append(got.covered_naive)
+        if as_json:
+            click.echo(json.dumps({**asdict(scenario), **asdict(got), "within": within}))
+        else:
+            click.echo(_line(scenario, got) + ("" if within else "  OUTSIDE 93-99 %"))
+    click.echo(f"{missed} of {len(GRID)} outside; the naive interval covered {np.mean(naive):.0%} on average", err=True)
+    if missed:
+        sys.exit(1)
+
+
+def _line(scenario: Scenario, got: Outcome) -> str:
+    return (
+        f"{scenario.people:>6} {scenario.detection:>8.0%} {scenario.visible:>7.0%} {scenario.memory_s:>5.0f}s "
+        f"{got.rooms:>7} {got.covered:>8.1%} {got.covered_naive:>7.1%} {got.width:>6.1f} {got.width_naive:>6.1f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,10 @@
 """The two-stage interval covers a known truth as often as it says."""
 
+import json
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from agent.insight import interval, simulation, weights
 
@@ -29,3 +32,12 @@ def test_constant_seats_have_a_finite_variance() -> None:
 def test_quantile_of_t_is_continuous_beyond_its_table() -> None:
     """Known quantiles: 30 (table) 2.0423, 31 (expansion) 2.0395, 1000 1.9623."""
     assert [interval.t975(d) for d in (30, 31, 1000)] == pytest.approx([2.0423, 2.0395, 1.9623], abs=1e-4)
+
+
+def test_the_command_prints_every_scenario() -> None:
+    """`python -m agent.insight.simulation` gives coverage and width of both intervals for each of 36 scenarios."""
+    done = CliRunner().invoke(simulation.main, ["--rooms", "10", "--json"])
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(rows) == len(simulation.GRID) == 36
+    assert {(row["people"], row["detection"]) for row in rows} == {(n, d) for n in (10, 25) for d in (0.4, 0.65, 0.9)}
+    assert all(0 <= row["covered"] <= 1 and row["width"] > row["width_naive"] > 0 for row in rows)
