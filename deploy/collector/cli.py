@@ -121,7 +121,10 @@ def export(db: str, start: str | None, end: str | None, room: str | None, file: 
 
     if file.suffix not in (".csv", ".parquet"):
         raise UsageError(f"FILE: expected a name that ends in .csv or .parquet, got {file.name!r}")
-    span = Span(_millis(start, 0), _millis(end, int(time.time() * 1000) + 86_400_000))
+    try:
+        span = Span(_millis(start, 0), _millis(end, 2**53 - 1))
+    except ValueError as error:
+        raise UsageError(f"--from and --to: {error}") from None
     engine = open_database(db, read_only=True)
     agent = None
     if room is not None:

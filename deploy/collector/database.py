@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError, SQLAlchemyError
 
-from agent.errors import ConfigError, UnavailableError
+from agent.errors import CannotWriteError, ConfigError, UnavailableError
 from deploy.collector.tables import HOUR_MS, VERSION, metadata, versions
 
 _SCHEMA_LOCK = 7_251_962
@@ -24,7 +24,9 @@ def open_database(url: str, *, read_only: bool = False) -> Engine:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise ConfigError(f"database: expected sqlite:///PATH or postgresql://…, got {url[:80]!r}") from None
+        # Not the whole of it: there may be a password further on.
+        start = url.partition(":")[0][:20]
+        raise ConfigError(f"database: expected sqlite:///PATH or postgresql://…, got {start!r}…") from None
     if parsed.get_backend_name() == "sqlite":
         engine = _sqlite(parsed, read_only)
     elif parsed.get_backend_name() == "postgresql":
@@ -45,7 +47,10 @@ def open_database(url: str, *, read_only: bool = False) -> Engine:
 def _sqlite(url: URL, read_only: bool) -> Engine:
     if not url.database or url.database == ":memory:":
         raise ConfigError("database: expected sqlite:///PATH, got no path: several threads read it")
-    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    if not read_only:
+        _make_folder(Path(url.database).parent)
+    elif not Path(url.database).is_file():
+        raise UnavailableError(f"database {url.database}: no such file; start `fer-collector run` first")
     engine = create_engine(url, connect_args={"timeout": 30}, pool_size=4)
 
     @event.listens_for(engine, "connect")
@@ -66,6 +71,13 @@ def _sqlite(url: URL, read_only: bool) -> Engine:
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotWriteError(f"database folder {folder}: {error.strerror}") from error
 
 
 def _prepare(engine: Engine, read_only: bool) -> None:

@@ -29,6 +29,7 @@ from deploy.collector.tally import Tally
 
 STATIC: Final = Path(__file__).parent / "static"
 _DAY_MS: Final = 24 * 3_600_000
+_LONGEST_MS: Final = 10 * 366 * _DAY_MS
 _LONGEST_FORM: Final = 4096
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -206,7 +207,10 @@ def _span(request: Request) -> Span:
     """Read `from` and `to` (UTC milliseconds); the last day without them. Raises ValueError."""
     q = request.query_params
     end = int(q["to"]) if "to" in q else _now_ms() + 1
-    return Span(int(q["from"]) if "from" in q else end - _DAY_MS, end)
+    start = int(q["from"]) if "from" in q else end - _DAY_MS
+    if end - start > _LONGEST_MS:
+        raise ValueError(f"expected at most ten years, got {start} to {end}")
+    return Span(start, end)
 
 
 def _now_ms() -> int:

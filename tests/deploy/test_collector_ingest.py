@@ -153,3 +153,18 @@ def _postgres(folder: str, *command: str) -> None:
     )
     program = [*prefix, str(find_programs() / "pg_ctl"), "-D", f"{folder}/data", *options, *command]
     subprocess.run(program, check=True, stdout=subprocess.DEVNULL, cwd=folder)
+
+
+def test_embedded_broker_is_enough(engine: Engine) -> None:
+    """With the broker that comes as a wheel, too, windows are stored, holes mended and acknowledged."""
+    pytest.importorskip("iotcore", reason="the extra `demo` is not installed")
+    from agent.delivery.embedded import EmbeddedBroker
+
+    with EmbeddedBroker() as broker:
+        room = Room(broker.port)
+        with collecting(broker.port, engine):
+            room.keep(3)
+            room.send(1, 2, 4)
+            wait_for(lambda: room.acked == 4)
+        room.close()
+    assert (count(engine), room.asked) == (4, [(3, 3)])

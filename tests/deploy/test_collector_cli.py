@@ -1,0 +1,192 @@
+"""The commands of `fer-collector`: export, prune, demo, and one line for what is wrong."""
+
+import csv
+import http.client
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from deploy.collector.bench.lessons import suppressed_window, topic_of, window_of
+from deploy.collector.cli import cli, main
+from deploy.collector.database import open_database
+from deploy.collector.messages import parse_message
+from deploy.collector.store import Store
+from tests.deploy.conftest import NOW_MS, free_port, wait_for
+
+MINUTE = 60_000
+DAY_MS = 24 * 3_600_000
+
+
+@pytest.fixture
+def filled(database_url: str) -> str:
+    """Two rooms with ten windows each, two of them suppressed; one model has a formula for a name."""
+    engine = open_database(database_url)
+    evil = {"id": "=HYPERLINK(1)", "sha256": None, "backend": "@x"}
+    for room in (1, 2):
+        bodies = [window_of(room, n, NOW_MS + n * MINUTE, model=evil) for n in range(1, 9)]
+        bodies += [suppressed_window(room, n, NOW_MS + n * MINUTE) for n in (9, 10)]
+        Store(engine).write([parse_message(topic_of(room), body) for body in bodies], NOW_MS)
+    engine.dispose()
+    return database_url
+
+
+def call(*arguments: str) -> str:
+    """Run a command that works; return what it said."""
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exception is None, done.output
+    return done.output
+
+
+def commands(group: click.Group = cli, words: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = []
+    for name, command in group.commands.items():
+        inner = commands(command, (*words, name)) if isinstance(command, click.Group) else [(*words, name)]
+        found += inner
+    return found
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_help_shows_an_example(words: tuple[str, ...]) -> None:
+    """Every command explains itself, with an example that starts with its own name."""
+    assert f"Example: fer-collector {' '.join(words)}" in re.sub(r"\s+", " ", call(*words, "--help"))
+
+
+def test_csv(filled: str, tmp_path: Path) -> None:
+    """A CSV has every window once, nothing where nothing was measured, and no cell that a spreadsheet would run."""
+    call("export", "--db", filled, str(tmp_path / "all.csv"))
+    with (tmp_path / "all.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["agent"], row["seq"]) for row in rows] == [(f"fer-{r}", str(n)) for r in (1, 2) for n in range(1, 11)]
+    assert {row["engagement"] for row in rows if row["suppressed"]} == {""}
+    assert rows[0]["model_id"] == "'=HYPERLINK(1)"
+    assert rows[0]["backend"] == "'@x"
+
+
+def test_parquet(filled: str, tmp_path: Path) -> None:
+    """A Parquet file has the same windows with their types."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    call("export", "--db", filled, "--room", "school-0/room-3/fer-2", str(tmp_path / "one.parquet"))
+    table = parquet.read_table(tmp_path / "one.parquet")
+    assert table["seq"].to_pylist() == list(range(1, 11))
+    assert table["engagement"].null_count == 2
+    assert (str(table.schema.field("end_ms").type), str(table.schema.field("coverage").type)) == ("int64", "double")
+
+
+def test_span_of_an_export(filled: str, tmp_path: Path) -> None:
+    """--from is included, --to is not."""
+    import datetime
+
+    def iso(minute: int) -> str:
+        return datetime.datetime.fromtimestamp((NOW_MS + minute * MINUTE) / 1000, datetime.UTC).isoformat()
+
+    call("export", "--db", filled, "--from", iso(3), "--to", iso(5), str(tmp_path / "part.csv"))
+    with (tmp_path / "part.csv").open(newline="") as file:
+        assert [row["seq"] for row in csv.DictReader(file)] == ["3", "4", "3", "4"]
+
+
+def test_prune(filled: str) -> None:
+    """Windows older than asked for are deleted, and the count is said."""
+    keep = (time.time() * 1000 - NOW_MS - 5.5 * MINUTE) / DAY_MS
+    if keep < 1:
+        pytest.skip("this test's windows are not old enough yet")
+    assert call("prune", "--db", filled, "--keep-days", str(keep)) == "deleted 10 windows\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["export", "w.xls"], 2, "FILE: expected a name that ends in .csv or .parquet"),
+        (["export", "--from", "yesterday", "w.csv"], 2, "expected a date or time like 2026-09-01"),
+        (["export", "--db", "sqlite:////nonexistent/w.db", "w.csv"], 69, "database"),
+        (["export", "--db", "oracle://x", "w.csv"], 78, "expected sqlite or postgresql"),
+        (["serve", "--listen", "8080"], 2, "--listen: expected HOST:PORT"),
+        (["serve", "--tls-key", "/etc/passwd"], 2, "--tls-cert and --tls-key: expected both or none"),
+    ],
+)
+def test_wrong_use_is_one_line(
+    arguments: list[str], code: int, says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong is one line that says what was expected, and an exit code of its own."""
+    monkeypatch.setattr(sys, "argv", ["fer-collector", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    lines = capsys.readouterr().err.splitlines()
+    assert ended.value.code == code
+    assert len([line for line in lines if line.startswith("error: ")]) == 1
+    assert says in lines[-1]
+
+
+def test_unknown_room(filled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A room that is not there is named, with exit code 66."""
+    monkeypatch.setattr(sys, "argv", ["x", "export", "--db", filled, "--room", "a/b/c", str(tmp_path / "w.csv")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 66
+
+
+def test_bench_never_touches_a_database_in_use(filled: str) -> None:
+    """The benchmark that fills a database, and deletes it afterwards, wants an empty one."""
+    done = CliRunner().invoke(cli, ["bench", "queries", "--db", filled, "--windows", "1000"])
+    assert "expected an empty database" in str(done.exception)
+    engine = open_database(filled)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM windows").scalar_one() == 20
+
+
+def rooms(port: int, token: str) -> Any:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", "/api/rooms", headers={"Authorization": f"Bearer {token}"})
+        return json.loads(connection.getresponse().read())["rooms"]
+    except OSError:
+        return []
+    finally:
+        connection.close()
+
+
+def children(pid: int) -> list[int]:
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout
+    return [int(word) for word in found.split()]
+
+
+def gone(pid: int) -> Callable[[], bool]:
+    return lambda: not Path(f"/proc/{pid}").exists()
+
+
+def test_demo(tmp_path: Path) -> None:
+    """One command shows rooms that live, at the address it names; when it ends nothing of it is left."""
+    port = free_port()
+    command = [sys.executable, "-m", "deploy.collector", "demo", "--rooms", "3", "--speed", "600"]
+    with (tmp_path / "said").open("wb") as file:
+        demo = subprocess.Popen([*command, "--listen", f"127.0.0.1:{port}"], stderr=file, env=_environment(tmp_path))
+    try:
+        said = wait_for(lambda: re.search(r"/login#(\S+)", (tmp_path / "said").read_text()), 60)
+        found = wait_for(lambda: [r for r in rooms(port, said[1]) if r["window"] and len(r["trend"]) > 5], 60)
+        assert {room["site"] for room in found} == {"school-01"}
+        started = children(demo.pid)
+        assert started
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(30) == 0, (tmp_path / "said").read_text()
+    finally:
+        demo.kill()
+    for pid in started:
+        wait_for(gone(pid))
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert "Traceback" not in (tmp_path / "said").read_text()
+
+
+def _environment(tmp_path: Path) -> dict[str, str]:
+    import os
+
+    (tmp_path / "tmp").mkdir()
+    return os.environ | {"TMPDIR": str(tmp_path / "tmp")}
