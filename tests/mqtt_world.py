@@ -67,14 +67,18 @@ class Mosquitto:
     def start(self) -> None:
         """Start it, and wait until it listens."""
         self.process = subprocess.Popen([self.binary, "-c", str(self._config)], stderr=subprocess.DEVNULL)
+        self.await_port("127.0.0.1")
+
+    def await_port(self, host: str) -> None:
+        """Wait until it listens at `host`."""
 
         def listens() -> bool:
             assert self.process.poll() is None, (self.folder / "mosquitto.log").read_text()
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=0.2):
+            with contextlib.suppress(OSError), socket.create_connection((host, self.port), timeout=0.2):
                 return True
             return False
 
-        wait_until(listens, 5)
+        wait_until(listens, 20)
 
     def send(self, number: int) -> None:
         """Send it a signal."""

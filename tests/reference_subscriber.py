@@ -41,13 +41,13 @@ class Stream:
 class ReferenceSubscriber:
     """Context manager. `acks=False` makes it a dashboard that only listens."""
 
-    def __init__(self, port: int, *, acks: bool = True, client_id: str | None = None) -> None:
+    def __init__(self, port: int, *, acks: bool = True, client_id: str | None = None, host: str = "127.0.0.1") -> None:
         self.streams: dict[tuple[str, str], Stream] = defaultdict(Stream)
         self.log: list[tuple[str, bytes, bool]] = []
         self.duplicates = 0
         self.conflicts: list[tuple[str, str, int]] = []
         self.resends = 0
-        self._acks, self._port = acks, port
+        self._acks, self._host, self._port = acks, host, port
         self._inbox: queue.SimpleQueue = queue.SimpleQueue()
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id or f"ref-{secrets.token_hex(4)}", protocol=paho.MQTTv5
@@ -60,7 +60,7 @@ class ReferenceSubscriber:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> "ReferenceSubscriber":
-        self._client.connect("127.0.0.1", self._port, 20)
+        self._client.connect(self._host, self._port, 20)
         self._client.loop_start()
         self._thread.start()
         assert self._subscribed.wait(5)

@@ -1,0 +1,182 @@
+"""TLS against a real broker: what is wrong is said, each fault in its own words, never silently insecure (15)."""
+
+import logging
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from agent.delivery.publish import Publisher
+from agent.errors import ConfigError
+from tests.mqtt_world import FAST, MADE_BY, Mosquitto, settings, summary, wait_until
+
+NOW = datetime.now(UTC)
+DAY = timedelta(days=1)
+
+
+class Authority:
+    """Signs certificates, good ones and others."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fer test CA")])
+        builder = self._builder(self._name, self._key, NOW - 400 * DAY, NOW + 400 * DAY)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        self.file = self._write("ca", builder, self._key)
+
+    def sign(self, name: str, start: datetime, end: datetime, host: str = "127.0.0.1") -> Path:
+        """Make NAME.crt and NAME.key for an address."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = self._builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key, start, end)
+        address = x509.IPAddress(ip_address(host))
+        return self._write(name, builder.add_extension(x509.SubjectAlternativeName([address]), critical=False), key)
+
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, start: datetime, end: datetime
+    ) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(start)
+            .not_valid_after(end)
+        )
+
+    def _write(self, name: str, builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey) -> Path:
+        pem = serialization.Encoding.PEM
+        made = builder.sign(self._key, hashes.SHA256())
+        (self.folder / f"{name}.crt").write_bytes(made.public_bytes(pem))
+        plain = serialization.NoEncryption()
+        (self.folder / f"{name}.key").write_bytes(
+            key.private_bytes(pem, serialization.PrivateFormat.TraditionalOpenSSL, plain)
+        )
+        return self.folder / f"{name}.crt"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    with Mosquitto(tmp_path / "broker") as made:
+        yield made
+
+
+def _use(broker: Mosquitto, authority: Authority, name: str, *lines: str) -> None:
+    files = f"certfile {authority.folder}/{name}.crt", f"keyfile {authority.folder}/{name}.key"
+    broker.configure(*files, *lines)
+    broker.restart()
+
+
+FAULTY = {
+    "expired": (NOW - 20 * DAY, NOW - DAY, "127.0.0.1", "has expired: renew it on the broker"),
+    "another host": (NOW - DAY, NOW + DAY, "10.9.8.7", "is for another host"),
+    "our clock is behind": (NOW + 20 * DAY, NOW + 40 * DAY, "127.0.0.1", "is not valid yet: this device's clock says"),
+}
+
+
+@pytest.mark.parametrize("what", FAULTY)
+def test_each_fault_has_its_own_message(
+    broker: Mosquitto, authority: Authority, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    """The certificate is not accepted, the message says which of the three it is, windows wait."""
+    start, end, host, says = FAULTY[what]
+    authority.sign("faulty", start, end, host)
+    _use(broker, authority, "faulty")
+    wanted = settings(broker.port, tls=True, ca_file=authority.file)
+    with Publisher(wanted, MADE_BY, pace=FAST) as publisher:
+        publisher(summary(0))
+        wait_until(lambda: says in caplog.text, 10, says)
+        assert not publisher.wait_connected(0.5)
+        assert publisher._spool.depth()[0] == 1
+    others = [text for name, (_, _, _, text) in FAULTY.items() if name != what]
+    assert not any(text in caplog.text for text in others)
+
+
+def test_an_unknown_authority_is_refused(
+    broker: Mosquitto, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without the authority's file the system's are taken, and this one is not among them."""
+    authority.sign("good", NOW - DAY, NOW + DAY)
+    _use(broker, authority, "good")
+    with Publisher(settings(broker.port, tls=True), MADE_BY, pace=FAST):
+        wait_until(lambda: "is not trusted" in caplog.text and "set mqtt.ca_file" in caplog.text, 10)
+
+
+def test_tls_to_a_port_without_it_is_said(broker: Mosquitto, caplog: pytest.LogCaptureFixture) -> None:
+    """A plain port does not get a plain connection."""
+    with Publisher(settings(broker.port, tls=True), MADE_BY, pace=FAST) as publisher:
+        wait_until(lambda: "event=mqtt.down" in caplog.text, 15)
+        assert not publisher.wait_connected(0)
+
+
+def test_a_client_certificate_opens_the_door(broker: Mosquitto, authority: Authority) -> None:
+    """With require_certificate: the agent's own one lets it in."""
+    authority.sign("good", NOW - DAY, NOW + DAY)
+    authority.sign("agent", NOW - DAY, NOW + DAY)
+    _use(broker, authority, "good", f"cafile {authority.file}", "require_certificate true")
+    own = {"cert_file": authority.folder / "agent.crt", "key_file": authority.folder / "agent.key"}
+    with Publisher(settings(broker.port, tls=True, ca_file=authority.file, **own), MADE_BY, pace=FAST) as publisher:
+        assert publisher.wait_connected(10)
+
+
+def test_a_client_without_certificate_stays_outside(broker: Mosquitto, authority: Authority) -> None:
+    """With require_certificate and none: not connected, windows wait."""
+    authority.sign("good", NOW - DAY, NOW + DAY)
+    _use(broker, authority, "good", f"cafile {authority.file}", "require_certificate true")
+    with Publisher(settings(broker.port, tls=True, ca_file=authority.file), MADE_BY, pace=FAST) as publisher:
+        publisher(summary(0))
+        assert not publisher.wait_connected(1.5)
+        publisher.check()
+
+
+@pytest.mark.parametrize("key", ["ca_file", "cert_file", "password_file"])
+def test_a_file_that_is_missing_is_a_refusal_at_the_start(tmp_path: Path, key: str) -> None:
+    """Exit 78, naming the key."""
+    with pytest.raises(ConfigError, match=f"mqtt.{key}"):
+        Publisher(settings(1, tls=True, **{key: tmp_path / "none"}), MADE_BY)
+
+
+def test_a_password_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    """Exit 78, with the command that mends it."""
+    file = tmp_path / "password"
+    file.write_text("secret\n")
+    file.chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        Publisher(settings(1, password_file=file), MADE_BY)
+
+
+def test_mqtt_311_works_with_one_loud_warning(broker: Mosquitto, caplog: pytest.LogCaptureFixture) -> None:
+    """The older protocol delivers, and says what it hides."""
+    with Publisher(settings(broker.port, version="3.1.1"), MADE_BY, pace=FAST) as publisher:
+        assert publisher.wait_connected(10)
+        publisher(summary(0))
+        wait_until(lambda: publisher._courier.outbox.idle, 10)
+        broker.restart()
+        wait_until(lambda: publisher.wait_connected(0), 20)
+    warnings = [r for r in caplog.records if "event=mqtt.old" in r.getMessage()]
+    assert warnings
+    assert {r.levelno for r in warnings} == {logging.WARNING}
+
+
+def test_an_unknown_host_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """A name that does not resolve is told as that."""
+    try:
+        socket.getaddrinfo("broker.invalid", 1883)
+        pytest.skip("this network resolves .invalid")
+    except socket.gaierror:
+        pass
+    with Publisher(settings(1, host="broker.invalid"), MADE_BY, pace=FAST):
+        wait_until(lambda: "unknown host 'broker.invalid'" in caplog.text, 20)
