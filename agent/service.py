@@ -26,6 +26,7 @@ from agent.device.memory import MemoryBound, group_limit
 from agent.device.notify import Beat, Notifier, Watchdog
 from agent.device.status_socket import SOCKET, StatusSocket
 from agent.errors import ConfigError, TryAgainError
+from agent.insight import weights
 from agent.insight.policy import is_live
 from agent.records import Frame, Summary
 from agent.stages import Stages, opened
@@ -140,7 +141,7 @@ class Service:
             model_sha256=model_sha256,
             camera=record.camera_hash(settings.camera),
             now=time.time(),
-            weights_id=settings.engagement.weights,
+            weights_id=weights.load(settings.engagement.weights).id,
             setup=record.setup_hash(settings),
         )
         for line in found.warnings:
