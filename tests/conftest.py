@@ -26,8 +26,9 @@ def classroom_dir() -> Path:
 
 def _unpacked(layout: str) -> Path:
     """Return a folder with FER2013 + FERPlus in `layout` ("folder" or "csv"), or skip."""
-    if given := os.environ.get("FER_DATA"):
-        return Path(given)
+    given = Path(os.environ.get("FER_DATA", "."))
+    if (given / {"folder": "FER2013Train/label.csv", "csv": "fer2013.csv"}[layout]).is_file():
+        return given
     packed = SHARED / "ferplus"
     if not (packed / "unpack.py").is_file():
         pytest.skip(f"FER2013 + FERPlus are not there (set FER_DATA, or put them in {packed})")

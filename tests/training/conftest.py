@@ -1,4 +1,7 @@
-"""A tiny made-up data set in both layouts, and the Keras backends that are installed."""
+"""A tiny made-up data set in both layouts, and the Keras backends that are installed.
+
+CI has TensorFlow alone, so it skips what needs torch or JAX; with `pip install torch jax` those tests run too.
+"""
 
 import csv
 import importlib.util
@@ -17,7 +20,11 @@ from agent.emotions import FERPLUS_COLUMNS
 from training import data
 
 ROOT = Path(__file__).resolve().parents[2]
-BACKENDS = [name for name in ("torch", "jax", "tensorflow") if importlib.util.find_spec(name)]
+BACKENDS = [name for name in ("tensorflow", "torch", "jax") if importlib.util.find_spec(name)]
+if not BACKENDS:
+    pytest.skip("training needs Keras on TensorFlow, torch or JAX", allow_module_level=True)
+if "keras" not in sys.modules:  # in this process: the first one
+    os.environ.setdefault("KERAS_BACKEND", BACKENDS[0])
 USAGES = [("Training", 96), ("PublicTest", 25), ("PrivateTest", 24)]
 
 

@@ -49,6 +49,27 @@ def seeds() -> dict[str, object]:
     return {"a": curve(busy), "b": curve(busy), "other": curve(dataclasses.replace(busy, seed=2))}
 
 
+def adamw(steps: int = 20) -> dict[str, float]:
+    """Return how far weights after `steps` steps of the fused AdamW are from those of Keras' own (torch only)."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(32, 5)).astype(np.float32), rng.normal(size=(32, 3)).astype(np.float32)
+
+    def run() -> np.ndarray:
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(4), keras.layers.Dense(3)])
+        optimizer = keras.optimizers.AdamW(1e-2, weight_decay=0.1)
+        optimizer.exclude_from_weight_decay(var_names=["bias"])
+        model.compile(optimizer, "mse")
+        for _ in range(steps):
+            model.train_on_batch(x, y)
+        return np.concatenate([w.ravel() for w in model.get_weights()])
+
+    slow = run()
+    fit.use_fast_kernels()
+    fast = run()
+    return {"difference": float(np.abs(slow - fast).max()), "largest": float(np.abs(slow).max())}
+
+
 def kernels() -> dict[str, float]:
     """Return how far a training step of fast kernels is from Keras' own (torch only)."""
     inputs = np.random.default_rng(0).normal(size=(4, 9, 9, 6)).astype(np.float32)
@@ -75,6 +96,7 @@ WHAT = {
     "step": lambda: {"loss": step(SMALL), "devices": len(keras.distribution.list_devices() or [])},
     "seeds": seeds,
     "kernels": kernels,
+    "adamw": adamw,
     "resnet": lambda: {"loss": step(dataclasses.replace(SMALL, model="resnet50", width=0.25))},
     "distributed": lambda: {
         "loss": step(SMALL),

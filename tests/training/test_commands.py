@@ -1,0 +1,190 @@
+"""The commands, on made-up faces: what they write, what they print, and how they refuse."""
+
+import json
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from agent.errors import InputError
+from tests.training.conftest import split, write_folders
+from training import config, data, distill, evaluate, explore, find_lr, models, recipe
+
+CONFIG = config.Config("cnn", "cnn", (config.Phase(1, 48),), batch=16)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoded data sets go to a folder of the test run."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="module")
+def keras_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained CNN."""
+    keras.utils.set_random_seed(1)
+    path = tmp_path_factory.mktemp("model") / "final.keras"
+    models.build(CONFIG, 48).save(path)
+    return path
+
+
+def run(command: object, *arguments: object) -> tuple[int, str, str]:
+    done = CliRunner().invoke(command, [str(a) for a in arguments])
+    return done.exit_code, done.stdout, done.stderr
+
+
+def alone(html: str) -> bool:
+    """Return whether a page fetches nothing: no script, style or picture from elsewhere."""
+    return not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=[\"'](?!data:)", html)
+
+
+class TestExplore:
+    """`python -m training.explore`."""
+
+    def test_it_shows_the_data_in_one_page_that_fetches_nothing(self, tiny_dir: Path, tmp_path: Path) -> None:
+        """Balance, agreement, disagreement, top vote, FER2013 against FERPlus, samples and augmentation."""
+        code, out, _ = run(explore.main, "--data", tiny_dir, "--out", tmp_path / "r.html")
+        assert (code, out.strip()) == (0, str(tmp_path / "r.html"))
+        html = (tmp_path / "r.html").read_text()
+        for part in ("Class balance", "Agreement", "Disagreement", "most votes", "FER2013 label", "Samples", "Augment"):
+            assert part in html
+        assert alone(html)
+
+    def test_a_report_to_pass_on_holds_no_face(self, tiny_dir: Path, tmp_path: Path) -> None:
+        """With --no-faces there is no picture in it, and it says so."""
+        run(explore.main, "--data", tiny_dir, "--out", tmp_path / "r.html", "--no-faces")
+        html = (tmp_path / "r.html").read_text()
+        assert "<img" not in html
+        assert "It holds no face image." in html
+
+    def test_a_report_with_faces_warns_at_its_top(self, tiny_dir: Path, tmp_path: Path) -> None:
+        """Whoever opens it reads that it must not be published."""
+        run(explore.main, "--data", tiny_dir, "--out", tmp_path / "r.html", "--samples", 1)
+        html = (tmp_path / "r.html").read_text()
+        assert html.index("do not publish or commit it") < html.index("<img")
+
+    def test_the_folder_layout_says_what_it_cannot_compare(self, tiny: data.Dataset, tmp_path: Path) -> None:
+        """It has no FER2013 labels."""
+        run(explore.main, "--data", write_folders(tmp_path / "set", tiny), "--out", tmp_path / "r.html", "--no-faces")
+        assert "the folder layout has no FER2013 labels".lower() in (tmp_path / "r.html").read_text().lower()
+
+
+class TestFindLr:
+    """`python -m training.find_lr`."""
+
+    def test_it_draws_the_losses_of_rising_rates(self, tiny_dir: Path, tmp_path: Path) -> None:
+        """A page with the plot, and the suggestion in one line."""
+        (tmp_path / "small.py").write_text(
+            "from training.config import Config, Phase\n"
+            "CONFIG = Config(name='small', model='cnn', phases=(Phase(1, 48),), batch=8, optimizer='adamw')\n"
+        )
+        code, out, errors = run(
+            find_lr.main, tmp_path / "small.py", "--data", tiny_dir, "--out", tmp_path / "lr.html", "--steps", 6
+        )
+        assert code == 0, errors
+        assert re.search(r"lr.html: \d steps; suggested peak rate: ", out)
+        assert alone((tmp_path / "lr.html").read_text())
+
+    def test_it_suggests_a_third_of_the_rate_of_the_lowest_loss(self) -> None:
+        """A loss that falls to its sixth step and explodes."""
+        rates = tuple(10.0**i for i in range(-6, 2))
+        found = find_lr.RangeTest(rates, (2.0, 1.9, 1.8, 1.5, 1.2, 0.1, 30.0, 90.0))
+        assert found.suggestion() == pytest.approx(rates[5] / 3)
+
+    def test_a_loss_that_never_falls_suggests_nothing(self) -> None:
+        """No rate is better than a made-up one."""
+        assert find_lr.RangeTest((0.1, 1.0), (2.0, 3.0)).suggestion() is None
+
+
+class TestEvaluate:
+    """`python -m training.evaluate`."""
+
+    def test_json_holds_both_protocols_and_nothing_else_is_on_stdout(self, keras_file: Path, tiny_dir: Path) -> None:
+        """Accuracy, macro-F1, calibration error with intervals; per-class precision and recall; confusion."""
+        code, out, errors = run(evaluate.main, keras_file, "--data", tiny_dir, "--json")
+        assert code == 0, errors
+        (found,) = json.loads(out)
+        assert found["split"] == "test"
+        assert found["protocols"].keys() == {"majority", "argmax"}
+        majority = found["protocols"]["majority"]
+        assert majority["n"] == 24
+        assert majority["accuracy"]["ci95"][0] <= majority["accuracy"]["value"] <= majority["accuracy"]["ci95"][1]
+        assert np.array(majority["confusion"]).sum() == 24
+
+    def test_keras_and_tflite_files_of_one_network_agree(
+        self, keras_file: Path, tiny_dir: Path, tmp_path: Path
+    ) -> None:
+        """Both are taken, and give the same accuracy."""
+        pytest.importorskip("tensorflow", reason="a .tflite is made by TensorFlow's converter")
+        if keras.backend.backend() != "tensorflow":
+            pytest.skip("the converter needs Keras on TensorFlow")
+        from quantize import lite, source
+
+        path = tmp_path / "final.tflite"
+        path.write_bytes(lite.to_float(source.load(keras_file)))
+        _, out, _ = run(evaluate.main, keras_file, path, "--data", tiny_dir, "--json")
+        a, b = (found["protocols"]["majority"]["accuracy"]["value"] for found in json.loads(out))
+        assert a == pytest.approx(b)
+
+    def test_the_report_sets_models_side_by_side(self, keras_file: Path, tiny_dir: Path, tmp_path: Path) -> None:
+        """One page, each model under the shortest name that tells it apart."""
+        other = tmp_path / "other" / "final.keras"
+        other.parent.mkdir()
+        other.write_bytes(keras_file.read_bytes())
+        code, out, _ = run(evaluate.main, keras_file, other, "--data", tiny_dir, "--html", tmp_path / "r.html")
+        html = (tmp_path / "r.html").read_text()
+        assert code == 0
+        assert "majority" in out
+        assert "other/final.keras" in html
+        for part in ("Overall", "Recall by class", "Reliability", "Confusion"):
+            assert part in html
+        assert alone(html)
+
+    @pytest.mark.parametrize(
+        ("name", "code"), [("none.keras", 66), ("text.keras", 78), ("text.tflite", 78), ("a.h5", 66)]
+    )
+    def test_what_is_no_model_is_refused_in_one_line(
+        self, name: str, code: int, tiny_dir: Path, tmp_path: Path
+    ) -> None:
+        """Missing, damaged, or of another kind."""
+        if not name.startswith("none"):
+            (tmp_path / name).write_text("hello, world")
+        done, _, errors = run(evaluate.main, tmp_path / name, "--data", tiny_dir)
+        lines = [line for line in errors.splitlines() if not line.startswith("reading")]
+        assert done == code
+        assert [line[:7] for line in lines] == ["error: "]
+
+
+class TestDistill:
+    """`python -m training.distill`, and what a student makes of its file."""
+
+    @pytest.fixture
+    def soft(self, keras_file: Path, tiny_dir: Path, tmp_path: Path) -> Path:
+        """The file of one teacher."""
+        path = tmp_path / "soft.npz"
+        code, out, errors = run(distill.main, keras_file, "--data", tiny_dir, "--flip", "--out", path)
+        assert code == 0, errors
+        assert "1 teachers, validation accuracy" in out
+        return path
+
+    def test_a_student_learns_from_votes_and_teachers(self, soft: Path, tiny: data.Dataset) -> None:
+        """With a share of 0.5 the target is the mean of both."""
+        teacher = distill.load(soft)
+        settings = config.Config("s", "cnn", CONFIG.phases, batch=16, train_on="all", teacher_share=0.5)
+        _, target = recipe.targets(settings, tiny.train, teacher)
+        _, votes = data.soft_targets(tiny.train, "all")
+        assert np.allclose(target, (votes + teacher.probabilities) / 2)
+
+    def test_a_teacher_of_other_faces_is_refused(self, soft: Path) -> None:
+        """Its rows would belong to somebody else."""
+        settings = config.Config("s", "cnn", CONFIG.phases, batch=16, teacher_share=0.5)
+        with pytest.raises(InputError, match="other faces"):
+            recipe.targets(settings, split(96, 9), distill.load(soft))
+
+    def test_a_config_that_wants_a_teacher_says_so(self, tiny: data.Dataset) -> None:
+        """The message names the option."""
+        with pytest.raises(InputError, match="--teacher"):
+            recipe.targets(config.Config("s", "cnn", CONFIG.phases, teacher_share=0.5), tiny.train)

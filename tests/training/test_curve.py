@@ -1,0 +1,53 @@
+"""The learning curve as a picture."""
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from agent.errors import InputError
+from training import curve
+
+HISTORY = "epoch,accuracy,loss,val_accuracy,val_loss\n1,0.3,2,0.4,2\n2,0.5,1,0.7,1\n3,0.6,1,0.65,1\n"
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Path:
+    """Three epochs; the second is the best."""
+    path = tmp_path / "mine" / "history.csv"
+    path.parent.mkdir()
+    path.write_text(HISTORY)
+    return path
+
+
+def test_the_picture_names_the_run_and_its_best_epoch(history: Path, tmp_path: Path) -> None:
+    """Well-formed SVG with two lines, and the best validation accuracy in words."""
+    done = CliRunner().invoke(curve.main, [str(history), "--out", str(tmp_path / "c.svg")])
+    assert done.exit_code == 0
+    root = ET.parse(tmp_path / "c.svg").getroot()
+    assert len(root.findall("{*}polyline")) == 2
+    assert "mine: validation 0.7000 in epoch 2" in (tmp_path / "c.svg").read_text()
+
+
+def test_points_stay_inside_the_picture(history: Path) -> None:
+    """Whatever the values, nothing is drawn outside."""
+    root = ET.fromstring(curve.svg([curve.read(history)]))
+    for line in root.findall("{*}polyline"):
+        for pair in line.attrib["points"].split():
+            x, y = map(float, pair.split(","))
+            assert 0 <= x <= curve.WIDTH
+            assert 0 <= y <= curve.HEIGHT
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [(None, "No such file"), ("epoch,loss\n1,2\n", "accuracy"), ("accuracy,val_accuracy\n", "at least one epoch")],
+)
+def test_what_is_no_history_is_refused(text: str | None, says: str, tmp_path: Path) -> None:
+    """Missing, other columns, or empty."""
+    path = tmp_path / "history.csv"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError, match=says):
+        curve.read(path)

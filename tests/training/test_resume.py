@@ -1,0 +1,185 @@
+"""A run that is killed goes on as if nothing had happened; a full disk costs no checkpoint."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from tests.training.conftest import environment
+from training import checkpoint, recipe
+from training.config import Augment, Config, Phase
+
+CONFIG_FILE = """
+from training.config import Augment, Config, Phase
+CONFIG = Config(
+    name="small", model="cnn_bn_dropout", phases=(Phase(4, 48),), batch=16, optimizer="adamw", learning_rate=1e-3,
+    augment=Augment(flip=True, rotate=10, erase=0.5), mixup=0.2, ema=0.9,
+)
+"""
+"""Everything random is on: order, augmentation, dropout, mixup; and the optimizer has an average of weights."""
+
+
+class Run:
+    """`training.fit` in a process of its own."""
+
+    def __init__(self, folder: Path, tiny_dir: Path) -> None:
+        self.run, self._folder = folder / "run", folder
+        (folder / "small.py").write_text(CONFIG_FILE)
+        self._command = [sys.executable, "-m", "training.fit", str(folder / "small.py"), "--data", str(tiny_dir)]
+        self._command += ["--run", str(self.run)]
+
+    def start(self, *more: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [*self._command, *more], env=environment(keras.backend.backend(), self._folder / "cache"), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def finish(self, *more: str) -> list[dict[str, float]]:
+        process = self.start(*more)
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors[-3000:]
+        assert (self.run / "final.keras").is_file()
+        return json.loads((self.run / "epoch-0004" / "history.json").read_text())
+
+    def kill_when(self, name: str, *more: str) -> None:
+        """Start, and kill -9 as soon as `name` is in the run's folder."""
+        process = self.start(*more)
+        try:
+            while not (self.run / name).exists():
+                assert process.poll() is None, "it ended before the moment of the kill"
+                time.sleep(0.001)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tiny_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, float]]:
+    """The curve of four epochs without a break."""
+    return Run(tmp_path_factory.mktemp("whole"), tiny_dir).finish()
+
+
+@pytest.mark.timeout(900)
+def test_killed_twice_and_resumed_the_curve_is_the_same(
+    uninterrupted: list[dict[str, float]], tiny_dir: Path, tmp_path: Path
+) -> None:
+    """SIGKILL while a checkpoint is being written, and again in the middle of a later epoch: not a number changes."""
+    run = Run(tmp_path, tiny_dir)
+    run.kill_when(".epoch-0002.partial")
+    run.kill_when("epoch-0003", "--resume")
+    found = run.finish("--resume")
+    assert len(found) == len(uninterrupted) == 4
+    for mine, whole in zip(found, uninterrupted, strict=True):
+        assert mine == pytest.approx(whole, rel=1e-4, abs=1e-6)
+
+
+def test_a_run_that_is_there_is_not_overwritten(tiny_dir: Path, tmp_path: Path) -> None:
+    """Without --resume a folder that holds a run is refused in one line."""
+    run = Run(tmp_path, tiny_dir)
+    (run.run / "epoch-0001").mkdir(parents=True)
+    (run.run / "epoch-0001" / "model.keras").touch()
+    (run.run / "epoch-0001" / "history.json").write_text("[{}]")
+    process = run.start()
+    _, errors = process.communicate()
+    assert process.returncode == 66
+    assert errors.splitlines()[-1].startswith("error: ")
+    assert "--resume" in errors.splitlines()[-1]
+
+
+CONFIG = Config(name="c", model="cnn", phases=(Phase(2, 48),), batch=16, optimizer="adamw", augment=Augment(flip=False))
+
+
+def trained() -> keras.Model:
+    """Return a model after one step, so that its optimizer has a state."""
+    model = recipe.compiled(CONFIG, 1)
+    model.train_on_batch(np.zeros((16, 48, 48, 1)), np.full((16, 8), 1 / 8))
+    return model
+
+
+def restored(run: Path) -> tuple[int, keras.Model]:
+    found = checkpoint.latest(run)
+    assert found is not None
+    model = recipe.compiled(CONFIG, 1)
+    found.restore(model)
+    return found.epoch, model
+
+
+def test_a_checkpoint_holds_weights_and_optimizer(tmp_path: Path) -> None:
+    """Restored, both are what they were."""
+    model = trained()
+    checkpoint.save(tmp_path, model, [{"epoch": 1}])
+    epoch, again = restored(tmp_path)
+    assert epoch == 1
+    for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
+        assert np.array_equal(a, b)
+    for a, b in zip(model.optimizer.variables, again.optimizer.variables, strict=True):
+        assert np.array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b))
+
+
+def test_only_the_last_two_checkpoints_stay(tmp_path: Path) -> None:
+    """Older ones make room."""
+    model = trained()
+    for n in range(1, 5):
+        checkpoint.save(tmp_path, model, [{"epoch": 1}] * n)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["epoch-0003", "epoch-0004"]
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    """The one before it is used."""
+    model = trained()
+    for n in (1, 2):
+        checkpoint.save(tmp_path, model, [{"epoch": 1}] * n)
+    (tmp_path / "epoch-0002" / "history.json").write_text("[{")
+    found = checkpoint.latest(tmp_path)
+    assert found is not None
+    assert found.epoch == 1
+
+
+def test_a_file_that_may_not_grow_leaves_the_previous_checkpoint(tmp_path: Path) -> None:
+    """With a limit on the size of files, as a quota sets it."""
+    checkpoint.save(tmp_path, trained(), [{"epoch": 1}])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, hard))
+    try:
+        with pytest.raises(OSError, match=r"."):
+            checkpoint.save(tmp_path, trained(), [{"epoch": 1}] * 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [p.name for p in tmp_path.iterdir()] == ["epoch-0001"]
+    assert restored(tmp_path)[0] == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 30 MB, which holds one checkpoint of 18 MB and not two."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", str(folder)], capture_output=True, text=True
+    )
+    if done.returncode:
+        pytest.skip(f"no right to mount a small disk: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_leaves_the_previous_checkpoint(small_disk: Path) -> None:
+    """ENOSPC in the middle of a checkpoint: an OSError, nothing half-written, and the first one restores."""
+    checkpoint.save(small_disk, trained(), [{"epoch": 1}])
+    with pytest.raises(OSError, match=r"."):
+        checkpoint.save(small_disk, trained(), [{"epoch": 1}] * 2)
+    assert [p.name for p in small_disk.iterdir()] == ["epoch-0001"]
+    assert restored(small_disk)[0] == 1
