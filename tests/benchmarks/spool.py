@@ -153,18 +153,24 @@ def measure(kind: type[Log] | type[Sqlite], parent: Path, windows: int, *, settl
 
 def publish(parent: Path, windows: int) -> Cost:
     """The whole delivery: payload, spool with sync, MQTT to a real broker, PUBACK, ack."""
-    with tempfile.TemporaryDirectory(dir=parent, prefix="spool-bench-") as name, Mosquitto(Path(name) / "b") as broker:
+    with (
+        tempfile.TemporaryDirectory(prefix="spool-bench-") as name,
+        Mosquitto(Path(name) / "b") as broker,
+        device(parent) as (folder, counters),
+    ):
         clock, wanted = media_clock(0), settings(broker.port)
-        with Publisher(wanted, MADE_BY, clock=clock, state_dir=Path(name) / "state") as publisher:
+        with Publisher(wanted, MADE_BY, clock=clock, state_dir=folder / "state") as publisher:
             publisher.wait_connected(10)
-            before, start, cpu = written(None), time.perf_counter(), time.process_time()
+            settle(folder)
+            before, start, cpu = written(counters), time.perf_counter(), time.process_time()
             for number in range(windows):
                 publisher(summary(number))
             kept = time.perf_counter() - start
             while not publisher._courier.outbox.idle:
                 time.sleep(0.001)
             cpu = time.process_time() - cpu
-            return Cost(windows / kept, 1000 * cpu / windows, (written(None) - before) / windows)
+            settle(folder)
+            return Cost(windows / kept, 1000 * cpu / windows, (written(counters) - before) / windows)
 
 
 @click.command()

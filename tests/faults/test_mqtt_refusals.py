@@ -189,6 +189,23 @@ def test_retained_and_replayed_commands_are_ignored(broker: Mosquitto) -> None:
             assert done == ["pause"]
 
 
+def test_an_expired_command_is_never_delivered(broker: Mosquitto, tmp_path: Path) -> None:
+    """Fault 13. Sent while the agent was away, with an expiry of 1 s: when it is back, it hears of later ones only."""
+    done: list[str] = []
+    handlers = {"pause": lambda _: done.append("pause") or {"sensing": "off"}}
+    agent = {"pace": FAST, "handlers": handlers, "state_dir": tmp_path}
+    with ReferenceSubscriber(broker.port) as collector:
+        with Publisher(settings(broker.port), MADE_BY, **agent) as publisher:
+            assert publisher.wait_connected(10)
+        collector.publish(f"{ROOT}/cmd/pause", b"{}", MessageExpiryInterval=1)
+        time.sleep(2.5)
+        with Publisher(settings(broker.port), MADE_BY, **agent) as publisher:
+            assert publisher.wait_connected(10)
+            collector.publish(f"{ROOT}/cmd/ping", b"")
+            wait_until(lambda: collector.payloads("rsp/ping"), 10)
+    assert done == []
+
+
 @pytest.mark.parametrize(
     "asked", ["fer/v1/test/room/other/status", f"{ROOT}/cmd/pause", "homeassistant/status", f"{ROOT}/rsp/#"]
 )
