@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
 from deploy.collector.broker import Broker, Delivery
-from deploy.collector.messages import Message, Refused, parse_message
+from deploy.collector.messages import Message, Refused, Reply, parse_message
 from deploy.collector.rollup import refresh_hours
 from deploy.collector.store import Progress, Store, Written
 from deploy.collector.streams import Hole, Streams
@@ -49,11 +49,21 @@ class Ingest:
         self._streams = Streams()
         self._newest_stream: dict[object, int] = {}
         self._stop = threading.Event()
+        self.failure: Exception | None = None
         self._next_tick = self._next_hours = 0.0
 
     def stop(self) -> None:
         """Ask `run` to end after the batch in hand."""
         self._stop.set()
+
+    def work(self, on_failure: Callable[[], None]) -> None:
+        """`run`; what it cannot deal with is kept in `failure` and told, so that the process ends with it."""
+        try:
+            self.run()
+        except Exception as error:
+            log.exception("event=collector.broken action='ends; what was not acknowledged comes again'")
+            self.failure = error
+            on_failure()
 
     def run(self) -> None:
         """Work until `stop`."""
@@ -129,7 +139,7 @@ class Ingest:
             self._streams.expect(stream, newest, at)
             self._newest_stream[self._store.name_of(stream)[0]] = stream
         for message in messages:
-            if message.kind == "rsp/resend" and message.value.get("ok") is True:
+            if isinstance(message.value, Reply) and message.value.ok:
                 self._streams.answered(self._newest_stream.get(message.source, -1))
 
     def _open(self, streams: set[int], at: float) -> None:

@@ -99,6 +99,10 @@ def _objects(
     rows: dict[int, dict[str, Any]] = {}
     for m in messages:
         if m.kind == kind:
-            row = {"agent_id": agent_of(m.source), "changed_ms": now_ms, kind: json.dumps(m.value)}
+            row = {
+                "agent_id": agent_of(m.source),
+                "changed_ms": now_ms,
+                kind: m.value.model_dump_json(exclude_none=True),
+            }
             rows[row["agent_id"]] = row | ({"health_ms": now_ms} if kind == "health" else {})
     return _in_order(rows)

@@ -20,6 +20,7 @@ _MAX_TIME: Final = 4_102_444_800_000
 
 Id = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
 Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
+Epoch = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 Millis = Annotated[int, Field(ge=0, lt=_MAX_TIME)]
 Counter = Annotated[int, Field(ge=0, lt=2**53)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -79,7 +80,7 @@ class Window(_Payload):
     agent: Id
     site: Id
     room: Id
-    epoch: Text
+    epoch: Epoch
     seq: Annotated[int, Field(ge=1, lt=2**53)]
     boot_id: Text
     start_ms: Millis
@@ -119,17 +120,70 @@ class Status(_Payload):
 
     state: Literal["init", "ready", "degraded", "paused", "disconnected", "lost"]
     reason: Text | None = None
-    session: int | None = None
+    session: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     boot_id: Text | None = None
-    epoch: Text | None = None
+    epoch: Epoch | None = None
     newest_seq: Counter = 0
     """Last sequence number in use: shows a hole at the end of the stream."""
+
+
+class MetaModel(_Payload):
+    """The network."""
+
+    id: Text
+    backend: Text | None = None
+
+
+class Meta(_Payload):
+    """What is running."""
+
+    version: Text | None = None
+    model: MetaModel | None = None
+    window_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
+    privacy_profile: Text | None = None
+    k_min: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    calibration_id: Text | None = None
+
+
+class Stage(_Payload):
+    """Cost of one stage, milliseconds."""
+
+    p50: float | None = None
+    p95: float | None = None
+
+
+class Health(_Payload):
+    """How the machine does."""
+
+    at_ms: Millis | None = None
+    fps: float | None = None
+    stages: Annotated[dict[Annotated[str, Field(max_length=64)], Stage], Field(max_length=50)] | None = None
+    spool_windows: Counter | None = None
+    spool_bytes: Counter | None = None
+    temperature_c: float | None = None
+    rss_mb: float | None = None
+    backend: Text | None = None
+
+
+class Reply(_Payload):
+    """What an agent says to `resend`."""
+
+    ok: bool
+
+
+class Event(_Payload):
+    """Something that happened once."""
+
+    kind: Annotated[str, Field(max_length=64, pattern=r"^[^\x00]*$")]
+    reason: Text = ""
+    detail: Text | None = None
+    at_ms: Millis | None = None
 
 
 class Gap(_Payload):
     """A declared loss: these windows do not exist any more."""
 
-    epoch: Text | None = None
+    epoch: Epoch | None = None
     from_: Annotated[Counter, Field(alias="from")]
     to: Counter
     reason: Text = ""
@@ -153,12 +207,12 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One accepted message. `value` is a Window, Status, Gap or a plain JSON object."""
+    """One accepted message."""
 
     source: Source
     kind: str
     """Last part(s) of the topic: "window", "status", "meta", "event", "health", "rsp/resend"."""
-    value: Any
+    value: Window | Status | Meta | Health | Reply | Event | Gap
 
 
 class Refused(Exception):
@@ -182,9 +236,8 @@ def parse_message(topic: str, payload: bytes) -> Message:
         value = _parse(kind, payload)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        # Keys of a free-form object are the sender's own words; those of our models are ours.
-        known = kind in ("window", "last", "status")
-        where = ".".join(str(part) for part in first["loc"][:1]) if known else ""
+        # The first part is a field of ours; further ones may be the sender's own words.
+        where = ".".join(str(part) for part in first["loc"][:1])
         raise Refused(f"{first['type']} {where}".strip()) from None
     except RecursionError:
         raise Refused("depth") from None
@@ -200,25 +253,14 @@ def _parse(kind: str, payload: bytes) -> Any:
         return Status.model_validate_json(payload)
     if kind == "event":
         return _parse_event(payload)
-    if kind in ("meta", "health") or kind.startswith("rsp/"):
-        return _Object.model_validate_json(payload).model_extra
+    if kind in _KINDS:
+        return _KINDS[kind].model_validate_json(payload)
     raise Refused("kind")
 
 
-class _Object(BaseModel):
-    """Any JSON object of plain values, two levels deep; used where the page only shows what is there."""
-
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
-    __pydantic_extra__: dict[
-        Annotated[str, Field(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")],
-        "_Plain | list[_Plain] | dict[str, _Plain | list[_Plain] | dict[str, _Plain]]",
-    ]
-
-
-_Plain = Text | bool | int | float | None
-_Object.model_rebuild()
-
-
 def _parse_event(payload: bytes) -> Any:
-    event = _Object.model_validate_json(payload).model_extra or {}
-    return Gap.model_validate_json(payload) if event.get("kind") == "gap" else event
+    event = Event.model_validate_json(payload)
+    return Gap.model_validate_json(payload) if event.kind == "gap" else event
+
+
+_KINDS: Final = {"meta": Meta, "health": Health, "rsp/resend": Reply}

@@ -2,6 +2,7 @@
 
 import ipaddress
 import logging
+import os
 import signal
 import socket
 import threading
@@ -9,13 +10,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import uvicorn
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from agent.errors import UnavailableError
+from agent.errors import FerAgentError, UnavailableError
 from deploy.collector.access import Door, read_token
 from deploy.collector.broker import Address, Broker
 from deploy.collector.database import open_database
@@ -112,10 +114,11 @@ def _patient_open(db: str) -> Engine:
 
 @contextmanager
 def collecting(address: Address, engine: Engine, tally: Tally, keep_days: float | None = None) -> Iterator[Ingest]:
-    """Collect in a thread until the end of the block."""
+    """Collect in a thread until the end of the block. If the thread breaks, SIGTERM ends the block, and this raises."""
     with Broker(address) as broker:
         ingest = Ingest(broker, Store(engine), tally)
-        worker = threading.Thread(target=ingest.run, name="ingest", daemon=True)
+        end = partial(os.kill, os.getpid(), signal.SIGTERM)
+        worker = threading.Thread(target=ingest.work, args=(end,), name="ingest", daemon=True)
         worker.start()
         if keep_days is not None:
             threading.Thread(target=_prune_hourly, args=(engine, keep_days), name="prune", daemon=True).start()
@@ -125,6 +128,8 @@ def collecting(address: Address, engine: Engine, tally: Tally, keep_days: float 
             ingest.stop()
             worker.join(timeout=10)
             log.info("event=collector.stopped stored=%s refused=%s", tally.snapshot().get("stored", 0), tally.refused())
+            if ingest.failure is not None:
+                raise FerAgentError(f"collector: {type(ingest.failure).__name__} in the ingest") from ingest.failure
 
 
 def _prune_hourly(engine: Engine, keep_days: float) -> None:

@@ -157,7 +157,7 @@ class Store:
                         | {"reason": m.value.reason, "received_ms": now_ms}
                     )
             else:
-                body = m.value
+                body = m.value.model_dump(exclude_none=True)
             happened.append(self._event_row(m.source, body, now_ms))
         if declared:
             connection.execute(self._insert(gaps).on_conflict_do_nothing(), declared)
@@ -165,14 +165,13 @@ class Store:
             connection.execute(self._insert(events).on_conflict_do_nothing(), happened)
 
     def _event_row(self, source: Source, body: dict[str, Any], now_ms: int) -> dict[str, Any]:
-        text = json.dumps(body, sort_keys=True)
-        at, kind = body.get("at_ms"), body.get("kind")
+        words = json.dumps(body, sort_keys=True)
         return {
             "agent_id": self._agent(source),
-            "at_ms": at if isinstance(at, int) and 0 <= at < 2**53 else now_ms,
-            "hash": _digest(text),
-            "kind": kind[:64] if isinstance(kind, str) else "?",
-            "body": text,
+            "at_ms": body.get("at_ms", now_ms),
+            "hash": _digest(words),
+            "kind": body["kind"],
+            "body": words,
         }
 
     def _window_row(self, message: Message, now_ms: int) -> dict[str, Any]:

@@ -115,5 +115,7 @@ def test_any_value_in_any_field_is_taken_or_refused(field: str, value: Any) -> N
 def test_refusal_does_not_repeat_the_content() -> None:
     """What is logged of a refused message holds none of its words."""
     with pytest.raises(Refused) as caught:
-        parse_message(topic_of(1, "health"), json.dumps({"secret-key": {"a": {"b": {"c": "secret"}}}}).encode())
+        parse_message(
+            topic_of(1, "health"), json.dumps({"secret-key": 1, "stages": {"secret": {"p95": "secret"}}}).encode()
+        )
     assert "secret" not in str(caught.value)

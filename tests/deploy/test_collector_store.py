@@ -1,6 +1,8 @@
 """What is in the database after a batch, in SQLite and in PostgreSQL."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +12,8 @@ from agent.errors import ConfigError, UnavailableError
 from deploy.collector.bench.lessons import suppressed_window, topic_of, window_of
 from deploy.collector.database import open_database
 from deploy.collector.history import History, Span
-from deploy.collector.messages import Message, Source, parse_message
+from deploy.collector.hub import Hub
+from deploy.collector.messages import Message, Refused, Source, parse_message
 from deploy.collector.rollup import refresh_hours
 from deploy.collector.store import Progress, Store
 from deploy.collector.tables import hours, live, windows
@@ -169,3 +172,63 @@ def test_absent_server_names_no_password() -> None:
     with pytest.raises(UnavailableError) as caught:
         open_database("postgresql://fer:geheim@127.0.0.1:1/fer")
     assert "geheim" not in str(caught.value)
+
+
+EXTREMES: list[Any] = [
+    *(
+        0,
+        -1,
+        2**31,
+        2**53,
+        2**63 - 1,
+        2**63,
+        10**400,
+        -(10**400),
+        1e308,
+        -1e308,
+        5e-324,
+        True,
+        None,
+        [],
+        {},
+        [1],
+        {"a": 1},
+    ),
+    *("", "\x00", "\ud800", "\udfff", "\u202e", "x" * 200, "x" * 201, "'; DROP TABLE windows; --", "%s", "{}", "\\"),
+]
+BODIES: dict[str, Any] = {
+    "window": json.loads(window_of(1, 1, NOW_MS)),
+    "status": {"state": "ready", "reason": "r", "session": 1, "boot_id": "b", "epoch": "1", "newest_seq": 1},
+    "meta": {"version": "1", "model": {"id": "m", "backend": "b"}, "window_s": 60.0, "k_min": 5},
+    "health": {
+        "at_ms": 1,
+        "fps": 1.0,
+        "stages": {"detect": {"p50": 1.0, "p95": 2.0}},
+        "spool_windows": 1,
+        "rss_mb": 1.0,
+    },
+    "event": {"kind": "camera", "reason": "r", "detail": "d", "at_ms": 1},
+    "event ": {"kind": "gap", "from": 1, "to": 2, "epoch": "1", "reason": "cap", "at_ms": 1},
+    "rsp/resend": {"ok": True},
+}
+
+
+def changed(body: Any) -> Iterator[Any]:
+    """`body` with each of its values, however deep, replaced by each extreme."""
+    for key, value in body.items():
+        yield from (body | {key: extreme} for extreme in EXTREMES)
+        if isinstance(value, dict):
+            yield from (body | {key: inner} for inner in changed(value))
+
+
+def test_whatever_is_taken_can_be_stored_and_shown(engine: Engine) -> None:
+    """With any value in any field a message is refused, or it is stored and the page can read it."""
+    store, taken = Store(engine), 0
+    for kind, body in BODIES.items():
+        for odd in changed(body):
+            with contextlib.suppress(Refused):
+                store.write([parse_message(topic_of(1, kind.strip()), json.dumps(odd).encode())], NOW_MS)
+                taken += 1
+    assert taken > 150
+    assert json.dumps([dict(row._mapping) for row in Hub(engine).newest()])
+    assert History(engine).happenings(1, Span(0, 2**53 - 1))["events"]
