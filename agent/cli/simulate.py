@@ -1,6 +1,7 @@
 """`fer-agent simulate`: rooms that do not exist, for people who build dashboards."""
 
 import logging
+import signal
 import time
 from pathlib import Path
 
@@ -42,6 +43,9 @@ from agent.simulation.rooms import SimulatedRooms, Tally
     help="So many times the usual share of dark cameras, lost networks and crashes.",
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="The same one gives the same lessons.")
+@click.option(
+    "--name", default="sim", show_default=True, help="How the agents' ids begin; a second simulation needs one."
+)
 @click.option("--username", help="The password comes from FER_MQTT_PASSWORD.")
 @click.option("--ca-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Use TLS, trust this.")
 def command(
@@ -52,6 +56,7 @@ def command(
     window_s: float,
     trouble: float,
     seed: int,
+    name: str,
     username: str | None,
     ca_file: Path | None,
 ) -> None:
@@ -62,9 +67,10 @@ def command(
     """
     host, port = split_broker(broker)
     mqtt = Mqtt(host=host, port=port, username=username, tls=ca_file is not None, ca_file=ca_file)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     logs.set_up(level=logging.CRITICAL)  # a thousand rooms would tell the same; the line below tells it once
     with SimulatedRooms(
-        mqtt, rooms, speed=speed, seconds=seconds, window_s=window_s, trouble=trouble, seed=seed
+        mqtt, rooms, speed=speed, seconds=seconds, window_s=window_s, trouble=trouble, seed=seed, name=name
     ) as simulated:
         _watch(simulated, None if seconds is None else time.monotonic() + seconds)
     click.echo(_line(simulated.tally), err=True)

@@ -159,6 +159,7 @@ class SimulatedRooms:
         trouble: float = 1.0,
         pace: Pace | None = None,
         seed: int = 1,
+        name: str = "sim",
     ) -> None:
         """Args:
         mqtt: the broker.
@@ -172,7 +173,7 @@ class SimulatedRooms:
         """
         self._mqtt, self._count, self._window_s = mqtt, rooms, window_s
         self._speed, self._seconds = speed, seconds
-        self._trouble, self._pace, self._seed = trouble, pace or Pace(), seed
+        self._trouble, self._pace, self._seed, self._name = trouble, pace or Pace(), seed, name
         self.tally = Tally()
         self.rooms: list[Room] = []
         self._end = threading.Event()
@@ -215,7 +216,9 @@ class SimulatedRooms:
         )  # fmt: skip
         now = time.monotonic()
         for i in range(self._count):
-            topics = Topics(f"school-{i // _ROOMS_A_SITE + 1:02d}", f"room-{i % _ROOMS_A_SITE + 1:02d}", f"sim-{i:04d}")
+            topics = Topics(
+                f"school-{i // _ROOMS_A_SITE + 1:02d}", f"room-{i % _ROOMS_A_SITE + 1:02d}", f"{self._name}-{i:04d}"
+            )
             self.rooms.append(
                 Room(
                     driver,
@@ -255,6 +258,9 @@ class SimulatedRooms:
                 self._count_up()
 
     def _count_up(self) -> None:
+        """Keep the tally. Raises what made a room give up: another simulation has its id."""
+        if (failed := next((room.failure for room in self.rooms if room.failure), None)) is not None:
+            raise failed
         self.tally.connected = sum(room.courier.connected.is_set() for room in self.rooms)
         self.tally.waiting = sum(room.spool.depth()[0] for room in self.rooms)
 

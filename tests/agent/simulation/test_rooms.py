@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import Mqtt
-from agent.errors import UnavailableError
+from agent.errors import ConfigError, UnavailableError
 from agent.simulation.rooms import SimulatedRooms, simulate
 from tests.mqtt_world import FAST, Mosquitto, free_port, wait_until
 from tests.reference_subscriber import ReferenceSubscriber
@@ -118,6 +118,31 @@ def test_the_command_runs_and_counts(broker: Mosquitto) -> None:
     assert done.returncode == 0, done.stderr
     assert "rooms connected" in done.stderr
     assert done.stdout == ""
+
+
+def test_a_stopped_command_says_goodbye(broker: Mosquitto) -> None:
+    """SIGTERM, as from a service manager: goodbyes, and exit 0."""
+    command = [sys.executable, "-m", "agent", "simulate", "--broker", f"127.0.0.1:{broker.port}", "--rooms", "3"]
+    with ReferenceSubscriber(broker.port) as collector:
+        process = subprocess.Popen([*command, "--window", "0.5"], cwd=ROOT, stderr=subprocess.DEVNULL)
+        wait_until(lambda: len({w["agent"] for w in collector.payloads("window")}) == 3, 60)
+        process.terminate()
+        assert process.wait(30) == 0
+        wait_until(lambda: sum(s["state"] == "disconnected" for s in collector.payloads("status")) == 3, 10)
+
+
+def test_a_second_simulation_of_the_same_ids_gives_way(broker: Mosquitto) -> None:
+    """It ends with the agent's own message; with another name both go on."""
+    with SimulatedRooms(_mqtt(broker), 2, window_s=0.5, trouble=0, pace=FAST) as first:
+        wait_until(lambda: first.tally.connected == 2, 20)
+        second = SimulatedRooms(_mqtt(broker), 2, window_s=0.5, trouble=0, pace=FAST).__enter__()
+        wait_until(lambda: not second.running, 30)
+        with pytest.raises(ConfigError, match="two agents have the id 'sim-000"):
+            second.__exit__(None, None, None)
+        with SimulatedRooms(_mqtt(broker), 2, window_s=0.5, trouble=0, pace=FAST, name="other") as third:
+            wait_until(lambda: third.tally.connected == 2, 20)
+            wait_until(lambda: third.tally.windows > 5, 20)
+        assert first.running
 
 
 @pytest.mark.long
