@@ -7,6 +7,7 @@ surely or unsurely. Law: measured once, in a baseline session; never in the wind
 the shift is the signal.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -39,7 +40,7 @@ class Correction:
     shares: tuple[float, ...]
     """The room's estimated shares, sum 1."""
     fit: float
-    """χ²/df: about 1 where the assumption holds; above `WORST_FIT` it does not."""
+    """χ²/df: about 1 where the assumption holds; above `WORST_FIT` it does not; infinite where it cannot be tested."""
 
 
 def cells(probabilities: Floats) -> npt.NDArray[np.int64]:
@@ -107,7 +108,9 @@ def _fit(seats: Sequence[Floats], joint: Floats, shares: Floats) -> float:
     chi2 = n * float(((observed - wanted) ** 2 / np.maximum(wanted, 1e-9)).sum())
     # As many shares were fitted as classes have a cell of their own here, less one for their sum.
     fitted = len({int(cell) // 2 for cell in np.flatnonzero(common)}) - 1
-    return chi2 / max(1, len(wanted) - 1 - max(0, fitted))
+    degrees = len(wanted) - 1 - max(0, fitted)
+    # With nothing left to compare, the assumption cannot be tested, and what cannot be tested is not used.
+    return chi2 / degrees if degrees > 0 else math.inf
 
 
 def _effective_looks(seats: Sequence[Floats], seen: Floats, expected: Floats) -> float:

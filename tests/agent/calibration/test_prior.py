@@ -59,6 +59,13 @@ def test_factors_are_bounded() -> None:
     assert np.isfinite([*found.ratio, *found.shares, found.fit]).all()
 
 
+def test_what_cannot_be_tested_is_not_used() -> None:
+    """A model that is never sure and always says the same leaves nothing to compare: the fit is infinite."""
+    dull = np.full((200, 8), 0.1) + 0.2 * np.eye(8)[0]
+    joint = prior.reference(dull, np.tile(SHARES, (200, 1)))
+    assert prior.correct([dull[:40]] * 10, joint).fit == np.inf
+
+
 def test_one_person_is_refused() -> None:
     """The correction is the room's; one person has none."""
     with pytest.raises(ValueError, match="at least two seats"):

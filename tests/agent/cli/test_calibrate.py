@@ -18,6 +18,7 @@ from agent.insight import weights
 from agent.vision import demo_clip
 from agent.vision.model_card import MODELS, Bundle
 from tests.cameras import mjpeg_server
+from tests.syscalls import trace
 
 ROOT = Path(__file__).resolve().parents[3]
 MODEL = os.environ.get("FER_BUNDLE", str(MODELS / "released"))
@@ -196,3 +197,16 @@ jurisdiction = "US"
     assert "at least 30 faces" in str(got.exception)
     assert server.connections > 0
     assert '"sensing":"on"' in (tmp_path / "state" / "audit.log").read_text()
+
+
+def test_two_files_of_text_are_all_that_leaves_memory(demo_clip: Path, tmp_path: Path) -> None:
+    """Traced: it writes calibration.json and the report, both text, to no other file or peer, and shares no memory."""
+    files = (tmp_path / "calibration.json.new", tmp_path / "report.html")
+    out = ("--out", tmp_path / "calibration.json", "--report", files[1])
+    arguments = ("--from", demo_clip, "--yes", "--part", "camera", "--seconds", 6, "--model", MODEL, *out)
+    command = [sys.executable, "-B", "-m", "agent", "calibrate", *map(str, arguments)]
+    seen, done = trace(command, tmp_path / "trace", cwd=ROOT, env={**os.environ, **QUICK}, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert {target for target in seen.written if not target.startswith("pipe:")} == set(map(str, files))
+    assert all("\0" not in b"".join(parts).decode() for parts in seen.written.values())
+    assert (seen.shared, seen.peers, seen.listening) == ([], [], [])
