@@ -103,14 +103,24 @@ def _fit(seats: Sequence[Floats], joint: Floats, shares: Floats) -> float:
     expected = joint @ (shares / np.maximum(joint.sum(axis=0), 1e-12))
     expected /= expected.sum()
     n = _effective_looks(seats, seen, expected)
-    common = n * expected >= _LEAST_EXPECTED
-    observed, wanted = _pooled(seen.mean(axis=0), common), _pooled(expected, common)
+    groups = _groups(n * expected)
+    observed, wanted = (np.array([shares[group].sum() for group in groups]) for shares in (seen.mean(axis=0), expected))
     chi2 = n * float(((observed - wanted) ** 2 / np.maximum(wanted, 1e-9)).sum())
     # As many shares were fitted as classes have a cell of their own here, less one for their sum.
-    fitted = len({int(cell) // 2 for cell in np.flatnonzero(common)}) - 1
-    degrees = len(wanted) - 1 - max(0, fitted)
+    fitted = len({int(group[0]) // 2 for group in groups if len(group) == 1}) - 1
+    degrees = len(groups) - 1 - max(0, fitted)
     # With nothing left to compare, the assumption cannot be tested, and what cannot be tested is not used.
     return chi2 / degrees if degrees > 0 else math.inf
+
+
+def _groups(expected: Floats) -> list[npt.NDArray[np.int64]]:
+    """Return cells grouped so that enough looks are expected in each group: the rare ones are put together."""
+    order = np.argsort(-expected, kind="stable")
+    common = int((expected >= _LEAST_EXPECTED).sum())
+    groups, rare = [order[i : i + 1] for i in range(common)], order[common:]
+    if len(rare) and (expected[rare].sum() >= _LEAST_EXPECTED or not groups):
+        return [*groups, rare]
+    return [*groups[:-1], np.concatenate([groups[-1], rare])] if len(rare) else groups
 
 
 def _effective_looks(seats: Sequence[Floats], seen: Floats, expected: Floats) -> float:
@@ -120,9 +130,3 @@ def _effective_looks(seats: Sequence[Floats], seen: Floats, expected: Floats) ->
     alone = float((expected * (1 - expected)).sum()) / looks
     effect = max(1.0, between / alone) if alone > 0 else 1.0
     return max(float(len(seats)), looks / effect)
-
-
-def _pooled(shares: Floats, common: npt.NDArray[np.bool_]) -> Floats:
-    """Return the common cells' shares, then that of all others together if there are any."""
-    rest = [float(shares[~common].sum())] if not common.all() else []
-    return np.array([*shares[common], *rest])
