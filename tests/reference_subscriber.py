@@ -82,6 +82,10 @@ class ReferenceSubscriber:
         """All messages so far whose topic ends with `name`, as JSON."""
         return [json.loads(body) for topic, body, _ in list(self.log) if topic.endswith(f"/{name}") and body]
 
+    def newest(self, name: str) -> dict:
+        """The newest message whose topic ends with `name`; empty if there is none yet."""
+        return next(iter(self.payloads(name)[-1:]), {})
+
     def publish(self, topic: str, body: bytes, *, retain: bool = False, **properties: object) -> None:
         """Say something, with MQTT 5 properties by their paho names."""
         made = Properties(PacketTypes.PUBLISH)

@@ -37,7 +37,7 @@ def test_without_a_broker_windows_wait_and_then_come_in_order(broker: Mosquitto,
         broker.start()
         with ReferenceSubscriber(broker.port) as collector:
             wait_until(lambda: len(collector.stream().windows) == 30, 30)
-            wait_until(lambda: collector.payloads("status")[-1]["state"] == "ready", 10)
+            wait_until(lambda: collector.newest("status").get("state") == "ready", 10)
             assert list(collector.stream().windows) == list(range(1, 31))
             assert collector.stream().gaps == {}
             assert all(w["replay"] for w in collector.stream().windows.values())
@@ -70,7 +70,7 @@ def test_a_broker_that_comes_back_gets_everything(broker: Mosquitto, tmp_path: P
         with ReferenceSubscriber(broker.port, acks=False) as newcomer:
             kinds = ("status", "meta", "ack", "config")
             wait_until(lambda: all(newcomer.payloads(kind) for kind in kinds), 20, "retained messages")
-            assert newcomer.payloads("status")[-1]["state"] == "ready"
+            assert newcomer.newest("status").get("state") == "ready"
 
 
 def test_a_broker_killed_after_its_puback_loses_nothing(broker: Mosquitto, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def _freeze(broker: Mosquitto, tmp_path: Path) -> None:
             publisher(summary(number))
         try:
             wait_until(lambda: not publisher.wait_connected(0), 20, "the silence is noticed")
-            assert time.monotonic() - stopped < 2 * 5 + 3
+            assert time.monotonic() - stopped < 2 * 5 + 6  # a busy machine needs a moment
         finally:
             broker.send(signal.SIGCONT)
         wait_until(lambda: len(collector.stream().windows) == 10, 60)
@@ -207,7 +207,7 @@ def test_the_will_speaks_for_an_agent_that_was_killed(broker: Mosquitto, tmp_pat
         pid = nursery.start(broker.port, tmp_path / "state", tmp_path / "notes", 0.05)
         wait_until(lambda: collector.payloads("status"), 20)
         nursery.end(pid, signal.SIGKILL)
-        wait_until(lambda: collector.payloads("status")[-1]["state"] == "lost", 30, "the will")
+        wait_until(lambda: collector.newest("status").get("state") == "lost", 30, "the will")
         birth, will = collector.payloads("status")[0], collector.payloads("status")[-1]
         assert (birth["session"], birth["boot_id"]) == (will["session"], will["boot_id"])
 
@@ -217,7 +217,7 @@ def test_a_clean_stop_says_goodbye(broker: Mosquitto, tmp_path: Path) -> None:
     with ReferenceSubscriber(broker.port) as collector:
         with Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=tmp_path) as publisher:
             publisher(summary(0))
-        wait_until(lambda: collector.payloads("status")[-1]["state"] == "disconnected", 10)
+        wait_until(lambda: collector.newest("status").get("state") == "disconnected", 10)
         assert len(collector.stream().windows) == 1
 
 

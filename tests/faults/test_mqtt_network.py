@@ -96,7 +96,7 @@ def test_swallowed_packets_are_noticed(island: Island, tmp_path: Path) -> None:
         for number in range(1, 10):
             publisher(summary(number))
         wait_until(lambda: not publisher.wait_connected(0), 30, "the silence is noticed")
-        assert time.monotonic() - since < 2 * 5 + 4
+        assert time.monotonic() - since < 2 * 5 + 6  # a busy machine needs a moment
         island.heal()
         wait_until(lambda: len(collector.stream().windows) == 10, 60)
         assert collector.conflicts == []

@@ -73,10 +73,10 @@ def test_a_room_can_be_paused_and_resumed(broker: Mosquitto) -> None:
     ):
         wait_until(lambda: collector.payloads("window"), 20)
         collector.publish(f"{root}/cmd/pause", b"{}")
-        wait_until(lambda: collector.payloads("window")[-1]["suppressed"] == "paused", 20)
-        wait_until(lambda: collector.payloads("status")[-1]["state"] == "paused", 20)
+        wait_until(lambda: collector.newest("window").get("suppressed") == "paused", 20)
+        wait_until(lambda: collector.newest("status").get("state") == "paused", 20)
         collector.publish(f"{root}/cmd/resume", b"{}")
-        wait_until(lambda: collector.payloads("window")[-1]["suppressed"] != "paused", 20)
+        wait_until(lambda: collector.newest("window").get("suppressed") != "paused", 20)
 
 
 def test_rooms_come_back_after_the_broker_did(broker: Mosquitto) -> None:
