@@ -62,7 +62,7 @@ def test_a_wrong_password_is_one_error_a_try(
 def test_a_denied_publish_is_named_with_the_line_to_add(
     broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Fault 8. At once (5 s are promised): a log line with the ACL entry to add, state degraded; once allowed, all comes."""
+    """Fault 8. At once (5 s are promised): a log line with the ACL entry to add, degraded; once allowed, all comes."""
     acl = tmp_path / "acl"
     acl.write_text(f"topic read #\ntopic write {ROOT}/status\ntopic write {ROOT}/meta\ntopic write {ROOT}/ack\n")
     broker.configure(f"acl_file {acl}")
