@@ -34,6 +34,7 @@ from agent.trust.guard import Guard
 from agent.trust.orders import Orders
 from agent.vision.camera import LiveCamera
 from agent.vision.capture import open_source
+from agent.vision.model_card import Bundle
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class Service:
         settings, live = self._settings, is_live(self._settings.camera.source)
         guard = stack.enter_context(Guard(settings, live=live, config_hash=config_hash(settings)))
         bundle = guard.models.choose()
-        calibration = self._calibration(bundle.card.sha256)
+        calibration = self._calibration(bundle, guard.models.folder)
         if calibration is not None:
             settings, bundle = calibration.tuned(settings, self._loaded.origins), calibration.applied_to(bundle)
         stages = stack.enter_context(opened(settings, bundle, calibration))
@@ -131,19 +132,29 @@ class Service:
         else:
             self._notifier.stopping()
 
-    def _calibration(self, model_sha256: str) -> record.Calibration | None:
-        """What `fer-agent calibrate` found, if it did. Raises ConfigError for one of another model or camera."""
+    def _calibration(self, bundle: Bundle, installed: Path) -> record.Calibration | None:
+        """What `fer-agent calibrate` found, if it did. Raises ConfigError for one of another model or camera.
+
+        A model that was installed while the agent ran (one in the folder `installed`) is no configuration error: a
+        command from the network must not end the service for good. It runs uncalibrated, and the log says so.
+        """
         settings, path = self._settings, record.path_of(self._settings)
         if not path.exists() and settings.engagement.calibration is None:
             return None
-        found = record.load(
-            path,
-            model_sha256=model_sha256,
-            camera=record.camera_hash(settings.camera),
-            now=time.time(),
-            weights_id=weights.load(settings.engagement.weights).id,
-            setup=record.setup_hash(settings),
-        )
+        try:
+            found = record.load(
+                path,
+                model_sha256=bundle.card.sha256,
+                camera=record.camera_hash(settings.camera),
+                now=time.time(),
+                weights_id=weights.load(settings.engagement.weights).id,
+                setup=record.setup_hash(settings),
+            )
+        except record.OtherModel as error:
+            if not bundle.path.is_relative_to(installed):
+                raise
+            log.error("event=calibration.refused reason=%r", str(error))
+            return None
         for line in found.warnings:
             log.warning("event=calibration.warning reason=%r", line)
         return found

@@ -41,6 +41,10 @@ _MAX_BYTES: Final = 100_000
 _AGAIN: Final = "calibrate again: fer-agent calibrate"
 
 
+class OtherModel(ConfigError):
+    """The calibration was made for another model."""
+
+
 @dataclass(frozen=True)
 class Calibration:
     """A record that fits this model and this camera."""
@@ -191,11 +195,12 @@ def load(
     Raises
     ------
     ConfigError
-        unreadable, cut off, changed, of a newer version, or made for another model, camera or weight table; one line
+        unreadable, cut off, changed, of a newer version, or made for another model (`OtherModel`), camera or weight
+        table; one line
     """
     found = read(path)
     if found.model_sha256 != model_sha256:
-        raise ConfigError(
+        raise OtherModel(
             f"{path}: made for the model {found.model_sha256[:12]}…, running is {model_sha256[:12]}…; {_AGAIN}"
         )
     if found.camera != camera:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,8 +12,9 @@ import pytest
 
 from agent import config
 from agent.calibration import record
-from agent.vision.model_card import MODELS, Bundle
+from agent.vision.model_card import MODELS, SUMS, Bundle
 from tests.agent.calibration.test_record import DAY, made
+from tests.agent.trust.signed_bundles import Signer
 
 ROOT = Path(__file__).resolve().parents[3]
 MODEL = Path(os.environ.get("FER_BUNDLE", MODELS / "released"))
@@ -47,11 +49,11 @@ port = 1
     return tmp_path / "agent.toml"
 
 
-def _calibrated(room: Path, source: str, *, age_days: float = 1) -> record.Record:
-    """Write a calibration of this age for `source` beside `room`; its baseline is 50 points."""
+def _calibrated(room: Path, source: str, *, age_days: float = 1, model: str | None = None) -> record.Record:
+    """Write a calibration of this age for `source` and `model` beside `room`; its baseline is 50 points."""
     new = record.made(
         made(50.0).parts.model_copy(update={"probabilities": None, "device": None}),
-        model_sha256=Bundle.load(MODEL).card.sha256,
+        model_sha256=model or Bundle.load(MODEL).card.sha256,
         camera=record.camera_hash(config.Camera(source=source)),
         setup=record.setup_hash(config.Settings()),
         now=time.time() - age_days * DAY,
@@ -85,6 +87,30 @@ def test_one_of_another_camera_is_refused(room: Path) -> None:
     assert done.returncode == 78
     assert "made for another camera" in done.stderr.strip().splitlines()[-1]
     assert _windows(room) == []
+
+
+def test_one_of_another_model_is_refused(room: Path, demo_clip: Path) -> None:
+    """A calibration of another model than the configured one ends `run` with 78 and one line."""
+    _calibrated(room, str(demo_clip), model="b" * 64)
+    done = _agent("run", "--config", room)
+    assert done.returncode == 78
+    assert "made for the model bbbbbbbbbbbb" in done.stderr.strip().splitlines()[-1]
+
+
+def test_an_installed_model_runs_without_the_old_ones_calibration(room: Path, demo_clip: Path, tmp_path: Path) -> None:
+    """A model that came by the network runs uncalibrated, and the log says so: it must not end the service for good."""
+    signer = Signer()
+    with room.open("a") as file:
+        file.write(f'[updates]\nkeys = ["{signer.public}"]\n')
+    shutil.copytree(MODEL, tmp_path / "new")
+    (tmp_path / "new" / f"{SUMS}.minisig").write_text(signer.sign((MODEL / SUMS).read_bytes(), 2000))
+    installed = _agent("models", "install", tmp_path / "new", "--config", room)
+    assert installed.returncode == 0, installed.stderr
+    _calibrated(room, str(demo_clip), model="b" * 64)
+    done = _agent("run", "--config", room)
+    assert done.returncode == 0, done.stderr
+    assert "event=calibration.refused" in done.stderr
+    assert _windows(room)[0]["calibration_id"] is None
 
 
 def test_one_that_is_cut_in_half_is_refused(room: Path, demo_clip: Path) -> None:
