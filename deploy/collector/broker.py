@@ -81,6 +81,7 @@ class Broker:
         if address.tls:
             self._client.tls_set(ca_certs=str(address.ca_file) if address.ca_file else None)
         self._client.on_connect = self._on_connect
+        self._client.on_connect_fail = self._on_connect_fail
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
 
@@ -147,6 +148,9 @@ class Broker:
         topics = [f"{group}fer/v1/+/+/+/window", *(f"fer/v1/+/+/+/{kind}" for kind in _EVERYONE)]
         client.subscribe([(topic, mqtt.SubscribeOptions(qos=1)) for topic in topics])
         return None
+
+    def _on_connect_fail(self, _: Any, __: Any) -> None:
+        self._say("event=broker.away action='trying again'")
 
     def _on_disconnect(self, _: Any, __: Any, ___: Any, reason: Any, ____: Any) -> None:
         self.connected = False

@@ -9,7 +9,8 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 from sqlalchemy import Engine, event
 
-from deploy.collector.bench.lessons import topic_of, window_of
+from deploy.collector.bench.lessons import free_port, running_broker, topic_of, window_of
+from deploy.collector.broker import Address, Broker
 from deploy.collector.database import open_database
 from tests.deploy.conftest import NOW_MS, Room, collecting, count, wait_for
 
@@ -20,6 +21,17 @@ def test_stores_and_acknowledges(broker_port: int, engine: Engine, room: Room) -
         room.send(1, 2, 3)
         wait_for(lambda: room.acked == 3)
     assert count(engine) == 3
+
+
+def test_absent_broker_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A broker that is not there yet is one line in the log; when it comes, the collector is there by itself."""
+    port = free_port()
+    with caplog.at_level("INFO"), Broker(Address(port=port)) as broker:
+        wait_for(lambda: "event=broker.away" in caplog.text)
+        time.sleep(1.5)
+        with running_broker(port):
+            wait_for(lambda: broker.connected, 30)
+    assert caplog.text.count("event=broker.away") == 1
 
 
 def test_hole_is_asked_for_and_filled(broker_port: int, engine: Engine, room: Room) -> None:

@@ -5,6 +5,8 @@ None of the three programs is here: their files are checked against the database
 
 import json
 import re
+import shutil
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from agent.delivery.wallclock import WallTime
 from agent.emotions import LABELS
 from agent.records import Engagement, Summary
 from deploy.collector.bench.lessons import suppressed_window, topic_of, window_of
+from deploy.collector.cli import cli
 from deploy.collector.database import open_database
 from deploy.collector.messages import parse_message
 from deploy.collector.store import Store
@@ -161,6 +164,22 @@ def test_telegraf_finds_every_path() -> None:
         assert has(HEALTH, path) or optional, path
         assert path in wire.Health.model_fields, path
     assert set(TELEGRAF[0]["json_v2"][0]["object"][0]["renames"]) == set(LABELS)
+
+
+def test_unit_is_sound(tmp_path: Path) -> None:
+    """systemd finds nothing wrong with the unit, and every variable in it is an option of the command."""
+    unit = (SAMPLES / "fer-collector.service").read_text()
+    names = {f"FER_COLLECTOR_RUN_{name.upper()}" for name in (p.name for p in cli.commands["run"].params) if name}
+    assert set(re.findall(r"FER_COLLECTOR_\w+", unit)) <= names
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not here")
+    (tmp_path / "fer-collector.service").write_text(
+        unit.replace("/opt/fer-collector/bin/fer-collector run", "/bin/true")
+    )
+    done = subprocess.run(
+        ["systemd-analyze", "verify", tmp_path / "fer-collector.service"], capture_output=True, text=True
+    )
+    assert [line for line in done.stderr.splitlines() if "fer-collector" in line] == []
 
 
 def sensors() -> dict[str, dict[str, Any]]:

@@ -4,7 +4,7 @@ import { h } from "./dom.js";
 import { fetchJson, key, listen, now, rooms } from "./live.js";
 import { ago, condition, number } from "./words.js";
 
-const COLUMNS = ["Room", "State", "Heard", "Frames/s", "Detect ms", "Classify ms", "Unsent", "Temp. °C", "Memory MB", "Backend", "Model", "Version"];
+const COLUMNS = ["Room", "State", "Heard", "Frames/s", "Detect ms", "Classify ms", "Unconfirmed", "Temp. °C", "Memory MB", "Backend", "Model", "Version"];
 const byName = new Intl.Collator(undefined, { numeric: true });
 
 export function devicesView(main) {
