@@ -190,3 +190,15 @@ def test_off_means_off(stream: Stream, broker: int, tmp_path: Path) -> None:
         [sys.executable, "-m", "agent", "audit", "verify", "--state-dir", str(tmp_path / "state")], capture_output=True
     )
     assert verified.returncode == 0, verified.stderr
+
+
+def test_a_calibration_that_is_cut_in_half_is_refused(stream: Stream, tmp_path: Path) -> None:
+    """Half a calibration.json: exit 78, one line that names the file, and the camera was not opened."""
+    file = config(tmp_path, stream.url, 1)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "calibration.json").write_text('{"format": "fer-calibration/1", "id": "cal')
+    done = subprocess.run(agent(file), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 78, done.stderr
+    assert "calibration.json" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert stream.opened == 0
