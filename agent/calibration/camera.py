@@ -95,7 +95,7 @@ class CameraMeter:
         if len(self.lumas) < LEAST_FACES:
             return [
                 f"expected at least {LEAST_FACES} faces large enough to be read, got {len(self.lumas)} in "
-                f"{self.frames} frames ({len(self.widths)} of any size); let people sit in view, or come nearer"
+                f"{self.frames} frames ({len(self.widths)} of any size); record longer, or come nearer"
             ]
         luma, clipped = float(np.mean(self.lumas)), float(np.mean(self.clipped))
         wrong = []

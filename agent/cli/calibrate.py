@@ -109,6 +109,7 @@ def command(
     new = _made(measured, bundle, settings, before, wanted)
     old = before.record.parts if before else None
     asking.show(old, new, settings)
+    asking.warn(*_odd_size(new, settings))
     asking.consent_to_write(path)
     _write(path, new, asking)
     if page is not None:
@@ -263,6 +264,16 @@ def _made(
     )
 
 
+def _odd_size(new: Record, settings: config.Settings) -> Iterator[str]:
+    """Yield a line if the pictures were not of the size that is asked of the camera."""
+    part, asked = new.parts.camera, (settings.camera.width, settings.camera.height)
+    if part is not None and (part.width, part.height) != asked:
+        yield (
+            f"pictures are {part.width}x{part.height}, camera.width x height asks for {asked[0]}x{asked[1]}: range and "
+            "face sizes are those of the pictures"
+        )
+
+
 def _check_writable(path: Path, page: Path | None) -> None:
     """Raise CannotWriteError before minutes of measuring, not after."""
     for file in (path, page):
@@ -272,7 +283,10 @@ def _check_writable(path: Path, page: Path | None) -> None:
 
 def _write(path: Path, new: Record, asking: _Asking) -> None:
     previous = record.save(path, new)
-    asking.say(f"{path}: written, {new.id}" + (f"; the one before is {previous}" if previous else ""))
+    asking.say(
+        f"{path}: written, {new.id}; run takes it at its next start"
+        + (f"; the one before is {previous}" if previous else "")
+    )
 
 
 def _write_page(path: Path, text: str, asking: _Asking) -> None:
