@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.records import Box
-from agent.vision.demo_clip import COLLINS, HOPPER, load_portrait
+from agent.vision.demo_clip import COLLINS, HOPPER, Portrait, load_portrait
 
 Picture = npt.NDArray[np.uint8]
 
@@ -66,6 +66,12 @@ def cut(head: Head, widths: float) -> Head:
     left, top = max(0, round(x - widths * width / 2)), max(0, round(y - widths * width / 2))
     right, bottom = round(x + widths * width / 2), round(y + widths * width / 2)
     return Head(head.picture[top:bottom, left:right], (x - left, y - top, width))
+
+
+def photograph(name: str) -> Picture:
+    """Return one of scikit-image's photographs, 720 px high."""
+    image = load_portrait(Portrait("scikit-image", name, (0, 0, 0, 0), 0))
+    return np.asarray(cv2.resize(image, None, fx=720 / image.shape[0], fy=720 / image.shape[0]), np.uint8)
 
 
 def wall(width: int, height: int, rng: np.random.Generator) -> Picture:

@@ -64,6 +64,19 @@ def test_a_thing_that_stays_unsure_is_no_seat():
     assert seats.merged() == {}
 
 
+@pytest.mark.parametrize(
+    "photograph", ["brick.png", "clock_motion.png", "coffee.png", "grass.png", "gravel.png", "rocket.jpg", "text.png"]
+)
+def test_photographs_without_people(photograph):
+    """A camera that looks at bricks, a clock, coffee, grass, gravel, a rocket or a page for a window: nobody sits."""
+    seats = Seats()
+    with Detector(config.Detect(), threads=2) as detector:
+        boxes = detector.boxes(scenes.photograph(photograph))
+    for at in range(20):
+        seats.add(at, boxes)
+    assert seats.merged() == {}
+
+
 def test_fragments_of_one_seat_merge():
     """Somebody who leaves the picture and comes back a little beside is one seat, under both numbers."""
     seats = Seats()
