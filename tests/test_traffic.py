@@ -11,6 +11,7 @@ import pytest
 from agent.config import Mqtt
 from agent.delivery.publish import Publisher
 from agent.simulation.rooms import SimulatedRooms
+from deploy.collector.messages import Refused, parse_message
 from tests.contract import Judge
 from tests.mqtt_world import FAST, MADE_BY, Mosquitto, settings, summary, wait_until
 from tests.reference_subscriber import ReferenceSubscriber
@@ -34,9 +35,16 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 
 
 def _judge(collector: ReferenceSubscriber) -> Judge:
+    """By the contract's files, and by what the collector takes: they must say the same."""
     judge = Judge()
     for topic, body, _ in list(collector.log):
         judge.take(topic, body)
+        said_by_agent = topic.startswith("fer/") and body and topic.split("/")[5] not in ("ack", "cmd")
+        if said_by_agent:
+            try:
+                parse_message(topic, body)
+            except Refused as reason:
+                judge.violations.append(f"{topic}: the collector refuses it: {reason}")
     return judge
 
 

@@ -2,17 +2,23 @@
 
 import json
 import re
+import shlex
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
 
+from agent.config import Identity
 from agent.delivery import payload, wire
+from agent.delivery.publish import Publisher
 from agent.delivery.wallclock import WallTime
 from tests.contract import CONTRACT, MAX_BYTES, Judge, validator_of
-from tests.mqtt_world import MADE_BY, speaker, summary
+from tests.mqtt_world import FAST, MADE_BY, Mosquitto, settings, speaker, summary, wait_until
+from tests.reference_subscriber import ReferenceSubscriber
 
 ROOT = "fer/v1/test/room/fer"
 
@@ -100,3 +106,32 @@ def test_the_judge_of_traffic_sees_what_it_should() -> None:
     text = "\n".join(judge.verdict())
     for said in ("a result of 3.0 people", "no such topic", "bytes", "'x' was unexpected"):
         assert said in text
+
+
+def test_the_commands_in_the_readme_work(tmp_path: Path) -> None:
+    """`mosquitto_pub` as README.md shows it: a resend is answered and brings the windows, an ack empties the spool."""
+    if shutil.which("mosquitto_pub") is None:
+        pytest.skip("mosquitto_pub is not installed (Debian package mosquitto-clients)")
+    text = (CONTRACT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    resend, ack = (shlex.split(line) for line in text.splitlines() if line.strip().startswith("mosquitto_pub"))
+    with Mosquitto(tmp_path / "broker") as broker:
+        wanted = settings(broker.port)
+        ids = Identity(site="north", room="b12", id="fer-3")
+        wanted = wanted.model_copy(update={"agent": ids})
+        with (
+            ReferenceSubscriber(broker.port, acks=False) as listener,
+            Publisher(wanted, MADE_BY, pace=FAST, state_dir=tmp_path / "state") as publisher,
+        ):
+            for number in range(1042):
+                publisher(summary(number))
+            wait_until(lambda: listener.newest("window").get("seq") == 1042, 60)
+            subprocess.run([*resend, "-p", str(broker.port)], check=True)
+            wait_until(lambda: listener.duplicates == 12, 20, "windows 1030 to 1041")
+            assert listener.newest("rsp/resend")["result"]["sent"] == 12
+            # The example's epoch is another one: it must not be taken for ours.
+            subprocess.run([*ack, "-p", str(broker.port)], check=True)
+            wait_until(lambda: listener.payloads("ack"), 20)
+            assert publisher._spool.depth()[0] == 1042
+            ours = [word.replace("9f3c2a7b51d0", publisher._spool.epoch) for word in ack]
+            subprocess.run([*ours, "-p", str(broker.port)], check=True)
+            wait_until(lambda: publisher._spool.depth()[0] == 0, 20, "an empty spool")

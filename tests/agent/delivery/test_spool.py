@@ -198,6 +198,18 @@ def test_two_processes_cannot_share_a_spool(tmp_path: Path) -> None:
     spool.close()
 
 
+def test_what_a_broker_took_is_not_declared_lost_without_a_collector(tmp_path: Path) -> None:
+    """Where nobody acks, a PUBACK is all there is: dropped by the cap, it is no gap, not even after a crash."""
+    spool = opened(tmp_path / "spool", cap=64 * 1024)
+    for _ in range(300):
+        spool.confirm(spool.add(body))
+    spool.release()
+    after = opened(tmp_path / "spool", cap=64 * 1024)
+    gaps = [json.loads(e.payload) for p in after.pending() if (e := after.read(p)).kind == "gap"]
+    assert gaps == [{"from": 301, "to": 301, "reason": "crash"}]
+    after.close()
+
+
 def test_drop_gives_up_everything_and_says_so(tmp_path: Path) -> None:
     """What is dropped is declared lost; the next window has the next number."""
     spool = opened(tmp_path / "spool")
