@@ -39,8 +39,8 @@ def _judge(collector: ReferenceSubscriber) -> Judge:
     judge = Judge()
     for topic, body, _ in list(collector.log):
         judge.take(topic, body)
-        said_by_agent = topic.startswith("fer/") and body and topic.split("/")[5] not in ("ack", "cmd")
-        if said_by_agent:
+        name = "/".join(topic.split("/")[5:])
+        if body and name in ("status", "meta", "window", "last", "event", "health", "rsp/resend"):
             try:
                 parse_message(topic, body)
             except Refused as reason:
