@@ -17,6 +17,11 @@ def _closed(folder: Path) -> set[int]:
     return set(map(int, (folder / "closed").read_text().split()))
 
 
+def _size(folder: Path) -> int:
+    """Bytes of the list of windows that closed."""
+    return (folder / "closed").stat().st_size if (folder / "closed").exists() else 0
+
+
 def _siege(folder: Path, agent_kills: int, broker_kills: int, interval_s: float) -> dict[str, int]:
     """Kill both at random moments, let all heal, check every promise, and return what was counted."""
     rng = random.Random(20261)
@@ -34,17 +39,20 @@ def _siege(folder: Path, agent_kills: int, broker_kills: int, interval_s: float)
         killer = threading.Thread(target=kill_broker)
         killer.start()
         for _ in range(agent_kills):
+            before = _size(folder)
             pid = nursery.start(broker.port, folder / "state", folder / "closed", interval_s)
+            if rng.random() < 0.8:  # the others may die while they start
+                wait_until(lambda size=before: _size(folder) > size, 60, "a window closes")
             time.sleep(rng.uniform(0.02, 0.5))
             assert nursery.end(pid, signal.SIGKILL) == -signal.SIGKILL
         killer.join()
         before = len(_closed(folder))
         last = nursery.start(broker.port, folder / "state", folder / "closed", interval_s)
-        wait_until(lambda: len(_closed(folder)) > before + 5, 30, "the last agent publishes")
+        wait_until(lambda: len(_closed(folder)) > before + 5, 60, "the last agent publishes")
         assert nursery.end(last, signal.SIGTERM) == 0
         done.set()
         stream = collector.stream()
-        wait_until(lambda: stream.upto >= max(_closed(folder)), 30, "everything known to the collector")
+        wait_until(lambda: stream.upto >= max(_closed(folder)), 90, "everything known to the collector")
         closed = _closed(folder)
         assert closed <= stream.windows.keys(), "a window that had closed was lost"
         assert collector.conflicts == [], "a number was used for two windows"
@@ -66,7 +74,7 @@ def _siege(folder: Path, agent_kills: int, broker_kills: int, interval_s: float)
 def test_kills_lose_nothing_that_had_closed(tmp_path: Path) -> None:
     """25 kills of the agent and 3 of the broker: nothing that closed is lost, no number is reused, gaps declared."""
     counted = _siege(tmp_path, agent_kills=25, broker_kills=3, interval_s=0.01)
-    assert counted["closed"] >= 120
+    assert counted["closed"] >= 100
     assert counted["gaps declared"] > 0
 
 
