@@ -31,7 +31,7 @@ from agent.vision.video import check_exists
 
 _FILE: Final = click.Path(path_type=Path)
 _WELCOME: Final = """\
-Four parts, about three minutes: what the camera sees of faces, how sure the model may be, the room at rest, and what
+Four parts, a few minutes: what the camera sees of faces, how sure the model may be, the room at rest, and what
 this machine can do. Nothing but numbers is kept. For the baseline people sit in view, doing nothing in particular;
 all of them must have agreed to it."""
 
