@@ -143,6 +143,8 @@ def _columns(rows: Any, names: list[str]) -> dict[str, list[Any]]:
 
 def _plain(value: Any) -> Any:
     """Round for the wire; PostgreSQL gives sums of integers as Decimal."""
+    if type(value) is float:
+        return round(value, 4)
     if value is None or isinstance(value, int | str):
         return value
     number = float(value)

@@ -1,6 +1,8 @@
 """Fixtures of the collector's tests: a real broker, real databases, a collector in a thread, an agent that answers."""
 
 import json
+import os
+import subprocess
 import threading
 import time
 import uuid
@@ -19,7 +21,7 @@ from sqlalchemy import Engine, create_engine, text
 
 from agent.errors import UnavailableError
 from deploy.collector.bench.lessons import free_port, running_broker, topic_of, window_of
-from deploy.collector.bench.scratch_postgres import scratch_postgres
+from deploy.collector.bench.scratch_postgres import find_programs, scratch_postgres
 from deploy.collector.broker import Address, Broker
 from deploy.collector.database import open_database
 from deploy.collector.ingest import Ingest
@@ -74,6 +76,16 @@ def administer(url: str, command: str) -> None:
     with engine.connect() as connection:
         connection.execute(text(command))
     engine.dispose()
+
+
+def control_postgres(url: str, *command: str) -> None:
+    """Stop or start a server of `scratch_postgres`: "stop", "-m", "immediate"; "start"."""
+    folder = url.rpartition("=")[2]
+    prefix = ["runuser", "-u", Path(folder).owner(), "--"] if os.geteuid() == 0 else []
+    options = ["-w", "-l", f"{folder}/log", "-o", f"-c listen_addresses='' -k {folder}"]
+    program = [*prefix, str(find_programs() / "pg_ctl"), "-D", f"{folder}/data"]
+    program += options if command[0] == "start" else []
+    subprocess.run([*program, *command], check=True, stdout=subprocess.DEVNULL, cwd=folder)
 
 
 @pytest.fixture
@@ -169,4 +181,4 @@ def count(engine: Engine, query: str = "SELECT count(*) FROM windows") -> int:
         return connection.execute(text(query)).scalar_one()
 
 
-__all__ = ["NOW_MS", "Room", "administer", "collecting", "count", "free_port", "wait_for"]
+__all__ = ["NOW_MS", "Room", "administer", "collecting", "control_postgres", "count", "free_port", "wait_for"]

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event
 from deploy.collector.bench.lessons import free_port, running_broker, topic_of, window_of
 from deploy.collector.broker import Address, Broker
 from deploy.collector.database import open_database
-from tests.deploy.conftest import NOW_MS, Room, collecting, count, wait_for
+from tests.deploy.conftest import NOW_MS, Room, collecting, control_postgres, count, wait_for
 
 
 def test_stores_and_acknowledges(broker_port: int, engine: Engine, room: Room) -> None:
@@ -135,36 +135,21 @@ def test_database_that_goes_away_loses_nothing(broker_port: int, tmp_path: Path,
         url = server.__enter__()
     except Exception as error:
         pytest.skip(str(error))
-    folder = url.rpartition("=")[2]
     engine = open_database(url)
     try:
         with collecting(broker_port, engine) as tally:
             room.send(*range(1, 20))
             wait_for(lambda: room.acked == 19)
-            _postgres(folder, "stop", "-m", "immediate")
+            control_postgres(url, "stop", "-m", "immediate")
             room.send(*range(20, 60))
             wait_for(lambda: tally.snapshot().get("database_errors"))
             assert room.acked == 19
-            _postgres(folder, "start")
+            control_postgres(url, "start")
             wait_for(lambda: room.acked == 59, 30)
         assert count(engine) == 59
     finally:
         engine.dispose()
         server.__exit__(None, None, None)
-
-
-def _postgres(folder: str, *command: str) -> None:
-    import os
-    import subprocess
-
-    from deploy.collector.bench.scratch_postgres import find_programs
-
-    prefix = ["runuser", "-u", Path(folder).owner(), "--"] if os.geteuid() == 0 else []
-    options = (
-        ["-w", "-l", f"{folder}/log", "-o", f"-c listen_addresses='' -k {folder}"] if command[0] == "start" else []
-    )
-    program = [*prefix, str(find_programs() / "pg_ctl"), "-D", f"{folder}/data", *options, *command]
-    subprocess.run(program, check=True, stdout=subprocess.DEVNULL, cwd=folder)
 
 
 def test_embedded_broker_is_enough(engine: Engine) -> None:

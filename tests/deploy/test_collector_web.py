@@ -13,11 +13,16 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
 
 from agent.errors import UnavailableError
 from deploy.collector.access import Door, read_token
 from deploy.collector.bench.lessons import free_port, window_of
-from tests.deploy.conftest import wait_for
+from deploy.collector.bench.scratch_postgres import scratch_postgres
+from deploy.collector.database import open_database
+from deploy.collector.hub import Hub
+from tests.deploy.conftest import control_postgres, wait_for
 from tests.deploy.page_world import TOKEN, World, now_ms, room_path, world
 
 ROOM, OTHER = 3, 4
@@ -222,3 +227,39 @@ def test_taken_port_is_one_line(tmp_path: Path, page: World) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 69
     assert done.stderr.splitlines()[-1].startswith("error: page: cannot listen on 127.0.0.1:")
+
+
+def test_database_that_is_away_is_said(tmp_path: Path) -> None:
+    """While PostgreSQL is down the page answers 503 in one line, still shows what it knew, and comes back by itself."""
+    try:
+        with scratch_postgres() as url, world(tmp_path, url) as found:
+            found.history(ROOM, 2)
+            control_postgres(url, "stop", "-m", "immediate")
+            wait_for(lambda: found.get("/healthz", token=None)[0] == 503, 30)
+            status, _, body = found.get(f"/api/rooms/{room_path(ROOM)}/series")
+            assert (status, json.loads(body)) == (503, {"error": "the database is away"})
+            assert len(found.json("/api/rooms")["rooms"]) == 1
+            control_postgres(url, "start")
+            wait_for(lambda: found.get("/healthz", token=None)[0] == 200, 30)
+            assert found.json(f"/api/rooms/{room_path(ROOM)}/series")["seq"] == [1, 2]
+    except UnavailableError as error:
+        pytest.skip(str(error))
+
+
+def test_reader_needs_no_more_than_the_readme_grants(postgres_url: str) -> None:
+    """The role of the README may serve the page, and may write nothing."""
+    readme = Path(__file__).resolve().parents[2] / "deploy" / "collector" / "README.md"
+    statements = readme.read_text().split("```sql")[1].split("```")[0].split(";")
+    role = f"reader_{now_ms()}"
+    engine = open_database(postgres_url)
+    with engine.begin() as connection:
+        for statement in filter(str.strip, statements):
+            connection.execute(text(statement.replace("reader", role)))
+    engine.dispose()
+    engine = open_database(postgres_url.replace("//fer@", f"//{role}@"), read_only=True)
+    assert Hub(engine).newest() == []
+    with engine.connect() as connection:
+        connection.execute(text("SET TRANSACTION READ WRITE"))
+        with pytest.raises(ProgrammingError, match="permission denied"):
+            connection.execute(text("DELETE FROM windows"))
+    engine.dispose()

@@ -1,5 +1,6 @@
 """How many windows a second one collector process takes from a broker into the database."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -29,17 +30,18 @@ def measure(db: str, seconds: float, rooms: int, rate: float) -> None:
         with running_collector(port, db, "--no-page") as collector:
             engine = open_database(db)
             before = _count(engine)
-            start = time.monotonic()
+            start, idle = time.monotonic(), _cpu_seconds(collector.pid)
             sent = int(subprocess.check_output(_sender(port, rooms, seconds, rate)))
             stored = _settle(engine, before, sent)
             took = time.monotonic() - start
-            busy = _cpu_seconds(collector.pid)
+            busy = _cpu_seconds(collector.pid) - idle
         with engine.connect() as connection:
             upto = connection.execute(select(func.sum(streams.c.upto_seq))).scalar_one()
     kind = make_url(db).get_backend_name()
     click.echo(f"sent {sent:,} windows of {rooms} rooms in {seconds:.0f} s, stored {stored:,} after {took:.1f} s")
     click.echo(f"lost or doubled: {abs(sent - stored)}; acknowledged: {upto:,} sequence numbers")
-    click.echo(f"collector: {busy:.1f} s of CPU, {1e6 * busy / max(1, stored):.0f} us a window")
+    each, load = 1e6 * busy / max(1, stored), os.getloadavg()[0]
+    click.echo(f"collector: {busy:.1f} s of CPU, {each:.0f} us a window; load now {load:.1f}")
     at_least(f"into {kind}", stored / took, _BAR[kind], "windows/s")
 
 
