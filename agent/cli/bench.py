@@ -1,6 +1,5 @@
 """`fer-agent bench [VIDEO]`: how long every stage takes on this machine, and how much memory."""
 
-import itertools
 import json
 import time
 from collections import defaultdict
@@ -111,8 +110,7 @@ def _source(video: str | None, fps: float) -> AbstractContextManager[Iterable[Fr
     """Return the frames of `video`, or of the demo's clip, made in memory."""
     if video is not None:
         return open_source(video, fps=fps)
-    step = max(1, round(demo_clip.FPS / fps))
-    pictures = itertools.islice(demo_clip.frames(20.0 * fps), 0, None, step)
+    pictures = demo_clip.frames(20.0 if fps >= 1 else 20.0 / fps, fps)
     return nullcontext(Frame(picture, number / fps) for number, picture in enumerate(pictures))
 
 

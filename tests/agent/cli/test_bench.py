@@ -20,7 +20,9 @@ needs_model = pytest.mark.skipif(not Path(MODEL).is_dir(), reason="no released m
 def test_json_holds_every_number(demo_clip):
     """`--json` prints one object with every stage, faces, memory and the share of the period, all >= 0."""
     done = CliRunner().invoke(
-        command, [str(demo_clip), "--model", MODEL, "--fps", "0.5", "--json"], catch_exceptions=False
+        command,
+        [str(demo_clip), "--model", MODEL, "--fps", "0.5", "--seconds", "250", "--json"],
+        catch_exceptions=False,
     )
     report = json.loads(done.stdout)
     assert set(report["stages_ms"]) == set(STAGES)
