@@ -35,12 +35,15 @@ def _query(span: Span, agent: int | None) -> Select[Any]:
 
 
 def csv_text(engine: Engine, span: Span, agent: int | None = None) -> Iterator[str]:
-    """Yield CSV text: a header, then rows. A cell that a spreadsheet would run as a formula gets a leading quote."""
+    """Yield CSV text: a header, then rows. A cell that a spreadsheet would run as a formula gets a leading quote.
+
+    The last column is empty; its name is the caveat, so that whoever opens the file reads it.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    writer.writerow(COLUMNS)
+    writer.writerow([*COLUMNS, CAVEAT])
     for chunk in rows_of(engine, span, agent):
-        writer.writerows([[_harmless(cell) for cell in row] for row in chunk])
+        writer.writerows([[*map(_harmless, row), None] for row in chunk])
         yield buffer.getvalue()
         buffer.seek(0)
         buffer.truncate()

@@ -68,6 +68,7 @@ def test_csv(filled: str, tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [(row["agent"], row["seq"]) for row in rows] == [(f"fer-{r}", str(n)) for r in (1, 2) for n in range(1, 11)]
     assert {row["engagement"] for row in rows if row["suppressed"]} == {""}
+    assert "not validated as a measure of learning" in list(rows[0])[-1]
     assert rows[0]["model_id"] == "'=HYPERLINK(1)"
     assert rows[0]["backend"] == "'@x"
 
