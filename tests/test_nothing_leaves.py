@@ -10,9 +10,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import pytest
 
 from tests.syscalls import Trace, trace
+
+ROOT = Path(__file__).resolve().parent.parent
 
 LARGEST = 4608
 """Bytes of one write: a window of 4 KB with its topic. The smallest picture of a face that is classified, 24 x 24
@@ -44,8 +47,8 @@ def _without_utf8(part: bytes) -> bytes:
 def outside(seen: Trace, port: int) -> list[str]:
     """Peers other than the broker at 127.0.0.1:`port`.
 
-    Aside: this machine's name service and service manager, and paho's wake-up pair, a loopback connection of the
-    process with itself over which nothing but single bytes goes.
+    Aside: this machine's name service and service manager, the status socket (a file of this machine), and paho's
+    wake-up pair, a loopback connection of the process with itself over which nothing but single bytes goes.
     """
     own = {m[1] for text in seen.listening if (m := re.search(r"TCP:\[127\.0\.0\.1:(\d+)\]", text))}
     pairs = {p for p in own if all(len(part) == 1 for part in _sent(seen, p))}
@@ -54,7 +57,8 @@ def outside(seen: Trace, port: int) -> list[str]:
         rf'sin_port=htons\(({ports})\), sin_addr=inet_addr\("127\.0\.0\.1"\)|/nscd/socket|/systemd/notify'
     )
     foreign = [peer for peer in seen.peers if not allowed.search(peer)]
-    return foreign + [text for text in seen.listening if not any(f"127.0.0.1:{p}]" in text for p in pairs)]
+    mine = (*(f"127.0.0.1:{p}]" for p in pairs), "/status.sock")
+    return foreign + [text for text in seen.listening if not any(part in text for part in mine)]
 
 
 def _sent(seen: Trace, port: str) -> list[bytes]:
@@ -149,3 +153,35 @@ def test_the_broker_is_the_only_peer(whole_run: tuple[Trace, list[dict[str, obje
     seen, _, port = whole_run
     assert outside(seen, port) == []
     assert any(f"htons({port})" in peer for peer in seen.peers), "the broker was reached"
+
+
+def quarter(clip: Path, target: Path, seconds: int) -> Path:
+    """Write the upper left quarter of the demo's classroom, round and round: a few people, two tiles, quick to look at
+    while every call is traced."""
+    pictures, capture = [], cv2.VideoCapture(str(clip))
+    while (read := capture.read())[0]:
+        pictures.append(read[1][:360, :640])
+    writer = cv2.VideoWriter(str(target), cv2.VideoWriter.fourcc(*"MJPG"), 10, (640, 360))
+    for number in range(10 * seconds):
+        writer.write(pictures[number % len(pictures)])
+    writer.release()
+    return target
+
+
+def test_the_service_leaks_nothing(demo_clip: Path, tmp_path: Path, broker: int) -> None:
+    """The same of `fer-agent run` with its spool, audit log, status socket and state: nothing but numbers is written,
+    and the broker is the only peer."""
+    clip = quarter(demo_clip, tmp_path / "room.avi", seconds=24)
+    (tmp_path / "agent.toml").write_text(
+        f'[agent]\nstate_dir = "{tmp_path}/state"\n[camera]\nsource = "{clip}"\nfps = 2\n[detect]\n'
+        f'smallest_face_px = 40\n[engagement]\nwindow_s = 22\n[privacy]\nk_min = 2\npause_file = "{tmp_path}/pause"\n'
+        f"[mqtt]\nport = {broker}\n"
+    )
+    command = [sys.executable, "-B", "-m", "agent", "run", "--config", str(tmp_path / "agent.toml")]
+    seen, done = trace(command, tmp_path / "trace", cwd=ROOT, timeout=280)
+    assert done.returncode == 0, done.stderr
+    kept = b"".join(part for target, parts in seen.written.items() if "/state/spool/" in target for part in parts)
+    assert b'"engagement":{"value"' in kept, "the run had something to leak"
+    assert any(f"htons({broker})" in peer for peer in seen.peers), "the broker was reached"
+    assert leaks(seen) == []
+    assert outside(seen, broker) == []
