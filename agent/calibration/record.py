@@ -38,6 +38,8 @@ FORMAT: Final = 1
 EXPIRES_DAYS: Final = 90
 _DAY: Final = 86_400
 _MAX_BYTES: Final = 100_000
+_MODE: Final = 0o644
+"""Numbers only, and the service reads what somebody else may have written."""
 _AGAIN: Final = "calibrate again: fer-agent calibrate"
 
 
@@ -165,9 +167,9 @@ def save(path: Path, new: Record) -> Path | None:
         if path.exists():
             old = path.read_bytes()
             if _is_whole(old, path):
-                write_atomically(previous, old)
+                write_atomically(previous, old, _MODE)
                 kept = previous
-        write_atomically(path, text.encode())
+        write_atomically(path, text.encode(), _MODE)
     except OSError as cause:
         raise CannotWriteError(f"{path}: expected a place to write the calibration, got: {cause.strerror}") from cause
     return kept

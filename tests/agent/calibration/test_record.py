@@ -62,6 +62,12 @@ def test_what_was_saved_is_loaded(path: Path) -> None:
     assert got.id == made().id
 
 
+def test_the_service_can_read_what_root_wrote(path: Path) -> None:
+    """The file and the one before are readable by everybody: they hold numbers only."""
+    record.save(path, made(70.0))
+    assert all(p.stat().st_mode & 0o444 == 0o444 for p in path.parent.glob("calibration*.json"))
+
+
 def test_the_previous_one_is_kept(path: Path) -> None:
     """Writing again moves the calibration before to calibration.previous.json."""
     before = path.read_bytes()
