@@ -122,7 +122,11 @@ class Link:
                 "clean_start": False,
                 "properties": self._properties(PacketTypes.CONNECT, SessionExpiryInterval=SESSION_EXPIRY_S),
             }
-        self._client.connect(self._mqtt.host, self._mqtt.port, self._mqtt.keepalive_s, **more)
+        try:
+            self._client.connect(self._mqtt.host, self._mqtt.port, self._mqtt.keepalive_s, **more)
+        except OSError:
+            self._let_go()
+            raise
         self._begin()
 
     def _begin(self) -> None:
@@ -161,6 +165,13 @@ class Link:
         elif (sock := self._client.socket()) is not None:
             sock.close()  # MQTT 3.1.1 has no other way to die with a will
         self._client.loop_stop()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Break the circle of client, callbacks and link: paho closes its wake-up sockets when the client is freed, and
+        the garbage collector may come so rarely that a day without a broker uses up the descriptors."""
+        c = self._client
+        c.on_connect = c.on_disconnect = c.on_publish = c.on_subscribe = c.on_message = None
 
     def _set_callbacks(self, notify: Callable[[Note], None]) -> None:
         def on_connect(_c: Any, _u: Any, _f: Any, code: Any, properties: Any) -> None:
