@@ -93,6 +93,10 @@ class PicameraGrabber:
         except ImportError as error:
             what = f'camera.source = "{source}" expects Picamera2, got none; run: apt install python3-picamera2'
             raise UnavailableError(f"{what} (the virtual environment needs --system-site-packages)") from error
+        except ValueError as error:
+            # "numpy.dtype size changed": Debian's was built against numpy 1 (bookworm).
+            what = f"expected Picamera2 and numpy to fit, got: {error}; run: pip install 'numpy<2' 'ml-dtypes<0.6'"
+            raise UnavailableError(what) from error
         try:
             self._camera = module.Picamera2()
             size = (settings.width, settings.height)
