@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from agent import __version__
-from agent.delivery import wire
+from agent.delivery import wire_commands
 from agent.delivery.link import Received
 from agent.delivery.payload import MAX_BYTES, Speaker
 from agent.delivery.topics import PREFIX
@@ -39,14 +39,14 @@ class Desk:
 
     def __init__(self, speaker: Speaker, handlers: Mapping[str, Handler], resend: Resend) -> None:
         """Args: handlers: of `pause`, `resume`, `model-install`; resend: lines up what is kept."""
-        unknown = set(handlers) - set(wire.COMMANDS)
+        unknown = set(handlers) - set(wire_commands.COMMANDS)
         assert not unknown, f"no such commands in the contract: {unknown}"
         self._speaker, self._resend = speaker, resend
         self._handlers = {"ping": self._ping, "resend": self._do_resend, **handlers}
         self._gaps: list[tuple[int, int]] = []
         self._seen: deque[bytes] = deque(maxlen=_REMEMBERED)
 
-    def answer(self, news: Received) -> tuple[str, wire.Reply, list[tuple[int, int]]] | None:
+    def answer(self, news: Received) -> tuple[str, wire_commands.Reply, list[tuple[int, int]]] | None:
         """The reply, its topic, and gaps to declare; None for what is ignored: retained, replayed, no command."""
         name = self._speaker.topics.command(news.topic)
         if name is None:
@@ -73,11 +73,11 @@ class Desk:
         self._gaps = missing(first, last, kept)
         return {"from": first, "to": last, "sent": len(kept), "missing": self._gaps[:_LISTED]}
 
-    def _do(self, name: str, payload: bytes) -> wire.Reply:
-        model = wire.COMMANDS.get(name)
+    def _do(self, name: str, payload: bytes) -> wire_commands.Reply:
+        model = wire_commands.COMMANDS.get(name)
         handler = self._handlers.get(name)
         if model is None or handler is None:
-            known = ", ".join(sorted(set(wire.COMMANDS) & set(self._handlers)))
+            known = ", ".join(sorted(set(wire_commands.COMMANDS) & set(self._handlers)))
             return self._no(name, f"unknown command, expected one of: {known}")
         if len(payload) > _LONGEST:
             return self._no(name, f"expected at most {_LONGEST} bytes, got {len(payload)}")
@@ -88,23 +88,25 @@ class Desk:
             where = ".".join(map(str, first["loc"])) or "payload"
             return self._no(name, f"{where}: {first['msg']}")
         try:
-            result = wire.Result.model_validate(handler(body.model_dump(by_alias=True, exclude_none=True)))
+            result = wire_commands.Result.model_validate(handler(body.model_dump(by_alias=True, exclude_none=True)))
         except FerAgentError as error:
             return self._no(name, str(error))
         except Exception as error:  # a handler's bug must not end the delivery
             log.exception("event=cmd.failed cmd=%s", name)
             return self._no(name, f"internal error: {type(error).__name__}")
-        return wire.Reply(schema="fer.reply/1.0", agent=self._speaker.topics.agent, cmd=name, ok=True, result=result)
+        return wire_commands.Reply(
+            schema="fer.reply/1.0", agent=self._speaker.topics.agent, cmd=name, ok=True, result=result
+        )
 
-    def _no(self, name: str, why: str) -> wire.Reply:
+    def _no(self, name: str, why: str) -> wire_commands.Reply:
         log.warning("event=cmd.refused cmd=%.40r reason=%.120r", name, why)
         agent = self._speaker.topics.agent
-        return wire.Reply(schema="fer.reply/1.0", agent=agent, cmd=name[:64], ok=False, error=why[:200])
+        return wire_commands.Reply(schema="fer.reply/1.0", agent=agent, cmd=name[:64], ok=False, error=why[:200])
 
     def _reply_topic(self, name: str, asked: str | None) -> str:
         """Where the command wants its answer, if that is a place for answers; our own otherwise. A reply must not
         become a command or a status of somebody else."""
-        own = self._speaker.topics(f"rsp/{name if name in wire.COMMANDS else 'unknown'}")
+        own = self._speaker.topics(f"rsp/{name if name in wire_commands.COMMANDS else 'unknown'}")
         if asked is None or len(asked) > 400 or any(c in asked for c in "+#\0"):
             return own
         levels = asked.split("/")

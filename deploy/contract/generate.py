@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import yaml
 
-from agent.delivery import link, wire
+from agent.delivery import link, wire, wire_commands
 from agent.delivery.payload import MAX_BYTES
 from agent.delivery.topics import PREFIX
 
@@ -57,7 +57,7 @@ CHANNELS: Final = (
     _command("resend", "Send windows again that a collector misses."),
     _command("ping", "Are you there?"),
     _command("model-install", "Install a signed bundle."),
-    *(Channel(f"rsp/{name}", "reply", 1, False, True, f"The answer to cmd/{name}.") for name in wire.COMMANDS),
+    *(Channel(f"rsp/{name}", "reply", 1, False, True, f"The answer to cmd/{name}.") for name in wire_commands.COMMANDS),
     Channel("rsp/unknown", "reply", 1, False, True, "The answer to a command that does not exist."),
 )
 
@@ -68,15 +68,15 @@ PAYLOADS: Final[dict[str, type[wire.Wire]]] = {
     "event": wire.Event,
     "health": wire.Health,
     "ack": wire.Ack,
-    "reply": wire.Reply,
-    **{f"cmd-{name}": model for name, model in wire.COMMANDS.items()},
+    "reply": wire_commands.Reply,
+    **{f"cmd-{name}": model for name, model in wire_commands.COMMANDS.items()},
 }
 
 
 def files() -> dict[str, str]:
     """Return text by path, relative to deploy/contract."""
     made = {f"schemas/{name}.json": json.dumps(schema(name), indent=2, ensure_ascii=False) + "\n" for name in PAYLOADS}
-    head = "# Made by `python -m deploy.contract` from agent/delivery/wire.py. Do not edit.\n"
+    head = "# Made by `python -m deploy.contract` from agent/delivery/wire*.py. Do not edit.\n"
     return made | {"asyncapi.yaml": head + yaml.safe_dump(asyncapi(), sort_keys=False, allow_unicode=True, width=110)}
 
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from agent.config import Identity
-from agent.delivery import payload, wire
+from agent.delivery import payload, wire_commands
 from agent.delivery.publish import Publisher
 from agent.delivery.wallclock import WallTime
 from tests.contract import CONTRACT, MAX_BYTES, Judge, validator_of
@@ -57,7 +57,7 @@ def test_every_topic_of_the_agent_is_described(name: str) -> None:
     assert validator_of(f"{ROOT}/{name}") is not None
 
 
-@pytest.mark.parametrize("name", sorted(wire.COMMANDS))
+@pytest.mark.parametrize("name", sorted(wire_commands.COMMANDS))
 def test_every_command_and_its_reply_is_described(name: str) -> None:
     """The document finds a schema for each command and for its answer."""
     assert validator_of(f"{ROOT}/cmd/{name}") is not None

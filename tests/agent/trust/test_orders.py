@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import Updates
-from agent.delivery import wire
+from agent.delivery import wire_commands
 from agent.errors import TryAgainError
 from agent.trust.audit import AuditLog
 from agent.trust.orders import Orders
@@ -34,7 +34,7 @@ class Room:
         self.gate.wait(20)
 
     def order(self, name: str, **body: str) -> dict[str, object]:
-        checked = wire.COMMANDS[name].model_validate(body).model_dump(by_alias=True, exclude_none=True)
+        checked = wire_commands.COMMANDS[name].model_validate(body).model_dump(by_alias=True, exclude_none=True)
         return dict(self.orders.handlers[name](checked))
 
 
@@ -77,4 +77,4 @@ def test_what_must_not_be_installed_is_told(room: Room, ref: str) -> None:
 
 def test_the_contract_knows_these_commands(room: Room) -> None:
     """Every handler is a command of the contract."""
-    assert set(room.orders.handlers) <= set(wire.COMMANDS)
+    assert set(room.orders.handlers) <= set(wire_commands.COMMANDS)
