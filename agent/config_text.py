@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from agent.config_file import Loaded
-from agent.config_words import expected, leaves, toml
+from agent.config_words import expected, leaves, toml, without_login
 
 _LINE: int = 100
 """Characters of a comment line."""
@@ -54,7 +54,7 @@ def shown(loaded: Loaded) -> list[dict[str, Any]]:
     rows = [
         {
             "key": f"{section}.{key}",
-            "value": dump[section][key],
+            "value": without_login(dump[section][key]) if key == "source" else dump[section][key],
             "origin": loaded.origins.get((section, key), "default"),
         }
         for section, key, _ in leaves()

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,11 @@ from typing import Any
 from agent.config import Settings
 
 _NOUNS = {"number": "a number", "integer": "a whole number", "boolean": "true or false", "string": "text"}
+
+
+def without_login(source: str) -> str:
+    """Return a camera's address as it may be logged and published: no user, password or query (tokens stand there)."""
+    return re.sub(r"(\w+://)(?:[^/\s]*@)?([^\s?]*)(\?\S*)?", lambda m: m[1] + m[2] + ("?…" if m[3] else ""), source)
 
 
 @cache

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from agent import __version__, records
 from agent.config import Settings
+from agent.config_words import without_login
 from agent.delivery import wire
 from agent.delivery.topics import Topics
 from agent.delivery.wallclock import WallTime
@@ -54,8 +55,10 @@ class Speaker:
 
 
 def config_hash(settings: Settings) -> str:
-    """First 16 hex digits of the SHA-256 of the settings without user names and paths of secrets."""
+    """First 16 hex digits of the SHA-256 of the settings without user names, logins and paths of secrets."""
     dump = settings.model_dump(mode="json", exclude={"mqtt": {"username", "password_file", "key_file"}})
+    # A hash of a known text and a short password would give the password away.
+    dump["camera"]["source"] = without_login(settings.camera.source)
     return hashlib.sha256(json.dumps(dump, sort_keys=True).encode()).hexdigest()[:16]
 
 

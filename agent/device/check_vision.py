@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.config import Settings
+from agent.config_words import without_login
 from agent.device import edgetpu
 from agent.device.checks import Check, Finding, fail, good, warn
 from agent.vision.capture import is_live, open_source
@@ -74,13 +75,14 @@ def camera(settings: Settings) -> Iterator[Finding]:
     with open_source(source, fps=4, camera=settings.camera) as frames:
         frame = next(iter(frames))
     height, width = frame.image.shape[:2]
+    where = without_login(source)
     reason = exposure(np.ascontiguousarray(frame.image)) if frame.image.size else frame.trouble
     if reason:
-        yield fail("camera", f"{source}: {width}x{height}, {reason}", "look at the lens, the light and the cover")
+        yield fail("camera", f"{where}: {width}x{height}, {reason}", "look at the lens, the light and the cover")
     elif watching and (width, height) != (settings.camera.width, settings.camera.height):
         asked = f"{settings.camera.width}x{settings.camera.height}"
         yield warn(
-            "camera", f"{source}: gives {width}x{height}, asked for {asked}", "set camera.width and camera.height"
+            "camera", f"{where}: gives {width}x{height}, asked for {asked}", "set camera.width and camera.height"
         )
     else:
-        yield good("camera", f"{source}: {width}x{height}")
+        yield good("camera", f"{where}: {width}x{height}")

@@ -33,7 +33,7 @@ _HIDDEN: Final = "«hidden»"
 _SECRET_KEYS: Final = ("mqtt.username", "policy.controller", "policy.consent")
 """Settings that name people or accounts."""
 _PATTERNS: Final = (
-    (re.compile(r"(\w+://)[^/\s@]+@"), rf"\1{_HIDDEN}@"),  # user:password@ in a camera's address
+    (re.compile(r"(\w+://)[^/\s]+@"), rf"\1{_HIDDEN}@"),  # user:password@ in a camera's address
     (
         re.compile(
             r"(?i)\b(pass(?:word|wd)?|secret|token|api[_-]?key|authorization)(\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|\S+)"

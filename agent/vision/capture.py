@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from agent.config import Camera
+from agent.config_words import without_login
 from agent.vision.camera import LiveCamera, Notice
 from agent.vision.grabber import OpenCvGrabber, PicameraGrabber
 from agent.vision.video import WEB, VideoFile
@@ -51,7 +52,7 @@ def open_source(
         grab = PicameraGrabber if source == "picamera2" else OpenCvGrabber
         return LiveCamera(
             lambda: grab(source, camera),
-            name=source,
+            name=without_login(source),
             fps=fps,
             settings=camera,
             patient=patient,

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.config import Camera
+from agent.config_words import without_login
 from agent.errors import AccessError, UnavailableError
 from agent.vision.picture import bgr
 
@@ -63,7 +64,8 @@ class OpenCvGrabber:
             self._capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, timeouts)
         if not self._capture.isOpened():
             self._capture.release()
-            raise UnavailableError(f"expected a camera at {device}, got none: not there, in use, or silent")
+            where = without_login(device)
+            raise UnavailableError(f"expected a camera at {where}, got none: not there, in use, or silent")
 
     def _ask(self, settings: Camera) -> None:
         """Ask for the size and for one buffer; cameras take the nearest they have."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 import cv2
 
 from agent.config import Camera
+from agent.config_words import without_login
 from agent.errors import InputError
 from agent.records import Frame
 from agent.vision.grabber import Image
@@ -72,7 +73,7 @@ class VideoFile:
         ]
         self._capture = cv2.VideoCapture(self._source.removeprefix("file://"), cv2.CAP_FFMPEG, timeouts)
         if not self._capture.isOpened():
-            raise InputError(f"expected a video, got {self._source!r}: it cannot be opened as one")
+            raise InputError(f"expected a video, got {without_login(self._source)!r}: it cannot be opened as one")
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
         if math.isfinite(rate) and 0 < rate <= 1000:
             self._nominal = rate
@@ -80,7 +81,7 @@ class VideoFile:
             self._first = self._decode()
         if self._first is None:
             self._capture.release()
-            raise InputError(f"expected a video with at least one frame, got {self._source!r} with none")
+            raise InputError(f"expected a video with at least one frame, got {without_login(self._source)!r} with none")
         return self
 
     def __exit__(

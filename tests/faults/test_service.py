@@ -1,9 +1,12 @@
 """The whole service under faults of process, camera, clock and configuration: a real process, camera and broker."""
 
+import hashlib
 import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +15,7 @@ import pytest
 
 from agent.vision.model_card import MODELS
 from tests.cameras import MjpegServer, mjpeg_server
-from tests.faults.service_world import START_S, Agent
+from tests.faults.service_world import ROOT, START_S, Agent
 from tests.mqtt_world import Mosquitto, free_port, wait_until
 from tests.reference_subscriber import ReferenceSubscriber
 
@@ -216,6 +219,27 @@ def test_status_of_the_running_service(agent: Agent, collector: ReferenceSubscri
     assert not (agent.folder / "status.sock").exists()
 
 
+def test_a_cameras_login_is_nowhere(tmp_path: Path, broker: Mosquitto, collector: ReferenceSubscriber) -> None:
+    """User, password and token in a camera's address show in no message, log line, state file or report."""
+    secret = "planted-Zq7vX2kd"
+    source = f"rtsp://viewer:{secret}@127.0.0.1:{free_port()}/live?token={secret}"
+    with Agent(tmp_path, source, broker.port) as agent:
+        agent.start()
+        agent.until(lambda: "camera.lost" in [e["reason"] for e in collector.payloads("event")])
+        agent.until(lambda: collector.stream().windows)
+        assert agent.end() == 0
+    for number, report in enumerate((["config", "show"], ["doctor", "--only", "vision", "--json"])):
+        with (tmp_path / f"report-{number}").open("wb") as out:
+            command = [sys.executable, "-m", "agent", *report, "--config", str(agent.config)]
+            subprocess.run(command, stdout=out, stderr=out, cwd=ROOT, timeout=120, check=False)
+    assert b"rtsp://127.0.0.1" in (tmp_path / "report-0").read_bytes()
+    assert b"rtsp://127.0.0.1" in b"".join(body for _, body, _ in collector.log), "the address itself is told"
+    told = [topic for topic, body, _ in collector.log if secret.encode() in body]
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path != agent.config]
+    told += [str(path) for path in files if secret.encode() in path.read_bytes()]
+    assert told == []
+
+
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="a private /dev needs root")
 @pytest.mark.parametrize(("body", "backend"), [("abort();", "SIGABRT"), ("return works();", "+edgetpu")])
 def test_edge_tpu_in_every_window(
@@ -245,9 +269,6 @@ def edge_tpu(folder: Path, body: str) -> tuple[Path, Path]:
     plain one, which a delegate that takes no operation leaves to the CPU."""
     if shutil.which("gcc") is None:
         pytest.skip("gcc makes the fake library; run: apt install gcc")
-    import hashlib
-    import subprocess
-
     source = """
 #include <stdlib.h>
 #include <stdint.h>

@@ -16,6 +16,7 @@ from agent.errors import CannotWriteError, UnavailableError
     "text",
     [
         "rtsp://admin:hunter2@10.0.0.5/stream",
+        "rtsp://admin:p@hunter2@10.0.0.5/stream",
         'password = "hunter2"',
         "event=x token=hunter2 y=1",
         "Authorization: hunter2",
