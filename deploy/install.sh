@@ -96,11 +96,11 @@ if live; then
     udevadm control --reload 2>/dev/null || true
     systemctl daemon-reload
     systemctl enable fer-agent.service
-    if fer-agent config check >&2; then
-        systemctl restart fer-agent.service
+    # A fresh agent.toml has no policy, so a camera does not start yet: that is no failure of the installation.
+    if fer-agent config check >&2 && systemctl restart fer-agent.service; then
         say "installed and started; see: fer-agent doctor"
     else
-        say "installed, not started: mend the configuration above, then run: systemctl restart fer-agent"
+        say "installed, not started: edit /etc/fer-agent/agent.toml, then run: systemctl restart fer-agent (journalctl -u fer-agent says why)"
     fi
 else
     say "installed below ${root:-/}; nothing started"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,16 @@ def settings_of(config: Path | None, state_dir: Path | None) -> Settings:
 
 
 def act_as_owner(state_dir: Path) -> None:
-    """As root, become the owner of the state folder: what is written there must be the agent's to change, and a model
-    is parsed with the agent's rights, not root's."""
+    """As root, become the owner of the state folder, with its groups (the camera's): what is written there must be the
+    agent's to change, and a model is parsed with the agent's rights, not root's."""
     if os.geteuid() != 0 or not state_dir.is_dir():
         return
     owner = state_dir.stat()
     if owner.st_uid != 0:
-        os.setgroups([])
+        try:
+            os.initgroups(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid)
+        except KeyError:  # a folder of a user that this machine does not know
+            os.setgroups([])
         os.setgid(owner.st_gid)
         os.setuid(owner.st_uid)
 

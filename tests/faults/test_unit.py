@@ -19,74 +19,6 @@ pytestmark = pytest.mark.timeout(600)
 ROOT = Path(__file__).resolve().parents[2]
 BOOT_S = 300
 
-DRIVER = r"""#!/bin/bash
-# Runs inside the container, as root: one fault after the other, what came of it into /result.
-S=/var/lib/fer-agent
-value() { systemctl show fer-agent -p "$1" --value; }
-until_state() { for _ in $(seq 100); do [ "$(value ActiveState)" = "$1" ] && return; sleep 0.1; done; }
-restarted() {
-    for _ in $(seq 200); do
-        [ "$(value NRestarts)" -gt "$1" ] && [ "$(value ActiveState)" = active ] && return
-        sleep 0.1
-    done
-}
-begin() {
-    systemctl stop fer-agent; systemctl reset-failed fer-agent; rm -f $S/starts $S/stopped
-    echo "$1" > $S/fault; chown fer-agent: $S/fault
-    systemctl start fer-agent
-}
-note() { echo "$1=$2" >> /result; }
-systemd-sysusers; systemd-tmpfiles --create
-# The interpreter's own library, before Debian's of the same name.
-echo /opt/base/lib > /etc/ld.so.conf.d/0base.conf; ldconfig
-echo "secret" > /etc/fer-agent/mqtt-password
-
-begin none; until_state active
-note started "$(value ActiveState)"
-note facts "$(cat $S/facts)"
-note user "$(ps -o user= -p "$(value MainPID)")"
-kill -KILL "$(value MainPID)"; restarted 0
-note killed "$(value NRestarts) $(value ActiveState)"
-sleep 7
-note fed "$(value NRestarts)"
-systemctl stop fer-agent
-note stopped "$(value Result) $(ls $S/stopped 2>/dev/null)"
-
-begin hang; restarted 0
-note hang "$(value NRestarts)"
-begin camera; restarted 0
-note camera "$(value NRestarts)"
-begin config; sleep 4
-note config "$(value ActiveState) $(value ExecMainStatus) $(wc -l < $S/starts)"
-# Only where there is a limit: without one it would eat the machine's own memory.
-if ! grep -q "'limit': None" $S/facts; then
-begin memory; for _ in $(seq 100); do [ "$(wc -l < $S/starts)" -ge 2 ] && break; sleep 0.1; done
-note memory "$(wc -l < $S/starts)"
-fi
-systemctl stop fer-agent
-
-# The real program, on a video, in the unit as it is; no broker, so its windows wait in the spool.
-cp /real.conf /etc/systemd/system/fer-agent.service.d/test.conf; cp /agent.toml /etc/fer-agent/agent.toml
-systemctl daemon-reload; systemctl reset-failed fer-agent; systemctl start fer-agent
-note real "$(value ActiveState)"
-agent() { PYTHONHOME=/opt/base PYTHONPATH=/opt/repo:/opt/site /opt/base/bin/python3 -B -m agent "$@"; }
-for _ in $(seq 90); do
-    agent status --json > /status.json 2>/status.err && grep -q '"newest_seq": [1-9]' /status.json && break
-    sleep 1
-done
-note status "$(cat /status.json /status.err)"
-pid=$(value MainPID)
-systemctl reload fer-agent; sleep 10
-note reload "$(value ActiveState) $([ "$(value MainPID)" = "$pid" ] && echo same) $(value NRestarts)"
-systemctl stop fer-agent
-note real_stopped "$(value Result)"
-note spool "$(stat -c %U $S/spool) $(ls $S/spool | wc -l)"
-note doctor "$(agent doctor --json 2>/doctor.err | tr -d '\n'; echo " exit ${PIPESTATUS[0]}")"
-note doctor_err "$(tr '\n' ' ' < /doctor.err)"
-echo done >> /result
-systemctl --force --force poweroff
-"""
-
 OVERRIDE = """[Service]
 ExecStart=
 ExecStart=/opt/base/bin/python3 -B /opt/repo/tests/faults/unit_program.py
@@ -113,6 +45,13 @@ window_s = 2
 [mqtt]
 username = "fer"
 password_file = "mqtt-password"
+"""
+
+OWNER = """import grp, os
+from pathlib import Path
+from agent.cli._state import act_as_owner
+act_as_owner(Path("/var/lib/fer-agent"))
+print(os.getuid() != 0, *(grp.getgrgid(group).gr_name for group in os.getgroups()))
 """
 
 DRIVE_UNIT = """[Unit]
@@ -143,13 +82,14 @@ def copy_unit(root: Path) -> None:
     (system / "fer-agent.service.d").mkdir(parents=True, exist_ok=True)
     (system / "fer-agent.service.d/test.conf").write_text(OVERRIDE)
     (system / "drive.service").write_text(DRIVE_UNIT)
+    (root / "owner.py").write_text(OWNER)
     (root / "real.conf").write_text(REAL)
     (root / "agent.toml").write_text(CONFIG)
     video = cv2.VideoWriter(str(root / "room.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 4, (160, 120))
     for number in range(600):
         video.write(picture(number))
     video.release()
-    (root / "drive").write_text(DRIVER)
+    shutil.copy(ROOT / "tests/faults/unit_drive.sh", root / "drive")
     (root / "drive").chmod(0o755)
     for folder in ("opt/base", "opt/site", "opt/repo"):
         (root / folder).mkdir(parents=True, exist_ok=True)
@@ -268,6 +208,25 @@ def test_the_service_manager_sees_a_reload(result: dict[str, str]) -> None:
     """`systemctl reload` keeps the same process, active, and counts no restart; a stop is clean."""
     assert result["reload"] == "active same 0"
     assert result["real_stopped"] == "success"
+
+
+def test_root_becomes_the_agent_with_its_groups(result: dict[str, str]) -> None:
+    """`sudo fer-agent calibrate` opens the camera with the agent's groups, not with none."""
+    own, *groups = result["groups"].split()
+    assert own == "True"
+    assert {"fer-agent", "video", "plugdev", "gpio"} <= set(groups)
+
+
+@needs_model
+def test_the_installer_on_a_running_system(result: dict[str, str]) -> None:
+    """Without a policy the installation succeeds and says that nothing was started (78); with a video the service runs
+    and is enabled; removed, it is gone and the configuration is still there."""
+    assert result["fresh"].startswith("0 installed, not started")
+    assert result["fresh"].endswith(" 78")
+    assert result["installed"] == "0 installed and started; see: fer-agent doctor active enabled"
+    assert result["removed"].startswith("0 removed")
+    assert "inactive" in result["removed"]
+    assert "agent.toml" in result["removed"].split()
 
 
 @needs_model
