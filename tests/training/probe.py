@@ -15,7 +15,8 @@ from training.batches import Batches
 from training.config import Augment, Config, Phase
 
 SMALL = Config(
-    name="probe", model="cnn", phases=(Phase(1, 48),), batch=16, optimizer="adamw", warmup_epochs=0.1,
+    name="probe", model="cnn", phases=(Phase(1, 48),), batch=16, optimizer="adamw", learning_rate=1e-3,
+    warmup_epochs=0.1,
     augment=Augment(flip=True, rotate=10, erase=0.5),
 )  # fmt: skip
 
@@ -26,11 +27,16 @@ def step(config: Config) -> float:
     faces, target = recipe.targets(config, split(32, 7))
     model = recipe.compiled(config, 2)
     rng = np.random.default_rng(0)
-    model.set_weights([rng.normal(0, 0.05, w.shape).astype(np.float32) for w in model.get_weights()])
+    # Biases and normalisation start alike everywhere; kernels are drawn by each backend in its own way.
+    model.set_weights([w if w.ndim == 1 else _kernel(rng, w.shape) for w in model.get_weights()])
     batches = Batches(faces, target, batch=16, side=48, how=config.augment, seed=1)
     model.fit(batches, epochs=1, shuffle=False, verbose=0)
     x, y = batches[0]
     return float(model.evaluate(x, y, verbose=0, return_dict=True)["loss"])
+
+
+def _kernel(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return rng.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape).astype(np.float32)
 
 
 def curve(config: Config) -> list[dict[str, float]]:
@@ -44,7 +50,7 @@ def curve(config: Config) -> list[dict[str, float]]:
 def seeds() -> dict[str, object]:
     """Return the curves of seeds 1, 1 and 2, with everything random turned on."""
     busy = dataclasses.replace(
-        SMALL, model="cnn_bn_dropout", phases=(Phase(2, 48),), mixup=0.2, ema=0.9, balance="sampler"
+        SMALL, model="cnn_bn_dropout", phases=(Phase(1, 48),), mixup=0.2, ema=0.9, balance="sampler"
     )
     return {"a": curve(busy), "b": curve(busy), "other": curve(dataclasses.replace(busy, seed=2))}
 
@@ -71,7 +77,7 @@ def adamw(steps: int = 20) -> dict[str, float]:
 
 
 def kernels() -> dict[str, float]:
-    """Return how far a training step of fast kernels is from Keras' own (torch only)."""
+    """Return how far a training step of fast kernels is from Keras' own, relative to the largest value (torch only)."""
     inputs = np.random.default_rng(0).normal(size=(4, 9, 9, 6)).astype(np.float32)
 
     def run() -> list[np.ndarray]:
@@ -87,13 +93,13 @@ def kernels() -> dict[str, float]:
     fit.use_fast_kernels()
     replaced = getattr(keras.layers.BatchNormalization.call, "fast", False)
     return {
-        "difference": float(max(np.abs(a - b).max() for a, b in zip(slow, run(), strict=True))),
+        "difference": float(max(np.abs(a - b).max() / np.abs(a).max() for a, b in zip(slow, run(), strict=True))),
         "replaced": bool(replaced),
     }
 
 
 WHAT = {
-    "step": lambda: {"loss": step(SMALL), "devices": len(keras.distribution.list_devices() or [])},
+    "step": lambda: {"loss": step(SMALL)},
     "seeds": seeds,
     "kernels": kernels,
     "adamw": adamw,

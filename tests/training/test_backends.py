@@ -1,6 +1,7 @@
 """The same config trains on every Keras backend that is installed, and on several devices."""
 
 import importlib.util
+import math
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tests.training.conftest import BACKENDS, probe
 
 NAMES = ("tensorflow", "torch", "jax")
+pytestmark = pytest.mark.timeout(900)  # a process a backend, on whatever else the machine has to do
 
 
 def needs(backend: str) -> None:
@@ -31,11 +33,12 @@ def test_a_step_of_training_falls_the_same_everywhere(backend: str, one_step: di
     assert 0 < one_step[backend] < 10
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", NAMES)
 def test_resnet50_takes_a_step(backend: str, tmp_path: Path) -> None:
     """A quarter of its width, open side, two steps: a finite loss."""
     needs(backend)
-    assert 0 < probe(backend, "resnet", tmp_path)["loss"] < 20
+    assert math.isfinite(probe(backend, "resnet", tmp_path)["loss"])
 
 
 @pytest.mark.parametrize("backend", NAMES)
