@@ -28,7 +28,7 @@ QUICK = {"FER_AGENT__DETECT__SMALLEST_FACE_PX": "48"}
 pytestmark = pytest.mark.skipif(not Path(MODEL).is_dir(), reason="no released model")
 
 
-def calibrate(*arguments: object, timeout: float = 200) -> subprocess.CompletedProcess[str]:
+def calibrate(*arguments: object, timeout: float = 280) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "agent", "calibrate", "--model", MODEL, *map(str, arguments)],
         capture_output=True,
