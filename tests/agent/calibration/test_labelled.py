@@ -41,6 +41,11 @@ def test_the_models_own_scaling_is_taken_over() -> None:
     assert (part.origin, part.ece, part.n) == ("model", 0.02, 3000)
 
 
+def test_a_model_that_was_not_tested_yet_is_judged_by_validation() -> None:
+    """Without a number for the test split, that of the validation split counts."""
+    assert labelled.shipped(_model(split="validation", value=0.03)).part.ece == 0.03
+
+
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
