@@ -60,7 +60,7 @@ class Classifier:
         except ModelError as error:
             if not self._on.delegates:
                 raise
-            self._fall_back(str(error))
+            self._fall_back(str(error).removeprefix(f"{self._bundle.path}: "))
             self._bundle.check_golden(self.logits)
         return self
 

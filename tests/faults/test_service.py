@@ -1,6 +1,5 @@
 """The whole service under faults of process, camera, clock and configuration: a real process, camera and broker."""
 
-import hashlib
 import os
 import shutil
 import signal
@@ -15,6 +14,7 @@ import pytest
 
 from agent.vision.model_card import MODELS
 from tests.cameras import MjpegServer, mjpeg_server
+from tests.faults.edge_tpu import edge_tpu
 from tests.faults.service_world import ROOT, START_S, Agent
 from tests.mqtt_world import Mosquitto, free_port, wait_until
 from tests.reference_subscriber import ReferenceSubscriber
@@ -241,12 +241,15 @@ def test_a_cameras_login_is_nowhere(tmp_path: Path, broker: Mosquitto, collector
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="a private /dev needs root")
-@pytest.mark.parametrize(("body", "backend"), [("abort();", "SIGABRT"), ("return works();", "+edgetpu")])
+@pytest.mark.parametrize(
+    ("body", "backend"),
+    [("abort();", "SIGABRT"), ("return works(nothing);", "+edgetpu"), ("return works(wrong);", "golden check")],
+)
 def test_edge_tpu_in_every_window(
     agent: Agent, collector: ReferenceSubscriber, tmp_path: Path, body: str, backend: str
 ) -> None:
-    """FAULTS 43: a PCIe Edge TPU whose library aborts leaves the CPU and its reason in every window; one whose library
-    works is used and named."""
+    """FAULTS 43: an Edge TPU whose library aborts or computes wrong leaves the CPU and its reason in every window; one
+    that works is used and named."""
     library, bundle = edge_tpu(tmp_path, body)
     agent.write()
     agent.config.write_text(agent.config.read_text().replace("threads = 1", f'threads = 1\nmodel = "{bundle}"'))
@@ -262,31 +265,3 @@ def test_edge_tpu_in_every_window(
     assert len(named) == 1
     assert backend in named.pop()
     assert not Path("/dev/apex_0").exists()
-
-
-def edge_tpu(folder: Path, body: str) -> tuple[Path, Path]:
-    """Return a folder with a libedgetpu.so.1 whose delegate does `body`, and a bundle with a "compiled" model: the
-    plain one, which a delegate that takes no operation leaves to the CPU."""
-    if shutil.which("gcc") is None:
-        pytest.skip("gcc makes the fake library; run: apt install gcc")
-    source = """
-#include <stdlib.h>
-#include <stdint.h>
-/* tensorflow/lite/core/c/common.h: struct TfLiteDelegate */
-struct delegate { void *data; int (*prepare)(void *, void *); void *a, *b, *c; int64_t flags; void *opaque; };
-static int nothing(void *context, void *delegate) { return 0; }
-static void *works(void) { struct delegate *d = calloc(1, sizeof *d); d->prepare = nothing; return d; }
-void *tflite_plugin_create_delegate(char **k, char **v, size_t n, void (*report)(const char *)) { %s; works(); }
-void tflite_plugin_destroy_delegate(void *delegate) { free(delegate); }
-"""
-    library, bundle = folder / "lib", folder / "bundle"
-    library.mkdir()
-    (library / "edgetpu.c").write_text(source % body)
-    made = ["gcc", "-w", "-shared", "-fPIC", "-o", library / "libedgetpu.so.1", library / "edgetpu.c"]
-    subprocess.run(made, check=True)
-    shutil.copytree(MODELS / "released", bundle)
-    model = (bundle / "model.tflite").read_bytes()
-    (bundle / "model_edgetpu.tflite").write_bytes(model)
-    with (bundle / "SHA256SUMS").open("a") as sums:
-        sums.write(f"{hashlib.sha256(model).hexdigest()}  model_edgetpu.tflite\n")
-    return library, bundle
