@@ -71,7 +71,7 @@ class Config:
     stem_stride: Literal[1, 2] = 2
     """ResNet-50 only: stride of the first convolution."""
     early_stop_epochs: int | None = None
-    """Stop after this many epochs without a better validation accuracy; None never stops."""
+    """End a phase after this many epochs without a better validation accuracy; None never ends one early."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     seed: int = 1
 

@@ -29,6 +29,8 @@ class Curve:
     """Accuracy on augmented training faces against the top class of their target, 0-1, one an epoch."""
     validation: tuple[float, ...]
     """Accuracy on validation, majority protocol, 0-1."""
+    sides: tuple[int, ...]
+    """Input of each epoch, pixels."""
 
 
 def read(path: Path) -> Curve:
@@ -43,17 +45,18 @@ def read(path: Path) -> Curve:
         with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         train, validation = (tuple(float(row[key]) for row in rows) for key in ("accuracy", "val_accuracy"))
+        sides = tuple(int(row["side"]) for row in rows)
     except OSError as cause:
         raise InputError(f"{path}: {cause.strerror}; expected the history.csv of a run") from cause
     except (KeyError, TypeError, ValueError) as cause:
-        raise InputError(f"{path}: expected columns accuracy and val_accuracy of numbers, got {cause}") from cause
+        raise InputError(f"{path}: expected columns side, accuracy and val_accuracy of numbers, got {cause}") from cause
     if not rows:
         raise InputError(f"{path}: expected at least one epoch, got none")
-    return Curve(path.resolve().parent.name, train, validation)
+    return Curve(path.resolve().parent.name, train, validation, sides)
 
 
 def svg(curves: Sequence[Curve]) -> str:
-    """Return the picture: validation solid, training dashed, the best validation epoch of each run marked."""
+    """Return the picture: validation solid, training dashed, the best epoch at each run's last side marked."""
     epochs = max(len(c.validation) for c in curves)
     low = int(10 * min(min(c.train + c.validation) for c in curves)) / 10
 
@@ -67,15 +70,22 @@ def svg(curves: Sequence[Curve]) -> str:
         for values, dash in ((curve.train, ' stroke-dasharray="5 4" opacity="0.6"'), (curve.validation, "")):
             points = " ".join("{},{}".format(*at(e, v)) for e, v in enumerate(values, 1))
             parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>')
-        best = max(curve.validation)
-        epoch = curve.validation.index(best) + 1
+        best, epoch = _best(curve)
         x, y = at(epoch, best)
         parts.append(f'<circle cx="{x}" cy="{y}" r="4" fill="{colour}"/>')
-        label = f"{html.escape(curve.name)}: validation {best:.4f} in epoch {epoch} (dashed: training faces)"
+        sides = ", then ".join(f"{side} px" for side in dict.fromkeys(curve.sides))
+        label = f"{html.escape(curve.name)}, {sides}: validation {best:.4f} in epoch {epoch} (dashed: training faces)"
         parts.append(f'<text x="{LEFT}" y="{16 + 14 * i}" fill="{colour}">{label}</text>')
     size = f'width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">'
     return f'{head}\n<rect width="100%" height="100%" fill="white"/>\n' + "\n".join(parts) + "\n</svg>\n"
+
+
+def _best(curve: Curve) -> tuple[float, int]:
+    """Return the best validation accuracy at the last side, which is the released one, and its epoch."""
+    of_last = [(v, e) for e, (v, side) in enumerate(zip(curve.validation, curve.sides, strict=True), 1)
+               if side == curve.sides[-1]]  # fmt: skip
+    return max(of_last, key=lambda pair: pair[0])
 
 
 def _grid(low: float, epochs: int, at: Callable[[int, float], tuple[float, float]]) -> Iterator[str]:

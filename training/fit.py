@@ -30,7 +30,7 @@ def fit(
 ) -> keras.Model:
     """Train `config`, leaving checkpoints, history.csv, best.keras and final.keras in `run`.
 
-    Returns the model of the best validation epoch, with its input side fixed, in float32.
+    Returns the model of the last phase's best validation epoch, with its input side fixed, in float32.
     """
     prepare(config)
     faces, target = recipe.targets(config, dataset.train, teacher)
@@ -41,8 +41,8 @@ def fit(
     last = 0
     for phase in config.phases:
         last += phase.epochs
-        start = len(keep.history)
-        if start >= last or _stopped(config, keep.history):
+        start, keep.side = len(keep.history), phase.side
+        if start >= last or _stopped(config, keeper.accuracies(keep.history, phase.side)):
             continue
         # Each phase starts from the checkpoint, as a resumed run does: Keras ends `fit` by changing the weights (ema).
         model = recipe.compiled(config, steps)
@@ -73,9 +73,9 @@ def prepare(config: Config) -> None:
         keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
 
 
-def _stopped(config: Config, history: list[dict[str, float]]) -> bool:
+def _stopped(config: Config, accuracies: list[float]) -> bool:
     patience = config.early_stop_epochs
-    return patience is not None and bool(history) and not keeper.improved_lately(history, patience)
+    return patience is not None and bool(accuracies) and not keeper.improved_lately(accuracies, patience)
 
 
 def _validation(split: data.Split, side: int) -> tuple[npt.NDArray, npt.NDArray]:

@@ -19,18 +19,23 @@ Logs = dict[str, float] | None
 
 
 class Keeper(keras.callbacks.Callback):
-    """After each epoch: history.csv, a checkpoint, best.keras if validation improved; stops without progress."""
+    """After each epoch: history.csv, a checkpoint, best.keras if validation improved; stops without progress.
+
+    Accuracies at different input sides do not compare: the best is the best of the current `side`.
+    """
 
     def __init__(self, run: Path, history: list[dict[str, float]], patience: int | None) -> None:
         super().__init__()
         self._run, self.history, self._patience = run, history, patience
+        self.side = 0
+        """Input of the current phase, pixels."""
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Keep what epoch `epoch` (0-based) gave."""
-        record = {"epoch": epoch + 1, **{k: float(v) for k, v in (logs or {}).items()}}
+        record = {"epoch": epoch + 1, "side": self.side, **{k: float(v) for k, v in (logs or {}).items()}}
         if not math.isfinite(record["loss"]):
             raise FerAgentError(f"epoch {epoch + 1}: the loss is {record['loss']}; lower learning_rate")
-        best = max((r["val_accuracy"] for r in self.history), default=-1.0)
+        best = max(accuracies(self.history, self.side), default=-1.0)
         self.history.append(record)
         # best.keras comes first: a kill in between repeats this epoch, and writes the same best.keras again.
         if record["val_accuracy"] > best:
@@ -40,13 +45,17 @@ class Keeper(keras.callbacks.Callback):
             temporary.replace(self._run / "best.keras")
         checkpoint.save(self._run, self.model, self.history)
         _write_history(self._run / "history.csv", self.history)
-        if self._patience is not None and not improved_lately(self.history, self._patience):
+        if self._patience is not None and not improved_lately(accuracies(self.history, self.side), self._patience):
             self.model.stop_training = True
 
 
-def improved_lately(history: list[dict[str, float]], patience: int) -> bool:
-    """Return whether the best validation accuracy is among the last `patience` epochs."""
-    values = [record["val_accuracy"] for record in history]
+def accuracies(history: list[dict[str, float]], side: int) -> list[float]:
+    """Return the validation accuracies of the epochs at `side`, in order."""
+    return [record["val_accuracy"] for record in history if record["side"] == side]
+
+
+def improved_lately(values: list[float], patience: int) -> bool:
+    """Return whether the best of `values`, one an epoch, is among the last `patience`."""
     return len(values) - 1 - int(np.argmax(values)) < patience
 
 

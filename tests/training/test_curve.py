@@ -9,12 +9,17 @@ from click.testing import CliRunner
 from agent.errors import InputError
 from training import curve
 
-HISTORY = "epoch,accuracy,loss,val_accuracy,val_loss\n1,0.3,2,0.4,2\n2,0.5,1,0.7,1\n3,0.6,1,0.65,1\n"
+HISTORY = """epoch,side,accuracy,loss,val_accuracy,val_loss
+1,32,0.3,2,0.4,2
+2,32,0.5,1,0.75,1
+3,48,0.4,1,0.7,1
+4,48,0.6,1,0.65,1
+"""
 
 
 @pytest.fixture
 def history(tmp_path: Path) -> Path:
-    """Three epochs; the second is the best."""
+    """Four epochs; the third is the best at the last side."""
     path = tmp_path / "mine" / "history.csv"
     path.parent.mkdir()
     path.write_text(HISTORY)
@@ -27,7 +32,7 @@ def test_the_picture_names_the_run_and_its_best_epoch(history: Path, tmp_path: P
     assert done.exit_code == 0
     root = ET.parse(tmp_path / "c.svg").getroot()
     assert len(root.findall("{*}polyline")) == 2
-    assert "mine: validation 0.7000 in epoch 2" in (tmp_path / "c.svg").read_text()
+    assert "mine, 32 px, then 48 px: validation 0.7000 in epoch 3" in (tmp_path / "c.svg").read_text()
 
 
 def test_points_stay_inside_the_picture(history: Path) -> None:
@@ -42,7 +47,7 @@ def test_points_stay_inside_the_picture(history: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [(None, "No such file"), ("epoch,loss\n1,2\n", "accuracy"), ("accuracy,val_accuracy\n", "at least one epoch")],
+    [(None, "No such file"), ("epoch,loss\n1,2\n", "accuracy"), ("side,accuracy,val_accuracy\n", "at least one epoch")],
 )
 def test_what_is_no_history_is_refused(text: str | None, says: str, tmp_path: Path) -> None:
     """Missing, other columns, or empty."""

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.training.conftest import environment
-from training import checkpoint, recipe
+from training import checkpoint, keeper, recipe
 from training.config import Augment, Config, Phase
 
 CONFIG_FILE = """
@@ -183,3 +183,34 @@ def test_a_full_disk_leaves_the_previous_checkpoint(small_disk: Path) -> None:
         checkpoint.save(small_disk, trained(), [{"epoch": 1}] * 2)
     assert [p.name for p in small_disk.iterdir()] == ["epoch-0001"]
     assert restored(small_disk)[0] == 1
+
+
+def kept(run: Path, model: keras.Model, side: int, values: list[float], patience: int | None = None) -> None:
+    """Let a run keep epochs of these validation accuracies, after one of 0.9 at 32 px."""
+    keep = keeper.Keeper(run, [{"epoch": 1, "side": 32, "loss": 1.0, "val_accuracy": 0.9}], patience)
+    keep.set_model(model)
+    keep.side = side
+    for epoch, value in enumerate(values, 1):
+        keep.on_epoch_end(epoch, {"loss": 1.0, "val_accuracy": value})
+
+
+def test_the_best_model_is_one_of_the_last_side(tmp_path: Path) -> None:
+    """What was better at a smaller input does not compare: the first epoch at the released side is kept."""
+    kept(tmp_path, trained(), 48, [0.5])
+    assert (tmp_path / "best.keras").is_file()
+
+
+def test_a_worse_epoch_does_not_replace_the_best_model(tmp_path: Path) -> None:
+    """At one side the best validation accuracy stays."""
+    kept(tmp_path, trained(), 32, [0.8])
+    assert not (tmp_path / "best.keras").is_file()
+
+
+def test_training_stops_without_progress(tmp_path: Path) -> None:
+    """With a patience of 2, the third epoch after the best one is not trained; history.csv has what was."""
+    model = trained()
+    kept(tmp_path, model, 48, [0.5, 0.4], patience=2)
+    assert not model.stop_training
+    kept(tmp_path, model, 48, [0.5, 0.4, 0.45], patience=2)
+    assert model.stop_training
+    assert len((tmp_path / "history.csv").read_text().splitlines()) == 5

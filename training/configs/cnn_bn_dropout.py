@@ -1,7 +1,7 @@
 """The small VGG with batch normalisation and dropout, no augmentation: the second of the four models.
 
 Source:  the mission's CNN with batch normalisation and dropout (no number published)
-Cost:    7 convolutions, 97 M multiply-adds a face; see training/README.md for the minutes measured
+Cost:    7 convolutions, 96 M multiply-adds a face; see training/README.md for the minutes measured
 Result:  see training/README.md
 Command: KERAS_BACKEND=torch python -m training.fit cnn_bn_dropout --data DIR --resume
 """

@@ -1,7 +1,7 @@
 """The network of cnn_bn_dropout with augmentation, for longer: the third of the four models.
 
 Source:  the mission's CNN with batch normalisation, dropout and augmentation (0.8142 there)
-Cost:    7 convolutions, 97 M multiply-adds a face; see training/README.md for the minutes measured
+Cost:    7 convolutions, 96 M multiply-adds a face; see training/README.md for the minutes measured
 Result:  see training/README.md
 Command: KERAS_BACKEND=torch python -m training.fit cnn_bn_dropout_augment --data DIR --resume
 """
