@@ -47,7 +47,7 @@ class Stream:
                         jpeg = stream.pictures[i % len(stream.pictures)]
                         head = f"--picture\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
                         self.wfile.write(head.encode() + jpeg + b"\r\n")
-                        time.sleep(0.1)
+                        time.sleep(0.25)
                 except OSError:
                     pass
                 finally:
@@ -100,8 +100,8 @@ def config(folder: Path, source: str, port: int, policy: str = POLICY) -> Path:
     """Write agent.toml: windows long enough and tiles few enough for five samples a seat on a busy machine."""
     file = folder / "agent.toml"
     file.write_text(
-        f'[agent]\nstate_dir = "{folder}/state"\n[camera]\nsource = "{source}"\nfps = 2\n[engagement]\nwindow_s = 8\n'
-        f'[detect]\nsmallest_face_px = 40\n[privacy]\npause_file = "{folder}/pause"\n[mqtt]\nport = {port}\n{policy}'
+        f'[agent]\nstate_dir = "{folder}/state"\n[camera]\nsource = "{source}"\nfps = 2\n[engagement]\nwindow_s = 12\n'
+        f'[detect]\nsmallest_face_px = 44\n[privacy]\npause_file = "{folder}/pause"\n[mqtt]\nport = {port}\n{policy}'
     )
     return file
 
