@@ -29,7 +29,7 @@ from agent.delivery.disk import DiskSpool
 from agent.delivery.link import Received
 from agent.delivery.payload import Speaker
 from agent.delivery.topics import Topics
-from agent.delivery.wire import COMMANDS
+from agent.delivery.wire_commands import COMMANDS
 from agent.device.crashes import Starts
 from agent.errors import FerAgentError
 from agent.vision.card import Card
