@@ -62,8 +62,9 @@ def crop(grey: npt.NDArray[np.uint8], box: Box, rise: float, margin: float = MAR
 def _shrunk(grey: npt.NDArray[np.uint8], box: Box, rise: float, margin: float, factor: float) -> npt.NDArray[np.uint8]:
     """Cut a face much larger than `LARGEST`: shrink its surroundings by area first, since warping would alias."""
     reach = margin * box.width
-    left, top = max(0, int(box.x - reach)), max(0, int(box.y - reach))
-    right, bottom = int(box.x + box.width + reach), int(box.y + box.height + reach)
+    # Of a box that lies outside, the nearest row and column are left: the border is repeated.
+    left, top = (min(max(0, int(c - reach)), n - 1) for c, n in ((box.x, grey.shape[1]), (box.y, grey.shape[0])))
+    right, bottom = max(left + 1, int(box.x + box.width + reach)), max(top + 1, int(box.y + box.height + reach))
     part = grey[top:bottom, left:right]
     width, height = max(1, round(part.shape[1] / factor)), max(1, round(part.shape[0] / factor))
     small = np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), np.uint8)

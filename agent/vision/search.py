@@ -157,10 +157,12 @@ def _cut(rgb: npt.NDArray[np.uint8], centre: Floats, reach: float, side: int) ->
     """Return the square of `reach` pixels around `centre` as uint8 (side, side, 3), black outside the frame."""
     factor = float(reach) / side
     if factor > 2:  # warping would alias: shrink the surroundings by area first
-        left, top = (max(0, int(c - reach)) for c in centre)
-        right, bottom = (int(c + reach) + 1 for c in centre)
+        left, top = (min(max(0, int(c - reach)), n - 1) for c, n in zip(centre, rgb.shape[1::-1], strict=True))
+        right, bottom = max(left, int(centre[0] + reach)) + 1, max(top, int(centre[1] + reach)) + 1
         part = rgb[top:bottom, left:right]
         scale = 1 / factor
+        if min(part.shape[:2]) * scale < 1:  # less than one pixel of the frame would be seen
+            return np.zeros((side, side, 3), np.uint8)
         small = np.asarray(cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
         return _cut(small, (centre - np.array([left, top], np.float32)) * np.float32(scale), side, side)
     x, y = (float(c) - reach / 2 + factor / 2 - 0.5 for c in centre)

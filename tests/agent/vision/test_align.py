@@ -5,7 +5,7 @@ import math
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent import config
@@ -72,6 +72,8 @@ def test_large_faces_are_shrunk_without_aliasing():
     assert crop.std() < 10
 
 
+@example(x=0.0, y=347.0, size=233.0, tilt=0.0, rise=0.0)  # large, and outside the picture
+@example(x=-490.0, y=-490.0, size=235.0, tilt=0.0, rise=0.0)
 @given(
     x=st.floats(-500, 500), y=st.floats(-500, 500), size=st.floats(0.1, 3000), tilt=st.floats(-3, 3),
     rise=st.sampled_from([0.0, 0.08]),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from agent import config
 from agent.cli.bench import resident_mb
 from agent.records import Frame
+from agent.vision import search
 from agent.vision.align import LARGEST
 from agent.vision.classify import Classifier
 from agent.vision.detect import Detector
@@ -83,6 +84,14 @@ def test_any_picture_of_any_size(detector, width, height, seed, cell):
     coarse = rng.integers(0, 256, (height // cell + 1, width // cell + 1, 3), dtype=np.uint8)
     image = np.ascontiguousarray(np.kron(coarse, np.ones((cell, cell, 1), np.uint8))[:height, :width])
     assert_sane(detector(Frame(image, 0.0)), image.shape)
+
+
+@pytest.mark.parametrize("centre", [(0, 5000), (-5000, -5000), (5000, 20), (60, 45)])
+@pytest.mark.parametrize("reach", [90.0, 300.0, 800.0])
+def test_a_near_look_at_any_place(centre, reach):
+    """The near look at a place inside the picture or far outside it is a picture of the network's size."""
+    near = search._cut(np.zeros((90, 120, 3), np.uint8), np.array(centre, np.float32), np.float32(reach), 128)
+    assert near.shape == (128, 128, 3)
 
 
 @pytest.mark.parametrize("code", [cv2.COLOR_BGR2GRAY, cv2.COLOR_BGR2BGRA])
