@@ -55,7 +55,7 @@ def fit(
         )  # fmt: skip
         model.fit(
             batches, epochs=last, initial_epoch=start, validation_data=_validation(dataset.validation, phase.side),
-            validation_batch_size=256, verbose=verbose,
+            validation_batch_size=256 - 256 % _devices(), verbose=verbose,
             shuffle=False,  # Batches does it; torch's loader would do it again, differently after a resume
             callbacks=[keeper.Starter(batches, config.seed), keeper.ValidateAveraged(), keep],
         )  # fmt: skip
@@ -79,8 +79,17 @@ def _stopped(config: Config, accuracies: list[float]) -> bool:
 
 
 def _validation(split: data.Split, side: int) -> tuple[npt.NDArray, npt.NDArray]:
+    """Return validation faces and labels; several devices leave out the last few that they cannot share evenly."""
     kept, label = protocol.majority(split.votes)
-    return as_input(split.faces[kept], side), np.eye(protocol.N_CLASSES, dtype=np.float32)[label[kept]]
+    chosen = np.flatnonzero(kept)
+    chosen = chosen[: len(chosen) - len(chosen) % _devices()]
+    return as_input(split.faces[chosen], side), np.eye(protocol.N_CLASSES, dtype=np.float32)[label[chosen]]
+
+
+def _devices() -> int:
+    """Return how many devices share a batch."""
+    spread = keras.distribution.distribution()
+    return 1 if spread is None else int(np.prod(spread.device_mesh.shape))
 
 
 def _finish(config: Config, run: Path) -> keras.Model:
