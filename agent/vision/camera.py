@@ -134,9 +134,11 @@ class LiveCamera:
         if picture is not None:
             return self._seen(*picture)
         silent = now - self._last_picture
-        if silent < (self._settings.read_timeout_s if self._loop.is_open else self._patience()):
+        # A driver may give up a silent stream a moment before we do: until it fails to open again, it has stalled.
+        stalled = self._loop.is_open or (self._shape is not None and self._loop.error is None)
+        if silent < (self._settings.read_timeout_s if stalled else self._patience()):
             return None
-        reason = STALLED if self._loop.is_open else ABSENT
+        reason = STALLED if stalled else ABSENT
         self._tell_lost(reason)
         return self._frame(_EMPTY, now, reason)
 
