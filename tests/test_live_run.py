@@ -2,8 +2,6 @@
 
 import http.server
 import json
-import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -15,15 +13,8 @@ import cv2
 import paho.mqtt.client as mqtt
 import pytest
 
-POLICY = """
-[policy]
-controller = "Example School, privacy@school.example"
-purpose = "Test"
-legal_basis = "DPIA 2026-04"
-consent = "Written"
-setting = "research"
-jurisdiction = "CH"
-"""
+from tests.faults.service_world import POLICY
+from tests.mqtt_world import Mosquitto
 
 
 class Stream:
@@ -73,19 +64,8 @@ def stream(demo_clip: Path) -> Iterator[Stream]:
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[int]:
     """Port of a real mosquitto on this machine."""
-    mosquitto = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-    if not Path(mosquitto).is_file():
-        pytest.skip("mosquitto is not installed (Debian package mosquitto)")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    (tmp_path / "mosquitto.conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
-    command = [mosquitto, "-c", str(tmp_path / "mosquitto.conf")]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
-    yield port
-    process.terminate()
-    process.wait(10)
+    with Mosquitto(tmp_path / "broker") as made:
+        yield made.port
 
 
 def until(true: Callable[[], object], seconds: float = 60) -> None:

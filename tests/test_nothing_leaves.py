@@ -2,17 +2,14 @@
 
 import json
 import re
-import shutil
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import pytest
 
+from tests.mqtt_world import Mosquitto
 from tests.syscalls import Trace, trace
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -110,23 +107,8 @@ def test_quiet_programs_leak_nothing(tmp_path: Path) -> None:
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[int]:
     """Port of a real mosquitto on this machine."""
-    mosquitto = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-    if not Path(mosquitto).is_file():
-        pytest.skip("mosquitto is not installed (Debian package mosquitto)")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    config = tmp_path / "mosquitto.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
-    process = subprocess.Popen([mosquitto, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.05)
-    yield port
-    process.terminate()
-    process.wait(10)
+    with Mosquitto(tmp_path / "broker") as made:
+        yield made.port
 
 
 @pytest.fixture
