@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +27,7 @@ from agent.device.status_socket import SOCKET, StatusSocket
 from agent.errors import ConfigError, TryAgainError
 from agent.insight import weights
 from agent.insight.policy import is_live
+from agent.insight.privacy import least_people, window_seconds
 from agent.records import Frame, Summary
 from agent.stages import Stages, opened
 from agent.trust.guard import Guard
@@ -226,8 +226,11 @@ class Service:
         log.critical("event=agent.safe-mode reason=%r", why)
         beat, watchdog, settings = Beat(), Watchdog(self._notifier), self._settings
         watchdog.watch("loop", beat.at, 15)
-        made_by = Provenance("none", "0" * 64, "none", None, 60, settings.privacy.profile, 5, "none")
-        made_by = replace(made_by, config_hash=config_hash(settings))
+        window_s, privacy = window_seconds(settings), settings.privacy
+        made_by = Provenance(
+            *("none", "0" * 64, "none", None, window_s, privacy.profile, least_people(privacy), "none"),
+            config_hash=config_hash(settings),
+        )
         report = {"version": __version__, "state": "degraded", "reason": why}
         with (
             Publisher(settings, made_by, clock=DeviceClock(), state_dir=settings.agent.state_dir) as publisher,

@@ -9,7 +9,7 @@ from agent.calibration.record import Calibration
 from agent.delivery.payload import Provenance, config_hash
 from agent.device import edgetpu
 from agent.insight import weights
-from agent.insight.privacy import PROFILES, window_seconds
+from agent.insight.privacy import least_people, window_seconds
 from agent.insight.window import WindowAggregator
 from agent.vision.classify import Classifier
 from agent.vision.detect import Detector
@@ -76,15 +76,14 @@ def opened(settings: config.Settings, bundle: Bundle, calibration: Calibration |
             baseline=baseline,
             prior_ratio=ratio,
         )
-        profile = PROFILES[settings.privacy.profile]
         made_by = Provenance(
             model_id=bundle.card.id,
             model_sha256=bundle.card.sha256,
             backend=classify.backend,
             calibration_id=name,
             window_s=window_s,
-            privacy_profile=profile.name,
-            k_min=settings.privacy.k_min or profile.k_min,
+            privacy_profile=settings.privacy.profile,
+            k_min=least_people(settings.privacy),
             weights_id=table.id,
             config_hash=config_hash(settings),
         )

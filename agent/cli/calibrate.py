@@ -23,7 +23,7 @@ from agent.config_file import DEFAULT_PATH, Loaded, load
 from agent.delivery.payload import config_hash
 from agent.errors import CannotWriteError, CheckFailed, ConfigError, UsageError
 from agent.insight import policy, weights
-from agent.insight.privacy import PROFILES
+from agent.insight.privacy import least_people
 from agent.trust.guard import Guard
 from agent.vision.capture import is_live, open_source
 from agent.vision.model_card import Bundle, find
@@ -192,7 +192,7 @@ def _configured(file: Path | None, video: str | None, model: str | None) -> Load
 
 def _fewest(k_min: int | None, settings: config.Settings, source: str) -> int:
     """Return the fewest people of a baseline. Raises UsageError where it is lowered for a camera."""
-    least = settings.privacy.k_min or PROFILES[settings.privacy.profile].k_min
+    least = least_people(settings.privacy)
     if k_min is not None and k_min < least and policy.is_live(source):
         raise UsageError(f"--k-min: expected at least {least} people for a camera, got {k_min}")
     return k_min or least

@@ -23,8 +23,6 @@ from agent.vision.capture import is_live, open_source
 from agent.vision.model_card import Bundle, find
 from agent.vision.video import check_exists
 
-Show = Callable[[dict[str, Any]], None]
-
 
 @click.command(epilog="Example: fer-agent replay lesson.mp4 --json --window 10 --k-min 2")
 @click.argument("video")
@@ -47,20 +45,22 @@ def command(video: str, options: Playing, realtime: bool) -> None:
         tally = Tally(stages.made_by.k_min)
         with (
             WindowView(as_json=options.as_json) as view,
-            _sink(settings, stages, view.show, address is not None) as publish,
+            _sink(settings, stages, address is not None) as publish,
         ):
 
-            def publish_counted(summary: Summary) -> None:
-                tally.add(publish(summary))
+            def publish_shown(summary: Summary) -> None:
+                window = publish(summary)
+                view.show(window)
+                tally.add(window)
 
-            play(source, stages, settings, publish_counted, seconds=options.seconds)
+            play(source, stages, settings, publish_shown, seconds=options.seconds)
     if not options.as_json:
         tally.tell(file_name(video))
 
 
 @contextmanager
-def _sink(settings: Settings, stages: Stages, show: Show, publishing: bool) -> Iterator[Callable[[Summary], Any]]:
-    """What takes a summary, shows its payload and returns it; with a broker it is sent first, with its numbers."""
+def _sink(settings: Settings, stages: Stages, publishing: bool) -> Iterator[Callable[[Summary], dict[str, Any]]]:
+    """What takes a summary and returns its payload; with a broker it is sent, with its numbers."""
     clock = media_clock()
     if publishing:
         with Publisher(settings, stages.made_by, clock=clock) as publisher:
@@ -68,22 +68,10 @@ def _sink(settings: Settings, stages: Stages, show: Show, publishing: bool) -> I
             if not publisher.wait_connected(5):
                 where = f"{settings.mqtt.host}:{settings.mqtt.port}"
                 click.echo(f"warning: no broker at {where}; going on without, windows wait in memory", err=True)
-
-            def send(summary: Summary) -> dict[str, Any]:
-                sent: dict[str, Any] = json.loads(publisher(summary))
-                show(sent)
-                return sent
-
-            yield send
+            yield lambda summary: json.loads(publisher(summary))
         return
     ids, epoch, numbers = settings.agent, uuid.uuid4().hex[:12], itertools.count(1)
     speaker = payload.Speaker(Topics(ids.site, ids.room, ids.id), uuid.uuid4().hex[:16], clock(0).utc_ms)
-
-    def keep(summary: Summary) -> dict[str, Any]:
-        made = payload.window_payload(
-            summary, speaker, stages.made_by, clock(summary.start), epoch=epoch, seq=next(numbers)
-        )
-        show(made)
-        return made
-
-    yield keep
+    yield lambda summary: payload.window_payload(
+        summary, speaker, stages.made_by, clock(summary.start), epoch=epoch, seq=next(numbers)
+    )

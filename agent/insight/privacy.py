@@ -52,6 +52,11 @@ def window_seconds(settings: config.Settings) -> float:
     return settings.engagement.window_s or PROFILES[settings.privacy.profile].window_s
 
 
+def least_people(privacy: config.Privacy) -> int:
+    """Fewest people behind a result: the configured number, else the profile's."""
+    return privacy.k_min or PROFILES[privacy.profile].k_min
+
+
 class Gate:
     """Callable `gate(window) -> Summary`; single-threaded.
 
@@ -70,7 +75,7 @@ class Gate:
         below: RandBelow = secrets.randbelow,
     ) -> None:
         self.profile: Final = PROFILES[settings.profile]
-        self.k_min: Final = settings.k_min or self.profile.k_min
+        self.k_min: Final = least_people(settings)
         self._budget = budget or MemoryBudget()
         self._blocked = blocked
         self._below = below

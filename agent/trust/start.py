@@ -5,7 +5,7 @@ import json
 
 from agent import __version__, config
 from agent.insight.budget import WINDOWS_A_DAY
-from agent.insight.privacy import PROFILES, window_seconds
+from agent.insight.privacy import PROFILES, least_people, window_seconds
 from agent.trust.audit import AuditLog, Detail
 
 
@@ -31,7 +31,7 @@ def _policy(settings: config.Settings) -> dict[str, Detail]:
         "jurisdiction": policy.jurisdiction,
         "medical_or_safety_declared": bool(policy.medical_or_safety.strip()),
         "profile": profile.name,
-        "k_min": settings.privacy.k_min or profile.k_min,
+        "k_min": least_people(settings.privacy),
         "window_s": f"{window_seconds(settings):g}",
         "epsilon": epsilon,
         "hash": hashlib.sha256(texts).hexdigest()[:16],
