@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from agent.errors import InputError
 from tests.training.conftest import split, write_folders
-from training import config, data, distill, evaluate, explore, find_lr, models, recipe
+from training import ablate, config, data, distill, evaluate, explore, find_lr, models, recipe
 
 CONFIG = config.Config("cnn", "cnn", (config.Phase(1, 48),), batch=16)
 
@@ -188,3 +188,57 @@ class TestDistill:
         """The message names the option."""
         with pytest.raises(InputError, match="--teacher"):
             recipe.targets(config.Config("s", "cnn", CONFIG.phases, teacher_share=0.5), tiny.train)
+
+
+class TestAblate:
+    """`python -m training.ablate`."""
+
+    SHORT = ("--epochs", 1, "--limit", 64)
+
+    def test_it_compares_each_change_with_the_config_as_it_is(self, tiny_dir: Path, tmp_path: Path) -> None:
+        """Same seeds for all, the change by seed, and the cost."""
+        code, out, errors = run(
+            ablate.main, "cnn", "--vary", "balance=weights,sampler", "--data", tiny_dir, "--out", tmp_path,
+            "--seed", 1, "--seed", 2, *self.SHORT,
+        )  # fmt: skip
+        assert code == 0, errors
+        assert (tmp_path / "table.md").read_text() == out
+        assert [line.split(" | ")[0] for line in out.splitlines()[2:]] == [
+            "| as configured", "| balance = weights", "| balance = sampler"
+        ]  # fmt: skip
+        assert re.search(r"\| balance = weights \| 0\.\d{4} \| \*\*[+-]\d+\.\d\*\* \([+-].*, [+-].*\) \|", out)
+
+    def test_what_was_trained_before_a_kill_is_not_trained_again(self, tiny_dir: Path, tmp_path: Path) -> None:
+        """A second call reads the results of the first, minutes and all."""
+        arguments = (
+            "cnn",
+            "--vary",
+            "augment.flip=True",
+            "--data",
+            tiny_dir,
+            "--out",
+            tmp_path,
+            "--seed",
+            1,
+            *self.SHORT,
+        )
+        _, first, _ = run(ablate.main, *arguments)
+        weights = (tmp_path / "asconfigured-seed1" / "final.keras").stat().st_mtime_ns
+        _, second, _ = run(ablate.main, *arguments)
+        assert second == first
+        assert (tmp_path / "asconfigured-seed1" / "final.keras").stat().st_mtime_ns == weights
+
+    @pytest.mark.parametrize(
+        ("change", "says"),
+        [
+            ("balanse=weights", "no such field; there are"),
+            ("balance=wieghts", "expected none, weights, sampler"),
+            ("batch=many", "expected a int, such as 64"),
+            ("balance", "expected FIELD=VALUE"),
+            ("loss=soft", "nothing to compare"),
+        ],
+    )
+    def test_a_change_that_cannot_be_is_one_line(self, change: str, says: str) -> None:
+        """It names what there is."""
+        with pytest.raises(InputError, match=re.escape(says)):
+            ablate.variants(config.load("cnn"), [change])

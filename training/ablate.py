@@ -1,0 +1,162 @@
+"""`python -m training.ablate CONFIG --vary FIELD=VALUE,VALUE…`: what one change does, with seeds and costs, as a table.
+
+One factor at a time: the config as it is, and the config with each change alone, trained with the same seeds. Only
+validation is looked at.
+"""
+
+import ast
+import dataclasses
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, get_args, get_type_hints
+
+import click
+import keras
+import numpy as np
+
+from agent.errors import InputError
+from training import data, metrics, predict, protocol
+from training.cli import reported
+from training.config import Augment, Config, Phase, load
+from training.fit import fit
+
+BASE: Final = "as configured"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One variant with one seed."""
+
+    accuracy: float
+    """On validation, majority protocol, 0-1."""
+    macro_f1: float
+    """0-1."""
+    minutes: float
+    """Wall time of training, without what an earlier, killed call had done."""
+
+
+def variants(config: Config, changes: Sequence[str]) -> dict[str, Config]:
+    """Return {name: config}, the unchanged one first; a change is "field=value,value" or "augment.field=value".
+
+    Raises
+    ------
+    InputError
+        no such field, or a value of another kind than the field's
+    """
+    found = {BASE: config}
+    for change in changes:
+        name, equals, values = change.partition("=")
+        if not equals or not values:
+            raise InputError(f"--vary {change}: expected FIELD=VALUE,VALUE…, such as balance=weights,sampler")
+        for text in values.split(","):
+            changed = _changed(config, name, text)
+            if changed != config:
+                found[f"{name} = {text}"] = changed
+    if len(found) == 1:
+        raise InputError("--vary: every value is what the config has already; nothing to compare")
+    return found
+
+
+def _changed(config: Config, name: str, text: str) -> Config:
+    owner: Config | Augment = config.augment if name.startswith("augment.") else config
+    field = name.removeprefix("augment.")
+    known = [f.name for f in dataclasses.fields(owner) if isinstance(getattr(owner, f.name), bool | int | float | str)]
+    if field not in known or field == "name":
+        raise InputError(f"--vary {name}: no such field; there are {', '.join(known)}")
+    value, present = _value(text), getattr(owner, field)
+    if isinstance(present, float) and type(value) is int:
+        value = float(value)
+    allowed = get_args(get_type_hints(type(owner))[field])
+    if type(value) is not type(present) or (allowed and value not in allowed):
+        expected = ", ".join(map(str, allowed)) or f"a {type(present).__name__}, such as {present}"
+        raise InputError(f"--vary {name}={text}: expected {expected}")
+    changed: Any = dataclasses.replace(owner, **{field: value})
+    return dataclasses.replace(config, augment=changed) if owner is config.augment else changed
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def run(config: Config, dataset: data.Dataset, folder: Path) -> Result:
+    """Train `config` in `folder`, going on where a killed call stopped; a finished run is not repeated."""
+    done = folder / "result.json"
+    if done.is_file():
+        return Result(**json.loads(done.read_text()))
+    keras.utils.clear_session()  # the networks of the runs before
+    start = time.monotonic()
+    fit(config, dataset, folder, resume=True, verbose=0)
+    minutes = (time.monotonic() - start) / 60
+    kept, label = protocol.majority(dataset.validation.votes)
+    logits = predict.load(folder / "final.keras")(dataset.validation.faces[kept])
+    scores = metrics.measure(metrics.softmax(logits), label[kept])
+    result = Result(scores.accuracy.value, scores.macro_f1.value, minutes)
+    done.with_suffix(".partial").write_text(json.dumps(dataclasses.asdict(result)))
+    done.with_suffix(".partial").replace(done)
+    return result
+
+
+def table(results: dict[str, list[Result]], n: int) -> Iterator[str]:
+    """Yield a Markdown table of {variant: one result a seed}, seeds in one order; `n` validation faces."""
+    seeds = len(results[BASE])
+    yield f"| variant | validation accuracy, n = {n:,}, mean of {seeds} seeds | change, points | macro-F1 | minutes |"
+    yield "|---|---|---|---|---|"
+    base = np.array([r.accuracy for r in results[BASE]])
+    for name, rows in results.items():
+        accuracy = np.array([r.accuracy for r in rows])
+        change = 100 * (accuracy - base)
+        by_seed = "" if name == BASE else f"**{change.mean():+.1f}** (" + ", ".join(f"{c:+.1f}" for c in change) + ")"
+        f1, minutes = np.mean([(r.macro_f1, r.minutes) for r in rows], axis=0)
+        yield f"| {name} | {accuracy.mean():.4f} | {by_seed} | {f1:.3f} | {minutes:.1f} |"
+
+
+def _shortened(config: Config, epochs: int | None, side: int | None, seed: int) -> Config:
+    phases = config.phases
+    if epochs is not None or side is not None:
+        phases = (Phase(epochs or config.epochs, side or phases[-1].side),)
+    return dataclasses.replace(config, phases=phases, seed=seed)
+
+
+@click.command(
+    epilog="Example: python -m training.ablate cnn --vary balance=weights,sampler --epochs 4 --seed 1 --seed 2 "
+    "--data DIR --out runs/balance"
+)
+@click.argument("config")
+@click.option("--vary", "changes", multiple=True, required=True, metavar="FIELD=VALUE,…", help="May be given often.")
+@click.option("--data", "directory", type=click.Path(path_type=Path), envvar="FER_DATA", required=True,
+              help="FER2013 + FERPlus, either layout.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the runs and table.md.")
+@click.option("--seed", "seeds", type=int, multiple=True, default=(1, 2), show_default=True, help="May be given often.")
+@click.option("--epochs", type=click.IntRange(min=1), default=None, help="Instead of the config's, in one phase.")
+@click.option("--side", type=click.IntRange(min=16), default=None, help="Input, pixels, instead of the config's.")
+@click.option("--limit", type=click.IntRange(min=1), default=None, help="Use only this many faces a split.")
+@reported
+def main(
+    config: str, changes: tuple[str, ...], directory: Path, out: Path, seeds: tuple[int, ...],
+    epochs: int | None, side: int | None, limit: int | None,
+) -> None:  # fmt: skip
+    """Train CONFIG, and CONFIG with each change alone; print validation accuracy, the change and the cost."""
+    chosen = variants(load(config), changes)
+    dataset = data.load(directory)
+    if limit is not None:
+        dataset = data.head(dataset, limit)
+    results: dict[str, list[Result]] = {name: [] for name in chosen}
+    for seed in seeds:
+        for name, variant in chosen.items():
+            folder = out / f"{name.replace(' ', '')}-seed{seed}"
+            result = run(_shortened(variant, epochs, side, seed), dataset, folder)
+            click.echo(f"{name}, seed {seed}: {result.accuracy:.4f} in {result.minutes:.1f} minutes", err=True)
+            results[name].append(result)
+    lines = "\n".join(table(results, int(protocol.majority(dataset.validation.votes)[0].sum())))
+    (out / "table.md").write_text(lines + "\n", encoding="utf-8")
+    click.echo(lines)
+
+
+if __name__ == "__main__":
+    main()
