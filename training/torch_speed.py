@@ -1,9 +1,9 @@
-"""Faster torch kernels under Keras, with the same results: batch normalisation, max pooling and AdamW.
+"""Faster torch kernels under Keras, with the same results: convolution, normalisation, pooling and AdamW.
 
 Keras computes the moments and the normalisation as separate operations, in float32; `torch.batch_norm` does both in
-one pass and takes half-precision inputs. Before pooling, Keras copies to channels-first memory, whose half-precision
-kernel is slow, and from then on every gradient has the wrong layout; pooling needs no copy. Keras' AdamW walks over
-all weights eleven times a step, torch's fused one once: for ResNet-50 that was a third of a step.
+one pass and takes half-precision inputs. Before a convolution and before pooling, Keras copies to channels-first
+memory, and often back; neither needs it, and the bias needs no pass of its own. Keras' AdamW walks over all weights
+eleven times a step, torch's fused one once: for ResNet-50 that was a third of a step.
 `python -m pytest tests/training/test_torch_speed.py` compares the results; training/README.md has the speeds.
 """
 
@@ -13,7 +13,7 @@ import keras
 
 
 def use_fast_kernels() -> None:
-    """Replace `call` of two Keras layers, and AdamW's update, while the backend is torch; else, or twice, do nothing.
+    """Replace `call` of three Keras layers, and AdamW's update, while the backend is torch; else, or twice, do nothing.
 
     The differences: torch updates the running variance with the unbiased estimate, Keras with the biased one (a factor
     n / (n - 1), n = batch x height x width); torch adds AdamW's epsilon after the bias correction, Keras before it.
@@ -21,6 +21,7 @@ def use_fast_kernels() -> None:
     if keras.backend.backend() != "torch" or getattr(keras.layers.BatchNormalization.call, "fast", False):
         return
     keras.layers.BatchNormalization.call = _batch_norm(keras.layers.BatchNormalization.call)
+    keras.layers.Conv2D.call = _convolution(keras.layers.Conv2D.call)
     keras.layers.MaxPooling2D.call = _max_pooling(keras.layers.MaxPooling2D.call)
     _fuse(type(keras.optimizers.AdamW()))
 
@@ -44,6 +45,27 @@ def _batch_norm(original: Any) -> Any:
         return normalised.movedim(1, -1)
 
     call.fast = True  # type: ignore[attr-defined]
+    return call
+
+
+def _convolution(original: Any) -> Any:
+    from torch.nn.functional import conv2d
+
+    def call(self: Any, inputs: Any) -> Any:
+        odd = self.padding == "same" and self.strides == (1, 1) and all(side % 2 for side in self.kernel_size)
+        if self.data_format != "channels_last" or self.groups != 1 or self.dilation_rate != (1, 1):
+            return original(self, inputs)
+        if not (odd or self.padding == "valid") or inputs.device.type == "meta" or self.lora_enabled:
+            return original(self, inputs)
+        outputs = conv2d(
+            inputs.movedim(-1, 1),
+            self.kernel.value.permute(3, 2, 0, 1),
+            self.bias.value if self.use_bias else None,
+            self.strides,
+            [side // 2 for side in self.kernel_size] if odd else 0,
+        )
+        return self.activation(outputs.movedim(1, -1))
+
     return call
 
 

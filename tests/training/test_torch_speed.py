@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_normalisation_and_pooling_are_the_same_forward_and_backward(tmp_path: Path) -> None:
+def test_convolution_normalisation_and_pooling_are_the_same_forward_and_backward(tmp_path: Path) -> None:
     """Outputs and gradients of a training step differ by float32's rounding, and the fast kernels really ran."""
     found = probe("torch", "kernels", tmp_path)
     assert found["replaced"]
