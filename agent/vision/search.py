@@ -40,7 +40,7 @@ BODY_HEIGHT: Final = 3.0
 HAT: Final = (1.0, 1.1)
 """Width, and height over a face's middle, of what it wears on its head, in widths of the face."""
 
-SMALLER: Final = 0.85
+SMALLER: Final = 0.75
 """Something on a body or a hat is narrower than this part of its face …"""
 
 UNSURE: Final = 0.65
