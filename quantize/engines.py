@@ -98,7 +98,7 @@ def run(job: dict[str, Any], faces: npt.NDArray[np.uint8]) -> dict[str, npt.NDAr
     model = Path(job["model"]).read_bytes()
     engine = ENGINES[job["engine"]][2](model, job["threads"], job["batch"])
     if job["seconds"]:
-        return {"seconds": _seconds(engine, faces[: job["batch"]], job["seconds"])}
+        return {"seconds": seconds(engine, faces[: job["batch"]], job["seconds"])}
     assert len(faces) % job["batch"] == 0, "whole batches only"
     outputs, shown = [], time.monotonic()
     for i in range(0, len(faces), job["batch"]):
@@ -110,7 +110,7 @@ def run(job: dict[str, Any], faces: npt.NDArray[np.uint8]) -> dict[str, npt.NDAr
     return {"logits": np.concatenate(outputs)}
 
 
-def _seconds(engine: Engine, faces: npt.NDArray[np.uint8], budget: float) -> Floats:
+def seconds(engine: Engine, faces: npt.NDArray[np.uint8], budget: float) -> Floats:
     """Return the seconds of each pass, for `budget` seconds after a quarter of that for warming up."""
     ready = engine.pixels(faces)
     for limit in (budget / 4, budget):
