@@ -1,17 +1,15 @@
 """The command line: a file a command, found by its name; the only code that prints or exits."""
 
 import importlib
-import os
 import pkgutil
-import sys
 
 import click
 
 from agent import __version__
-from agent.errors import FerAgentError
+from agent.cli._ending import Program, run_program
 
 
-class _Commands(click.Group):
+class _Commands(Program):
     """Every module of this package that has no leading underscore is a command; imported when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click calls it by name)
@@ -38,12 +36,4 @@ def cli() -> None:
 
 def main() -> None:
     """Run the program: an error is one line on stderr and an exit code, never a traceback."""
-    try:
-        cli(prog_name="fer-agent")
-    except FerAgentError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader (head, less) went away; Python would complain again while flushing stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    run_program(cli, "fer-agent")

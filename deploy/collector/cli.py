@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from agent.errors import CannotWriteError, FerAgentError, InputError, UsageError
+from agent.cli._ending import Program, run_program
+from agent.errors import CannotWriteError, InputError, UsageError
 from deploy.collector.broker import Address
 
 _DEFAULT_DB = "sqlite:////var/lib/fer-collector/windows.db"
@@ -64,7 +65,9 @@ def _scratch(command: Any) -> Any:
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "FER_COLLECTOR"})
+@click.group(
+    cls=Program, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "FER_COLLECTOR"}
+)
 def cli() -> None:
     """Collect what the rooms publish, keep it, show it.
 
@@ -269,11 +272,4 @@ def _millis(text: str | None, default: int) -> int:
 def main() -> None:
     """Run the program: an error is one line on stderr and an exit code, never a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
-    try:
-        cli(prog_name="fer-collector")
-    except FerAgentError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    run_program(cli, "fer-collector")
