@@ -7,7 +7,7 @@ import pytest
 from agent.errors import InputError
 from training import config, models, recipe
 
-NAMES = ("cnn", "cnn_bn_dropout", "cnn_bn_dropout_augment", "resnet50")
+NAMES = ("cnn", "cnn_bn_dropout", "cnn_bn_dropout_augment", "resnet50", "resnet50_distilled")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -18,5 +18,4 @@ CONFIG = Config(
     warmup_epochs=1,
     weight_decay=0.05,
     train_on="all",
-    precision="mixed_bfloat16",
 )

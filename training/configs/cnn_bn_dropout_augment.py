@@ -19,5 +19,4 @@ CONFIG = Config(
     weight_decay=0.05,
     train_on="all",
     augment=Augment(flip=True, rotate=12, scale=0.1, shift=0.06, contrast=0.2, brightness=20),
-    precision="mixed_bfloat16",
 )
