@@ -4,11 +4,12 @@
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Id = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
+ID: Final = r"^[a-z0-9-]{1,64}$"
+Id = Annotated[str, Field(pattern=ID)]
 
 
 class Stage(BaseModel):
@@ -33,7 +34,7 @@ class Identity(Stage):
 class Camera(Stage):
     """[camera]"""
 
-    source: str = "0"
+    source: str = Field(default="0", min_length=1)
     """Camera index, /dev/video path, "picamera2", RTSP or HTTP URL, or a video file."""
     fps: float = Field(default=1.0, gt=0, le=60)
     """Frames looked at per second. One look per face every 1-2 s is enough; spend compute on resolution."""
@@ -148,7 +149,7 @@ class Updates(Stage):
 class Mqtt(Stage):
     """[mqtt]"""
 
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=1883, ge=1, le=65535)
     version: Literal["5", "3.1.1"] = "5"
     """Protocol; 3.1.1 hides refusals by the broker's ACL."""

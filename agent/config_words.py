@@ -70,7 +70,9 @@ def expected(node: dict[str, Any]) -> str:
         return "a path in quotes"
     if "pattern" in node:
         return f"text that matches {node['pattern']}"
-    return str(_NOUNS.get(kind, kind)) + _range(node) + (" in quotes" if kind == "string" else "")
+    if kind == "string":
+        return "text in quotes" + (", not empty" if node.get("minLength") else "")
+    return str(_NOUNS.get(kind, kind)) + _range(node)
 
 
 def _range(node: dict[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """Shows windows as they come: a refreshed table for people, or one JSON line each."""
 
 import json
-import sys
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self
@@ -10,7 +9,10 @@ import click
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
+_BROKEN: Final = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, OSError)
+"""What showing something else than a window raises; OSError comes of a time that the C library cannot say."""
 _ROWS: Final = 15
 """Windows shown at a time."""
 
@@ -42,7 +44,6 @@ class WindowView:
         """Show one window, refreshed in place on a terminal, a line each elsewhere."""
         if self._json:
             click.echo(json.dumps(window, separators=(",", ":")))
-            sys.stdout.flush()
             return
         if self._live is None:
             self._lines(window)
@@ -65,7 +66,7 @@ class WindowView:
     def _table(self) -> Table:
         table = Table(*_HEADINGS, title="engagement (a facial-expression proxy, not a measure of learning)")
         for window in list(self._rows.values())[-40:]:
-            table.add_row(*_cells(window))
+            table.add_row(*map(Text, _cells(window)))
         return table
 
 
@@ -85,8 +86,22 @@ _WIDTHS: Final = (8, 12, 4, 5, 8, 15, 8, 7, 7, 0)
 """Characters of a column where there is no terminal."""
 
 
+def window_of(payload: bytes) -> dict[str, Any] | None:
+    """Return the window that a message holds; None if it cannot be shown as one. Keys that are not known are let be."""
+    try:
+        window: dict[str, Any] = json.loads(payload)
+        _cells(window)
+    except _BROKEN:
+        return None
+    return window
+
+
 def _cells(window: dict[str, Any]) -> tuple[str, ...]:
-    """One window as text, in the order of `_HEADINGS`."""
+    """One window as text, in the order of `_HEADINGS`; nothing in it can steer a terminal."""
+    return tuple("".join(filter(str.isprintable, cell)) for cell in _texts(window))
+
+
+def _texts(window: dict[str, Any]) -> tuple[str, ...]:
     when = datetime.fromtimestamp(window["start_ms"] / 1000).astimezone().strftime("%H:%M:%S")
     flags = ("~" if window["replay"] else "") + ("…" if window["partial"] else "")
     room = f"{window['site']}/{window['room']}"

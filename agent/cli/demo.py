@@ -1,6 +1,5 @@
 """`fer-agent demo [VIDEO]`: the whole agent on one screen, over a real broker, without camera, account or GPU."""
 
-import json
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from typing import Final, Self
 
 import click
 
-from agent.cli._live import WindowView
+from agent.cli._live import WindowView, window_of
 from agent.cli._play import Playing, Tally, file_name, play, playing
 from agent.config import Mqtt, Settings
 from agent.delivery.embedded import EmbeddedBroker
@@ -134,9 +133,10 @@ class _Screen:
             self._show(message.payload)
 
     def _show(self, window: bytes) -> None:
-        payload = json.loads(window)
-        self._tally.add(payload)
-        self._view.show(payload)
+        payload = window_of(window)
+        if payload is not None:
+            self._tally.add(payload)
+            self._view.show(payload)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -1,15 +1,16 @@
 """`fer-agent tail`: watch windows as they arrive at a broker."""
 
-import json
+import re
 import time
 
 import click
 
-from agent.cli._live import WindowView
-from agent.cli._options import split_broker
-from agent.config import Mqtt
+from agent.cli._live import WindowView, window_of
+from agent.cli._options import Number, split_broker
+from agent.config import ID, Mqtt
 from agent.delivery.subscribe import Subscriber
 from agent.delivery.topics import PREFIX
+from agent.errors import UsageError
 
 
 @click.command(epilog="Example: fer-agent tail --broker 127.0.0.1:1883 --room b12 --json")
@@ -20,7 +21,7 @@ from agent.delivery.topics import PREFIX
 @click.option("--json", "as_json", is_flag=True, help="Print one window payload a line, nothing else, on stdout.")
 @click.option("--rooms", is_flag=True, help="One row a room: its newest window.")
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="Stop after this many windows.")
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), metavar="N", help="Stop after this much time.")
+@click.option("--seconds", type=Number(0, min_open=True), metavar="N", help="Stop after this much time.")
 @click.option("--username", help="The password comes from FER_MQTT_PASSWORD.")
 @click.option("--ca-file", type=click.Path(exists=True, dir_okay=False), help="Use TLS, and trust this authority.")
 def command(
@@ -40,6 +41,9 @@ def command(
     "~" marks a late delivery, "…" a window that was cut short. Reads only; the broker must be there.
     """
     host, port = split_broker(broker)
+    for name, value in (("--site", site), ("--room", room), ("--agent", agent_id)):
+        if value != "+" and not re.fullmatch(ID, value):
+            raise UsageError(f'{name}: expected letters a-z, digits and "-", or + for all, got {value!r}')
     mqtt = Mqtt.model_validate(
         {"host": host, "port": port, "username": username, "tls": ca_file is not None, "ca_file": ca_file}
     )
@@ -52,7 +56,7 @@ def command(
             if message is None:
                 continue
             seen += 1
-            try:
-                view.show(json.loads(message.payload))
-            except (ValueError, KeyError, TypeError):
-                click.echo(f"warning: {message.topic}: not a window payload, {len(message.payload)} bytes", err=True)
+            if (window := window_of(message.payload)) is not None:
+                view.show(window)
+            else:
+                click.echo(f"warning: {message.topic!r}: no window payload, {len(message.payload)} bytes", err=True)

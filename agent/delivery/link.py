@@ -1,5 +1,6 @@
 """One connection to a broker. paho's callbacks only enqueue: an exception in one would kill its thread silently."""
 
+import contextlib
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from agent.config import Mqtt
 SESSION_EXPIRY_S: Final = 3600
 WILL_DELAY_S: Final = 10
 _CONNECT_TIMEOUT_S: Final = 5.0
+_NO_REASON: Final = ("Unspecified error", "Protocol error")
+"""What paho says of a connection that ended, or spoke something else, without a word of MQTT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,7 @@ class Link:
             protocol=paho.MQTTv5 if self._five else paho.MQTTv311,
             reconnect_on_failure=False,
         )
+        self._where, self._welcome = f"{mqtt.host}:{mqtt.port}", False
         self._client.connect_timeout = _CONNECT_TIMEOUT_S
         if tls is not None:
             self._client.tls_set_context(tls)
@@ -178,12 +182,15 @@ class Link:
             if code.is_failure:
                 notify(Note(self, Closed(f"the broker refused: {code}", by_broker=False, refused=True)))
             else:
+                self._welcome = True
                 limit = getattr(properties, "MaximumPacketSize", None)
                 notify(Note(self, Connected(limit, self._five)))
 
         def on_disconnect(_c: Any, _u: Any, flags: Any, code: Any, _p: Any) -> None:
             value, text = getattr(code, "value", code), str(code)
             by_broker = bool(flags.is_disconnect_packet_from_server) or text == "Unspecified error"
+            if not self._welcome and text in _NO_REASON:
+                text = f"{self._where} ended the connection without an answer: is it an MQTT broker's port?"
             notify(Note(self, Closed(text, by_broker, taken_over=value == 142, too_large=value == 149)))
 
         def on_publish(_c: Any, _u: Any, mid: int, code: Any, _p: Any) -> None:
@@ -193,7 +200,8 @@ class Link:
             notify(Note(self, Granted(tuple(getattr(code, "value", code) for code in codes))))
 
         def on_message(_c: Any, _u: Any, message: Any) -> None:
-            notify(Note(self, _received(message)))
+            with contextlib.suppress(UnicodeDecodeError):  # of a topic: raised here, it would end paho's thread
+                notify(Note(self, _received(message)))
 
         c = self._client
         c.on_connect, c.on_disconnect, c.on_publish = on_connect, on_disconnect, on_publish

@@ -1,5 +1,6 @@
 """Read windows back from a broker, for people who look at them: `fer-agent tail`, the demo, tests."""
 
+import contextlib
 import queue
 import secrets
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ class Subscriber:
         self._ready: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
-        """Connect and subscribe. Raises UnavailableError if the broker is not there or refuses."""
+        """Connect and subscribe. Raises UnavailableError if the broker is not there, refuses, or is none."""
         client, mqtt = self._client, self._mqtt
         if (tls := security.context(mqtt)) is not None:
             client.tls_set_context(tls)
@@ -83,17 +84,27 @@ class Subscriber:
         self._inbox.put(None)
 
     def _set_callbacks(self) -> None:
+        where = f"{self._mqtt.host}:{self._mqtt.port}"
+
         def on_connect(client: Any, _u: Any, _f: Any, code: Any, _p: Any) -> None:
             if code.is_failure:
                 self._ready.put(f"the broker refused: {code}")
             else:
                 client.subscribe([(topic, 1) for topic in self._topics])
 
-        def on_subscribe(*_: Any) -> None:
-            self._ready.put(None)
+        def on_disconnect(*_: Any) -> None:
+            # Before the first welcome only; later ones are reconnected and nobody reads this queue.
+            self._ready.put(f"{where} ended the connection without an answer: is it an MQTT broker's port?")
+
+        def on_subscribe(_c: Any, _u: Any, _mid: int, codes: Any, _p: Any) -> None:
+            refused = [str(code) for code in codes if code.is_failure]
+            self._ready.put(
+                f"{where} does not let us read {', '.join(self._topics)}: {refused[0]}" if refused else None
+            )
 
         def on_message(_c: Any, _u: Any, message: Any) -> None:
-            self._inbox.put(Message(message.topic, message.payload, message.retain))
+            with contextlib.suppress(UnicodeDecodeError):  # of a topic: raised here, it would end paho's thread
+                self._inbox.put(Message(message.topic, message.payload, message.retain))
 
         self._client.on_connect, self._client.on_subscribe = on_connect, on_subscribe
-        self._client.on_message = on_message
+        self._client.on_message, self._client.on_disconnect = on_message, on_disconnect

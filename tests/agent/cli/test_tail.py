@@ -1,0 +1,113 @@
+"""`fer-agent tail`: what comes from a broker may be anything, and so may the broker."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from agent.cli._live import WindowView, window_of
+from agent.cli.tail import command
+from agent.config import Mqtt
+from agent.delivery import payload
+from agent.delivery.payload import Speaker
+from agent.delivery.subscribe import Subscriber
+from agent.delivery.topics import Topics
+from agent.delivery.wallclock import WallTime
+from agent.errors import UnavailableError, UsageError
+from tests.mqtt_world import MADE_BY, summary
+
+_SPEAKER = Speaker(Topics("school", "room", "fer"), "boot", 0)
+GOOD = json.loads(
+    payload.window(
+        summary(1), _SPEAKER, MADE_BY, WallTime(10**12, synced=True, source="ntp"), epoch="e", seq=1
+    ).encode()
+)
+CONNACK, SUBACK, DENIED = b"\x20\x03\x00\x00\x00", b"\x90\x04\x00\x01\x00\x01", b"\x90\x04\x00\x01\x00\x87"
+HTTP = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+ODD_TOPIC, MESSAGE = b"\x30\x06\x00\x02\xff\xfe\x00X", b"\x30\x05\x00\x01t\x00X"
+
+
+@contextmanager
+def broker(*answers: bytes, stays: bool = True) -> Iterator[Mqtt]:
+    """Serve one connection: each packet that comes is answered with the next of `answers`."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            client = server.accept()[0]
+            with client:
+                for answer in answers:
+                    client.recv(4096)
+                    client.sendall(answer)
+                if stays:
+                    client.recv(4096)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield Mqtt(port=server.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"start_ms": 1e30}, {"start_ms": float("nan")}, {"start_ms": 10**400}, {"shares": [1]}, {"engagement": 5},
+        {"suppressed": None, "engagement": None}, {"coverage": "much"}, {"engagement": {"value": 1, "ci95": []}},
+    ],
+)  # fmt: skip
+def test_a_window_with_an_impossible_field_is_none(change: dict[str, object]) -> None:
+    """A field of the wrong kind or size makes it no window, without an error."""
+    assert window_of(json.dumps(GOOD | change).encode()) is None
+
+
+@pytest.mark.parametrize("message", [b"", b"\xff", b"[]", b"3", b"{}", b"[" * 100_000, b'"text"', b"null"])
+def test_other_messages_are_no_windows(message: bytes) -> None:
+    """Empty, binary and deeply nested messages are no windows, without an error."""
+    assert window_of(message) is None
+
+
+def test_keys_of_a_later_minor_version_are_let_be() -> None:
+    """A window with a key that is not known is a window."""
+    assert window_of(json.dumps(GOOD | {"later": 1}).encode()) == GOOD | {"later": 1}
+
+
+def test_text_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Escape sequences and markup in a window's names are shown as plain characters."""
+    with WindowView(as_json=False) as view:
+        view.show(GOOD | {"room": "\x1b[2J[/red]", "suppressed": "\x07\nx"})
+    shown = capsys.readouterr().err
+    assert not {"\x1b", "\x07"} & set(shown)
+    assert "school/[2J[/red]" in shown
+
+
+@pytest.mark.parametrize("option", ["--site=#", "--room=a/b", "--agent=Ü", "--site="])
+def test_a_name_that_is_none_is_a_usage_error(option: str) -> None:
+    """A name that no topic can have is refused before anything is connected."""
+    with pytest.raises(UsageError, match="expected letters a-z"):
+        command.main([option, "--broker", "127.0.0.1:1"], standalone_mode=False)
+
+
+@pytest.mark.parametrize(
+    ("answers", "stays", "says"),
+    [
+        ((b"",), False, "ended the connection without an answer"),
+        ((HTTP,), False, "ended the connection without an answer"),
+        ((CONNACK, DENIED), True, r"does not let us read fer/v1/\+: Not authorized"),
+    ],
+)
+def test_a_broker_that_is_none_or_refuses_is_told_at_once(answers: tuple[bytes, ...], stays: bool, says: str) -> None:
+    """A port that speaks something else, and a refused subscription, are errors that say so."""
+    with (
+        broker(*answers, stays=stays) as mqtt,
+        pytest.raises(UnavailableError, match=says),
+        Subscriber(mqtt, ["fer/v1/+"]),
+    ):
+        pass
+
+
+def test_a_topic_that_is_no_text_is_skipped() -> None:
+    """A message whose topic is not UTF-8 is skipped, and the next one comes."""
+    with broker(CONNACK, SUBACK + ODD_TOPIC + MESSAGE) as mqtt, Subscriber(mqtt, ["t"]) as subscriber:
+        message = subscriber.get(20)
+    assert message is not None
+    assert (message.topic, message.payload) == ("t", b"X")
