@@ -144,5 +144,9 @@ def check_exists(source: str) -> None:
         raise InputError(f"expected a video file, camera index or URL, got {source!r}: no such file")
     if path.is_dir():
         raise InputError(f"expected a video file, got the folder {source!r}")
+    if not path.is_file():
+        raise InputError(
+            f"expected a video file, got {source!r}: a pipe or device, which FFmpeg would wait for for ever"
+        )
     if not os.access(path, os.R_OK):
         raise InputError(f"expected a readable video file, got {source!r}: permission denied")

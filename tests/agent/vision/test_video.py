@@ -1,5 +1,6 @@
 """Video files: frames by media time, the end, and what is refused."""
 
+import os
 import time
 from pathlib import Path
 
@@ -175,3 +176,10 @@ def test_frozen_after_the_configured_time() -> None:
     moved = still.copy()
     moved[::4, ::4] ^= 1
     assert judge.add(moved, 11.0) is None
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    """A named pipe, at which FFmpeg would wait without an end, is refused at once."""
+    os.mkfifo(tmp_path / "v.mp4")
+    with pytest.raises(InputError, match="a pipe or device"):
+        times(tmp_path / "v.mp4", 5)
