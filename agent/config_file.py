@@ -4,6 +4,7 @@ Later wins: defaults, agent.toml, conf.d/*.toml beside it in the order of their 
 variables, the command line. Tables are merged key by key; lists are replaced whole.
 """
 
+import codecs
 import os
 import re
 import tomllib
@@ -151,10 +152,11 @@ def _files(path: Path | None) -> Iterator[Path]:
 def _read(path: Path, draft: _Draft) -> None:
     """Merge one TOML file into `draft`."""
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(_MAX_BYTES + 1)
         if len(raw) > _MAX_BYTES:
-            raise ConfigError(f"expected at most {_MAX_BYTES} bytes, got {len(raw)}")
-        text = raw.decode()
+            raise ConfigError(f"expected at most {_MAX_BYTES} bytes, got more")
+        text = raw.removeprefix(codecs.BOM_UTF8).decode()  # Windows' Notepad begins a file with one
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         at = re.search(r"\(at line (\d+)", str(error))

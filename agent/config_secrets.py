@@ -41,7 +41,9 @@ def check_files(settings: Settings, environ: Mapping[str, str]) -> Iterator[tupl
     mqtt = settings.mqtt
     for name in _SECRETS:
         file: Path | None = getattr(mqtt, name)
-        if file is not None and (mode := _mode(file)) is not None and mode & _closed_to(file, environ):
+        if file is not None and file.is_dir():
+            yield ("mqtt", name), f"expected a file, got the folder {file}"
+        elif file is not None and (mode := _mode(file)) is not None and mode & _closed_to(file, environ):
             what = f"expected a secret that only its owner can read, got {file} with mode {mode:04o}"
             yield ("mqtt", name), f"{what}; run: chmod 600 {file}"
     yield from _incomplete(mqtt)

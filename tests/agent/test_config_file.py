@@ -33,6 +33,26 @@ def problems_of(path: Path | None, environ: dict[str, str]) -> tuple[Problem, ..
     return None
 
 
+def test_a_byte_order_mark_is_let_be(tmp_path: Path) -> None:
+    """A file that Windows' Notepad saved, with byte-order mark and CRLF, is read like any other."""
+    (tmp_path / "agent.toml").write_bytes(b"\xef\xbb\xbf[camera]\r\nfps = 2\r\nx = 1\r\n")
+    (line,) = complaints(tmp_path / "agent.toml")
+    assert line.startswith("agent.toml:3: camera.x: unknown key")
+
+
+@pytest.mark.parametrize(("section", "key"), [("camera", "source"), ("mqtt", "host")])
+def test_an_empty_name_is_refused(tmp_path: Path, section: str, key: str) -> None:
+    """No camera and no broker is called ""."""
+    (line,) = complaints(write(tmp_path, f'[{section}]\n{key} = ""\n'))
+    assert line == f'agent.toml:2: {section}.{key}: expected text in quotes, not empty, got ""'
+
+
+def test_a_folder_is_no_password_file(tmp_path: Path) -> None:
+    """A folder as password_file is called one, and nobody is told to chmod it."""
+    (line,) = complaints(write(tmp_path, f'[mqtt]\nusername = "x"\npassword_file = "{tmp_path}"\n'))
+    assert "expected a file, got the folder" in line
+
+
 def test_empty_file_gives_the_defaults(tmp_path: Path) -> None:
     """A file without a key gives every default."""
     assert load(write(tmp_path, ""), environ={}).settings == Settings()
