@@ -44,7 +44,7 @@ def run_program(cli: click.Command, name: str) -> NoReturn:
     except PermissionError as error:
         _end(f"{error.filename or name}: permission denied", AccessError.exit_code)
     except OSError as error:
-        if error.filename is None and error.errno in _FULL:
+        if type(error) is OSError and error.filename is None and error.errno in _FULL:  # ssl has numbers of its own
             _silence(sys.stdout)
             _end(f"stdout: cannot be written: {error.strerror}", CannotWriteError.exit_code)
         _end(_told(error), FerAgentError.exit_code)

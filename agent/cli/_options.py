@@ -1,6 +1,21 @@
 """What several commands do with their options."""
 
+import math
+from typing import Any
+
+import click
+
 from agent.errors import UsageError
+
+
+class Number(click.FloatRange):
+    """A number in a range; "nan", which is in none, is refused (click lets it pass)."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number
 
 
 def split_broker(text: str) -> tuple[str, int]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from agent import pipeline
-from agent.cli._options import split_broker
+from agent.cli._options import Number, split_broker
 from agent.config import Settings
 from agent.config_file import load
 from agent.insight.privacy import Gate
@@ -23,7 +23,7 @@ _OPTIONS: Final = (
     click.option(
         "--window",
         "window_s",
-        type=click.FloatRange(1, 3600),
+        type=Number(1, 3600),
         default=5.0,
         show_default=True,
         metavar="SECONDS",
@@ -31,7 +31,7 @@ _OPTIONS: Final = (
     ),
     click.option(
         "--fps",
-        type=click.FloatRange(0.1, 60),
+        type=Number(0.1, 60),
         default=2.0,
         show_default=True,
         help="Frames looked at per second of video.",
@@ -59,7 +59,7 @@ _OPTIONS: Final = (
     ),
     click.option(
         "--seconds",
-        type=click.FloatRange(0, min_open=True),
+        type=Number(0, min_open=True),
         default=None,
         metavar="N",
         help="Stop after this much wall time.",

@@ -13,6 +13,7 @@ import click
 import numpy as np
 
 from agent import config
+from agent.cli._options import Number
 from agent.errors import InputError
 from agent.records import Frame
 from agent.vision import demo_clip
@@ -66,11 +67,11 @@ class Measured:
 @click.command(epilog="Example: fer-agent bench lesson.mp4 --seconds 30")
 @click.argument("video", required=False)
 @click.option("--model", default="released", show_default=True, metavar="BUNDLE", help="Name or folder of a bundle.")
-@click.option("--fps", type=click.FloatRange(0.1, 60), default=1.0, show_default=True, help="Samples per second.")
+@click.option("--fps", type=Number(0.1, 60), default=1.0, show_default=True, help="Samples per second.")
 @click.option("--smallest-face", type=click.IntRange(16, 300), default=24, show_default=True, metavar="PX")
 @click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="Threads of the runtime.")
 @click.option("--runtime", type=click.Choice(["auto", "litert", "tflite-runtime"]), default="auto", show_default=True)
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=20.0, show_default=True, help="Wall time.")
+@click.option("--seconds", type=Number(0, min_open=True), default=20.0, show_default=True, help="Wall time.")
 @click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Play the video so many times.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else, on stdout.")
 def command(

@@ -18,6 +18,7 @@ from agent import config
 from agent.calibration import compare, device, record, report, session
 from agent.calibration.parts import Parts, Record
 from agent.calibration.session import PARTS, Measured, Wanted
+from agent.cli._options import Number
 from agent.cli._state import act_as_owner
 from agent.config_file import DEFAULT_PATH, Loaded, load
 from agent.delivery.payload import config_hash
@@ -46,19 +47,19 @@ all of them must have agreed to it."""
 @click.option("--out", type=_FILE, default=None, metavar="FILE", help="Where to write [engagement.calibration].")
 @click.option("--report", "page", type=_FILE, default=None, metavar="FILE.html", help="Write a report, too.")
 @click.option("--model", default=None, metavar="BUNDLE", help="Name or folder of a model bundle [classify.model].")
-@click.option("--fov", type=click.FloatRange(1, 179), default=None, metavar="DEGREES", help="Horizontal field of view.")
+@click.option("--fov", type=Number(1, 179), default=None, metavar="DEGREES", help="Horizontal field of view.")
 @click.option("--k-min", type=click.IntRange(2, 1000), default=None, metavar="N", help="Fewest people of the baseline.")
 @click.option("--labelled", type=_FILE, default=None, metavar="DIR", help="Labelled crops, a folder an emotion.")
 @click.option("--prior-correction", "prior", is_flag=True, help="Correct the prior, if its fit test allows.")
 @click.option(
     "--seconds",
-    type=click.FloatRange(1, 3600),
+    type=Number(1, 3600),
     default=None,
     metavar="N",
     help="Longest look at the room [camera 30, baseline 60].",
 )
 @click.option("--timed", type=click.IntRange(1, 1000), default=50, show_default=True, help="Frames a device candidate.")
-@click.option("--soak", type=click.FloatRange(0, 3600), default=20.0, show_default=True, help="Seconds of device load.")
+@click.option("--soak", type=Number(0, 3600), default=20.0, show_default=True, help="Seconds of device load.")
 @click.option("--json", "as_json", is_flag=True, help="Print the calibration on stdout, nothing else there.")
 def command(
     file: Path | None,
@@ -135,7 +136,7 @@ class _Asking:
             degrees: float = click.prompt(
                 "The camera's horizontal field of view, degrees (0: not known)",
                 default=0.0,
-                type=click.FloatRange(0, 179),
+                type=Number(0, 179),
                 err=True,
             )
             wanted = replace(wanted, fov=degrees if degrees >= 1 else None)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from agent.cli._options import split_broker
+from agent.cli._options import Number, split_broker
 from agent.config import Mqtt
 from agent.device import logs
 from agent.simulation.rooms import SimulatedRooms, Tally
@@ -18,17 +18,17 @@ from agent.simulation.rooms import SimulatedRooms, Tally
 @click.option("--rooms", type=click.IntRange(1, 10_000), default=20, show_default=True, metavar="N", help="How many.")
 @click.option(
     "--speed",
-    type=click.FloatRange(0, 10_000, min_open=True),
+    type=Number(0, 10_000, min_open=True),
     default=1.0,
     show_default=True,
     metavar="X",
     help="Above 1, the past is told so many times as fast, until it has caught up with the clock.",
 )
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), metavar="N", help="Stop after this much time.")
+@click.option("--seconds", type=Number(0, min_open=True), metavar="N", help="Stop after this much time.")
 @click.option(
     "--window",
     "window_s",
-    type=click.FloatRange(0.1, 3600),
+    type=Number(0.1, 3600),
     default=60.0,
     show_default=True,
     metavar="SECONDS",
@@ -36,7 +36,7 @@ from agent.simulation.rooms import SimulatedRooms, Tally
 )
 @click.option(
     "--trouble",
-    type=click.FloatRange(0, 100),
+    type=Number(0, 100),
     default=1.0,
     show_default=True,
     metavar="X",

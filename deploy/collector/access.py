@@ -41,6 +41,8 @@ def read_token(path: Path) -> str:
         token = path.read_text(encoding="utf-8").partition("\n")[0].strip()
     except OSError as error:
         raise CannotWriteError(f"token file {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"token file {path}: expected text, got byte {error.object[error.start]:#04x}") from error
     if len(token) < 16:
         raise ConfigError(f"token file {path}: expected at least 16 characters, got {len(token)}")
     return token

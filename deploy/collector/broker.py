@@ -20,6 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from agent.errors import ConfigError
 from deploy.collector.messages import Source
 
 log = logging.getLogger("fer.collector")
@@ -66,6 +67,7 @@ class Broker:
     """A connection that comes back by itself. Publishing and confirming are for one thread, the ingest's."""
 
     def __init__(self, address: Address) -> None:
+        """Raises ConfigError for a --ca-file that is no certificate."""
         self._address = address
         self._queue: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self._connection = 0
@@ -79,7 +81,10 @@ class Broker:
         if address.username:
             self._client.username_pw_set(address.username, address.password)
         if address.tls:
-            self._client.tls_set(ca_certs=str(address.ca_file) if address.ca_file else None)
+            try:
+                self._client.tls_set(ca_certs=str(address.ca_file) if address.ca_file else None)
+            except OSError as error:  # ssl.SSLError is one
+                raise ConfigError(f"--ca-file: expected a PEM certificate, got {address.ca_file}: {error}") from error
         self._client.on_connect = self._on_connect
         self._client.on_connect_fail = self._on_connect_fail
         self._client.on_disconnect = self._on_disconnect

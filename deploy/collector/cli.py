@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 import time
 from datetime import UTC, datetime
@@ -11,11 +12,14 @@ from typing import Any
 import click
 
 from agent.cli._ending import Program, run_program
+from agent.cli._options import Number
 from agent.errors import CannotWriteError, InputError, UsageError
 from deploy.collector.broker import Address
 
 _DEFAULT_DB = "sqlite:////var/lib/fer-collector/windows.db"
 _DEFAULT_TOKEN = Path("/var/lib/fer-collector/token")
+_DAYS = Number(1, 36_500)
+_INPUT = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def _database(command: Any) -> Any:
@@ -34,8 +38,10 @@ def _page(command: Any) -> Any:
             show_default=True,
             help="Its first line is the token for the page; made new if missing.",
         ),
-        click.option("--tls-cert", type=click.Path(exists=True), help="Certificate of the page; needs --tls-key."),
-        click.option("--tls-key", type=click.Path(exists=True), help="Private key of the page."),
+        click.option(
+            "--tls-cert", type=click.Path(exists=True, dir_okay=False), help="Certificate of the page; needs --tls-key."
+        ),
+        click.option("--tls-key", type=click.Path(exists=True, dir_okay=False), help="Private key of the page."),
     ):
         command = option(command)
     return command
@@ -46,9 +52,9 @@ def _broker(command: Any) -> Any:
         click.option("--host", default="127.0.0.1", show_default=True, help="MQTT broker."),
         click.option("--port", default=1883, show_default=True, type=click.IntRange(1, 65535)),
         click.option("--username", help="MQTT user."),
-        click.option("--password-file", type=click.Path(exists=True, path_type=Path), help="First line: password."),
+        click.option("--password-file", type=_INPUT, help="First line: password."),
         click.option("--tls", is_flag=True, help="Talk TLS to the broker."),
-        click.option("--ca-file", type=click.Path(exists=True, path_type=Path), help="Who signed its certificate."),
+        click.option("--ca-file", type=_INPUT, help="Who signed its certificate."),
         click.option("--name", default="1", show_default=True, help="This collector's own name."),
         click.option("--share", help="Name of a group of collectors that share the work."),
     ):
@@ -81,7 +87,7 @@ def cli() -> None:
 @_database
 @_page
 @click.option("--no-page", is_flag=True, help="Only collect; show the page with `fer-collector serve`.")
-@click.option("--keep-days", type=click.FloatRange(min=1), help="Delete windows older than this, once an hour.")
+@click.option("--keep-days", type=_DAYS, help="Delete windows older than this, once an hour.")
 def run(no_page: bool, db: str, keep_days: float | None, **options: Any) -> None:
     """Collect, and serve the page.
 
@@ -149,7 +155,7 @@ def export(db: str, start: str | None, end: str | None, room: str | None, file: 
 
 @cli.command()
 @_database
-@click.option("--keep-days", type=click.FloatRange(min=1), required=True, help="Delete windows older than this.")
+@click.option("--keep-days", type=_DAYS, required=True, help="Delete windows older than this.")
 def prune(db: str, keep_days: float) -> None:
     """Delete old windows and events: what is not needed any more must not be kept.
 
@@ -168,7 +174,7 @@ def prune(db: str, keep_days: float) -> None:
     "--speed",
     default=240.0,
     show_default=True,
-    type=click.FloatRange(1, 600),
+    type=Number(1, 600),
     help="How fast the last eight hours are told, times real time; after them it goes on in real time.",
 )
 @click.option("--listen", default="127.0.0.1:8080", show_default=True, help="Address and port of the page.")
@@ -190,7 +196,7 @@ def bench() -> None:
 
 @bench.command("ingest")
 @_scratch
-@click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(min=2))
+@click.option("--seconds", default=20.0, show_default=True, type=Number(min=2))
 @click.option("--rooms", default=1000, show_default=True, type=click.IntRange(min=1))
 @click.option("--rate", default=0.0, help="Windows per second to send; 0 is as fast as it goes.")
 def bench_ingest(db: str | None, postgres: bool, seconds: float, rooms: int, rate: float) -> None:
@@ -207,7 +213,7 @@ def bench_ingest(db: str | None, postgres: bool, seconds: float, rooms: int, rat
 
 @bench.command("latency")
 @_scratch
-@click.option("--seconds", default=30.0, show_default=True, type=click.FloatRange(min=5))
+@click.option("--seconds", default=30.0, show_default=True, type=Number(min=5))
 @click.option("--rooms", default=200, show_default=True, type=click.IntRange(min=1))
 def bench_latency(db: str | None, postgres: bool, seconds: float, rooms: int) -> None:
     """From a window's end to the event on the page, with every room sending a window per second.
@@ -241,6 +247,11 @@ def _address(options: dict[str, Any]) -> Address:
     file: Path | None = options["password_file"]
     password = file.read_text(encoding="utf-8").partition("\n")[0] if file else os.environ.get("FER_MQTT_PASSWORD")
     names = ("host", "port", "username", "tls", "ca_file", "name", "share")
+    if not options["host"]:
+        raise UsageError("--host: expected the name of an MQTT broker, got ''")
+    for option in ("name", "share"):
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", options[option] or "none"):
+            raise UsageError(f"--{option}: expected up to 64 letters, digits, -, _ or ., got {options[option]!r}")
     return Address(password=password, **{name: options[name] for name in names})
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from agent.errors import CannotWriteError, ConfigError, UnavailableError
 from deploy.collector.tables import HOUR_MS, VERSION, metadata, versions
@@ -23,6 +23,8 @@ def open_database(url: str, *, read_only: bool = False) -> Engine:
     """
     try:
         parsed = make_url(url)
+    except ValueError:
+        raise ConfigError("database: expected a number as the port of postgresql://USER@HOST:PORT/NAME") from None
     except ArgumentError:
         # Not the whole of it: there may be a password further on.
         start = url.partition(":")[0][:20]
@@ -41,6 +43,9 @@ def open_database(url: str, *, read_only: bool = False) -> Engine:
     except (OperationalError, ProgrammingError) as error:
         reason = str(error.orig).strip().splitlines()[0]
         raise UnavailableError(f"database {parsed.render_as_string()}: {reason}") from error
+    except DatabaseError as error:
+        what = f"expected a collector's database, got: {error.orig}; name another file or move this one away"
+        raise ConfigError(f"database {parsed.render_as_string()}: {what}") from error
     return engine
 
 

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import uvicorn
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from agent.errors import FerAgentError, UnavailableError
+from agent.errors import ConfigError, FerAgentError, UnavailableError
 from deploy.collector.access import Door, read_token
 from deploy.collector.broker import Address, Broker
 from deploy.collector.database import open_database
@@ -59,6 +60,7 @@ def show(db: str, page: PageSettings) -> None:
 def serve_page(engine: Engine, settings: PageSettings, tally: Tally | None) -> None:
     """Serve until a signal. Open event streams get a second to end. Raises UnavailableError if the port is taken."""
     door = Door(read_token(settings.token_file))
+    _check_certificate(settings)
     app = Page(engine, door, tally, secure_cookie=settings.tls_cert is not None).app()
     config = uvicorn.Config(
         app,
@@ -70,6 +72,17 @@ def serve_page(engine: Engine, settings: PageSettings, tally: Tally | None) -> N
     )
     with _listening(settings) as listener, _signals_end_the_server_only():
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _check_certificate(settings: PageSettings) -> None:
+    """Raise ConfigError for a certificate or key that the server could not use."""
+    if settings.tls_cert is None:
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(settings.tls_cert, settings.tls_key)
+    except OSError as error:  # ssl.SSLError is one
+        where = f"{settings.tls_cert} and {settings.tls_key}"
+        raise ConfigError(f"--tls-cert: expected a PEM certificate with its key at {where}, got: {error}") from error
 
 
 def _listening(settings: PageSettings) -> socket.socket:

@@ -16,6 +16,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from agent.errors import FerAgentError
 from deploy.collector.bench.lessons import suppressed_window, topic_of, window_of
 from deploy.collector.cli import cli, main
 from deploy.collector.database import open_database
@@ -191,3 +192,29 @@ def _environment(tmp_path: Path) -> dict[str, str]:
 
     (tmp_path / "tmp").mkdir()
     return os.environ | {"TMPDIR": str(tmp_path / "tmp")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--db", "postgresql://h:port/x"], 78, "expected a number as the port"),
+        (["--db", "sqlite:///{noise}"], 78, "file is not a database"),
+        (["--host", ""], 2, "--host: expected"),
+        (["--share", "a/+"], 2, "--share: expected"),
+        (["--tls", "--ca-file", "{noise}"], 78, "--ca-file: expected a PEM certificate"),
+        (["--tls-cert", "{noise}", "--tls-key", "{noise}"], 78, "--tls-cert: expected a PEM certificate"),
+        (["--token-file", "{noise}"], 78, "expected text, got byte"),
+        (["--keep-days", "nan"], 2, "'nan' is not a number"),
+        (["--keep-days", "1e300"], 2, "is not in the range"),
+    ],
+)
+def test_what_run_cannot_use_is_named(tmp_path: Path, arguments: list[str], code: int, says: str) -> None:
+    """A database, broker, certificate, token or number that cannot be used: one line about it, and its exit code."""
+    noise = tmp_path / "noise"
+    noise.write_bytes(bytes(range(255, 0, -1)) * 20)
+    given = [argument.format(noise=noise) for argument in arguments]
+    defaults = ["--db", f"sqlite:///{tmp_path}/w.db", "--listen", "127.0.0.1:1", "--token-file", f"{tmp_path}/token"]
+    done = CliRunner().invoke(cli, ["run", *defaults, *given])
+    told = str(done.exception) if isinstance(done.exception, FerAgentError) else done.output
+    assert says in told
+    assert getattr(done.exception, "exit_code", done.exit_code) == code

@@ -5,6 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
+
+from agent.cli import cli
 
 LATIN = {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
 BROKEN = """
@@ -71,3 +74,13 @@ def test_an_error_in_a_thread_is_one_line() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: internal: ZeroDivisionError")
+
+
+@pytest.mark.parametrize(
+    "words", ["replay v.mp4 --window nan", "bench --seconds nan", "simulate --speed nan", "tail --seconds NaN"]
+)
+def test_nan_is_no_number(words: str) -> None:
+    """An option that takes a number refuses nan before anything starts."""
+    done = CliRunner().invoke(cli, words.split())
+    assert done.exit_code == 2
+    assert "is not a number" in done.output
