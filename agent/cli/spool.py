@@ -11,7 +11,7 @@ import click
 from agent.cli._state import act_as_owner, print_json, settings_of, state_options
 from agent.delivery.disk import DiskSpool
 from agent.delivery.look import Kept, Look, look
-from agent.errors import AccessError, CannotWriteError, UsageError
+from agent.errors import AccessError, CannotWriteError, InputError, UsageError
 
 
 @click.group()
@@ -144,6 +144,8 @@ def _look(folder: Path) -> Look:
         return look(folder)
     except PermissionError as error:
         raise AccessError(f"{error.filename}: permission denied; run it as the agent's user or root") from error
+    except OSError as error:
+        raise InputError(f"{folder}: expected a spool, got: {error.strerror}; give --state-dir") from error
 
 
 def _write(rows: list[Kept], out: TextIO) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli.spool import command
 from agent.delivery.disk import DiskSpool
 from agent.delivery.publish import Publisher
+from agent.errors import InputError
 from tests.mqtt_world import FAST, MADE_BY, settings, summary
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -91,3 +93,10 @@ def test_no_spool_is_an_input_error(tmp_path: Path) -> None:
     assert done.returncode == 66
     assert "--state-dir" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_as_state_folder_is_an_input_error(tmp_path: Path) -> None:
+    """`spool ls` where the state folder is a file: exit 66, one line."""
+    (tmp_path / "state").write_text("")
+    with pytest.raises(InputError, match="expected a spool, got: Not a directory"):
+        command.main(["ls", "--state-dir", str(tmp_path / "state")], standalone_mode=False)
