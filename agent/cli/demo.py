@@ -1,5 +1,6 @@
 """`fer-agent demo [VIDEO]`: the whole agent on one screen, over a real broker, without camera, account or GPU."""
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ def command(video: str | None, options: Playing) -> None:
     Without VIDEO it plays a minute of a classroom made of two public-domain portraits, eight seats. Without --broker
     it starts one of its own on 127.0.0.1. Needs no camera, account or network; leaves nothing behind.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: the broker's folder must not stay
     address = options.address()
     if video is not None:
         _check(video, options.k_min)

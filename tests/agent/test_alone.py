@@ -73,6 +73,21 @@ def test_demo_shows_windows_from_the_broker(tmp_path: Path) -> None:
     assert f"agent.delivery.embedded {os.getpid()}" not in processes
 
 
+def test_a_terminated_demo_leaves_nothing(tmp_path: Path) -> None:
+    """SIGTERM in the middle: the demo ends without a traceback, and its broker's folder is gone."""
+    command = [sys.executable, "-m", "agent", "demo", "--smallest-face", "100"]
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ) as demo:
+        assert demo.stderr is not None
+        said = next(line for line in demo.stderr if "mqtt://" in line)
+        assert list(tmp_path.glob("fer-broker-*"))
+        demo.terminate()
+        said += demo.stderr.read()
+        demo.wait(60)
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_replay_prints_one_payload_a_line(demo_clip: Path) -> None:
     """`replay --json` prints windows in order, nothing else on stdout; who is away in the third is not counted."""
     done = program("replay", str(demo_clip), "--json", "--window", "3", "--smallest-face", "36")
