@@ -89,6 +89,7 @@ def check(bundle: Bundle, faces: npt.NDArray[np.uint8], here: Places, there: Emu
             got = Places({engine: python}, {}).outputs(Job(engine, model), faces)
             name = f"{runtime} {there.version[runtime]}"
             rows.append(compare(name, kernels, processor, expected[engine], got, bundle))
+            click.echo(f"  {rows[-1].equal} of {rows[-1].faces} bit-equal", err=True)
     agent = {" ".join(key): _agent(python, bundle.path, *key) for key, python in there.pythons.items()}
     return Result(
         model=str(bundle.path),
@@ -123,12 +124,12 @@ def compare(
     )
 
 
-def faces_for(bundle: Bundle, more: int) -> npt.NDArray[np.uint8]:
-    """Return the golden faces and `more` of smooth noise, seeded, (n, side, side, 1)."""
-    side = bundle.card.side
-    rough = np.random.default_rng(1).integers(0, 256, (more, 6, 6), dtype=np.uint8)
+def faces_for(bundle: Bundle, n: int) -> npt.NDArray[np.uint8]:
+    """Return `n` faces (n, side, side, 1): the golden ones, then smooth noise, seeded."""
+    side, golden = bundle.card.side, bundle.golden.faces[:n]
+    rough = np.random.default_rng(1).integers(0, 256, (n - len(golden), 6, 6), dtype=np.uint8)
     smooth = [cv2.resize(r, (side, side), interpolation=cv2.INTER_CUBIC)[..., np.newaxis] for r in rough]
-    return np.stack([*bundle.golden.faces, *smooth])
+    return np.stack([*golden, *smooth])
 
 
 def _engine(runtime: str, kernels: str) -> str:
@@ -188,7 +189,7 @@ def as_text(result: Result) -> str:
 @click.option(
     "--python", "pythons", multiple=True, help=f"Another x86 Python that has a runtime [{elsewhere.ENVIRONMENT}]."
 )
-@click.option("--faces", type=click.IntRange(0), default=4, show_default=True, help="Drawn ones beside the golden.")
+@click.option("--faces", type=click.IntRange(1), default=20, show_default=True, help="Golden ones first, then drawn.")
 @click.option(
     "--cache", type=click.Path(path_type=Path), default=None, help="Where the Pythons are [~/.cache/fer-agent/aarch64]."
 )

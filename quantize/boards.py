@@ -2,7 +2,8 @@
 
 Limit: multiply-accumulates ÷ (cores x clock x int8 multiply-accumulates a cycle). No int8 network runs faster.
 Projection: multiply-accumulates ÷ the rate that another int8 ResNet-50 reached on that board with all cores. It takes
-our smaller maps for as efficient as theirs at 224 px, which one face at a time is not: batches come nearest.
+our smaller maps for as efficient as theirs at 224 px, which one face at a time is not: batches come nearest. Neither
+counts that the weights (24 MB in the released network) come from memory once a batch.
 """
 
 from dataclasses import dataclass

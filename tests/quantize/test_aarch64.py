@@ -53,7 +53,7 @@ def test_reference_kernels_give_the_golden_integers(python: str, bundle: Bundle)
 @pytest.mark.timeout(1800)
 def test_the_command_finds_both_processors_equal(python: str) -> None:
     """The whole command: no failure, LiteRT on both processors, and the agent's own check accepts the bundle."""
-    done = CliRunner().invoke(aarch64.main, ["--cache", str(CACHE), "--faces", "1", "--json"])
+    done = CliRunner().invoke(aarch64.main, ["--cache", str(CACHE), "--faces", "2", "--json"])
     result = json.loads(done.stdout)
     assert (done.exit_code, result["failures"]) == (0, [])
     assert {r["processor"] for r in result["rows"]} == set(emulated.PROCESSORS)
