@@ -17,7 +17,7 @@ import click
 import keras
 import numpy as np
 
-from agent.errors import InputError
+from agent.errors import UsageError
 from training import data, metrics, predict, protocol
 from training.cli import reported
 from training.config import Augment, Config, Phase, load
@@ -43,20 +43,20 @@ def variants(config: Config, changes: Sequence[str]) -> dict[str, Config]:
 
     Raises
     ------
-    InputError
+    UsageError
         no such field, or a value of another kind than the field's
     """
     found = {BASE: config}
     for change in changes:
         name, equals, values = change.partition("=")
         if not equals or not values:
-            raise InputError(f"--vary {change}: expected FIELD=VALUE,VALUE…, such as balance=weights,sampler")
+            raise UsageError(f"--vary {change}: expected FIELD=VALUE,VALUE…, such as balance=weights,sampler")
         for text in values.split(","):
             changed = _changed(config, name, text)
             if changed != config:
                 found[f"{name} = {text}"] = changed
     if len(found) == 1:
-        raise InputError("--vary: every value is what the config has already; nothing to compare")
+        raise UsageError("--vary: every value is what the config has already; nothing to compare")
     return found
 
 
@@ -65,14 +65,14 @@ def _changed(config: Config, name: str, text: str) -> Config:
     field = name.removeprefix("augment.")
     known = [f.name for f in dataclasses.fields(owner) if isinstance(getattr(owner, f.name), bool | int | float | str)]
     if field not in known or field == "name":
-        raise InputError(f"--vary {name}: no such field; there are {', '.join(known)}")
+        raise UsageError(f"--vary {name}: no such field; there are {', '.join(known)}")
     value, present = _value(text), getattr(owner, field)
     if isinstance(present, float) and type(value) is int:
         value = float(value)
     allowed = get_args(get_type_hints(type(owner))[field])
     if type(value) is not type(present) or (allowed and value not in allowed):
         expected = ", ".join(map(str, allowed)) or f"a {type(present).__name__}, such as {present}"
-        raise InputError(f"--vary {name}={text}: expected {expected}")
+        raise UsageError(f"--vary {name}={text}: expected {expected}")
     changed: Any = dataclasses.replace(owner, **{field: value})
     return dataclasses.replace(config, augment=changed) if owner is config.augment else changed
 

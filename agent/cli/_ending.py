@@ -4,9 +4,11 @@ import contextlib
 import errno
 import io
 import os
+import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NoReturn, TextIO
 
@@ -20,16 +22,15 @@ _PLACES: Final = tuple(f"{_ROOT / name}{os.sep}" for name in ("agent", "deploy",
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 """What `print` raises where there is no place for its text; other errors of files have the file's name."""
 
+_INTERRUPTED: Final = 128 + signal.SIGINT
+
 
 class Program(click.Group):
-    """A group of commands whose reader may go away: `head` and `less` are no failure."""
+    """A group of commands that end as `one_line` says; click alone calls a reader that goes away a failure."""
 
     def invoke(self, ctx: click.Context) -> object:
-        try:
+        with one_line():
             return super().invoke(ctx)
-        except BrokenPipeError:
-            _silence(sys.stdout)
-            ctx.exit(0)  # click alone would end with 1, "a check failed"
 
 
 def run_program(cli: click.Command, name: str) -> NoReturn:
@@ -37,26 +38,51 @@ def run_program(cli: click.Command, name: str) -> NoReturn:
     threading.excepthook = _thread_failed
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without "→" shows "?"; stderr does as much by itself
-    try:
+    with one_line():
         cli(prog_name=name)
+    sys.exit(0)
+
+
+@contextlib.contextmanager
+def one_line() -> Iterator[None]:
+    """Within: what fails ends the process with its exit code and one line; a reader like `head` that goes away, with 0.
+
+    Ctrl-C ends it with 130, as shells expect: 1 is "a check failed". Click's own exceptions go on to click.
+    """
+    try:
+        yield
+    except (click.ClickException, click.Abort, click.exceptions.Exit):
+        raise
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    except BrokenPipeError:
+        _silence(sys.stdout)
+        sys.exit(0)
     except FerAgentError as error:
         _end(str(error), error.exit_code)
     except PermissionError as error:
-        _end(f"{error.filename or name}: permission denied", AccessError.exit_code)
+        _end(f"{error.filename or sys.argv[0]}: permission denied", AccessError.exit_code)
     except OSError as error:
+        if error.errno == errno.ENOSPC and error.filename is not None:
+            _end(str(error), CannotWriteError.exit_code)
         if type(error) is OSError and error.filename is None and error.errno in _FULL:  # ssl has numbers of its own
             _silence(sys.stdout)
             _end(f"stdout: cannot be written: {error.strerror}", CannotWriteError.exit_code)
-        _end(_told(error), FerAgentError.exit_code)
+        _unforeseen(error)
     except Exception as error:
-        _end(_told(error), FerAgentError.exit_code)
-    sys.exit(0)
+        _unforeseen(error)
 
 
 def _end(line: str, code: int) -> NoReturn:
     with contextlib.suppress(OSError):
         click.echo(f"error: {line}", err=True)
     sys.exit(code)
+
+
+def _unforeseen(error: Exception) -> NoReturn:
+    if sys.flags.dev_mode:  # python -X dev -m agent …, for who mends it
+        traceback.print_exception(error)
+    _end(_told(error), FerAgentError.exit_code)
 
 
 def _told(error: BaseException) -> str:

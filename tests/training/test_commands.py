@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from agent.errors import InputError
+from agent.errors import InputError, UsageError
 from tests.training.conftest import split, write_folders
 from training import ablate, config, data, distill, evaluate, explore, find_lr, models, recipe
 
@@ -240,5 +240,5 @@ class TestAblate:
     )
     def test_a_change_that_cannot_be_is_one_line(self, change: str, says: str) -> None:
         """It names what there is."""
-        with pytest.raises(InputError, match=re.escape(says)):
+        with pytest.raises(UsageError, match=re.escape(says)):
             ablate.variants(config.load("cnn"), [change])

@@ -56,6 +56,7 @@ def test_a_terminal_without_unicode_gets_all_the_rest() -> None:
     [
         ("raise RuntimeError('two\\nlines')", 70, "error: internal: RuntimeError: two lines"),
         ("open('/proc/1/mem/x')", 70, "error: internal: NotADirectoryError"),
+        ("raise OSError(28, 'No space left on device', '/data/x')", 73, "error: [Errno 28] No space left on device"),
         ("raise PermissionError(13, 'no', '/etc/fer-agent')", 77, "error: /etc/fer-agent: permission denied"),
     ],
 )
@@ -66,6 +67,13 @@ def test_an_unforeseen_error_is_one_line(what: str, code: int, says: str) -> Non
     (line,) = done.stderr.splitlines()
     assert (done.returncode, done.stdout) == (code, "")
     assert line.startswith(says)
+
+
+def test_ctrl_c_is_no_failed_check() -> None:
+    """It ends with 130, as shells expect, and says nothing."""
+    program = BROKEN.format(what="raise KeyboardInterrupt")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=100)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
 
 def test_an_error_in_a_thread_is_one_line() -> None:
