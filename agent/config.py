@@ -65,7 +65,7 @@ class Classify(Stage):
     """[classify]"""
 
     model: str = "released"
-    """Name of a bundle in the package, or the path of a bundle folder."""
+    """Bundle: "released" (ResNet-50), "compact" (a small network), or the path of a bundle folder."""
     runtime: Literal["auto", "litert", "tflite-runtime"] = "auto"
     """TFLite runtime; "auto" prefers LiteRT."""
     threads: int = Field(default=2, ge=1, le=64)

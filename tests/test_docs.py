@@ -127,12 +127,13 @@ def test_the_demo_of_the_readme_runs(tmp_path: Path) -> None:
     assert re.search(r"demo/room +1 +8 ", done.stderr), done.stderr
 
 
-def test_the_models_numbers_are_those_of_its_card() -> None:
-    """The README's accuracies of the released model are the measured ones of card.json, with their n."""
-    if not (MODELS / "released").is_dir():
-        pytest.skip("no released model")
+@pytest.mark.parametrize("name", ["released", "compact"])
+def test_the_models_numbers_are_those_of_their_cards(name: str) -> None:
+    """The README's accuracies of the package's models are the measured ones of card.json, with their n."""
+    if not (MODELS / name).is_dir():
+        pytest.skip(f"no model called {name}")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    metrics = Bundle.load(MODELS / "released").card.metrics
+    metrics = Bundle.load(MODELS / name).card.metrics
     wanted = [m for m in metrics if m.split == "test" and m.faces == "majority" and m.name == "accuracy"]
     assert {m.model for m in wanted} >= {"float", "int8"}
     for metric in wanted:

@@ -1,8 +1,8 @@
 """The network of cnn_bn_dropout with augmentation, for longer: the third of the four models.
 
 Source:  the mission's CNN with batch normalisation, dropout and augmentation (0.8142 there)
-Cost:    7 convolutions, 96 M multiply-adds a face; see training/README.md for the minutes measured
-Result:  see training/README.md
+Cost:    7 convolutions, 96 M multiply-adds a face; 2.9 minutes an epoch on one x86 thread
+Result:  0.8569 on the FERPlus test split (majority, n = 3,137); validation 0.8634
 Command: KERAS_BACKEND=torch python -m training.fit cnn_bn_dropout_augment --data DIR --resume
 """
 
