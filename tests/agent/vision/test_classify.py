@@ -9,7 +9,7 @@ from agent.emotions import LABELS
 from agent.errors import ModelError
 from agent.records import Box, Face, Frame
 from agent.vision.classify import Classifier, calibrated
-from agent.vision.model_card import Calibration
+from agent.vision.model_card import MODELS, Bundle, Calibration
 
 pytestmark = pytest.mark.wheel
 
@@ -29,6 +29,13 @@ def test_probabilities_are_probabilities(bundle, runtime):
     assert [r.box for r in readings] == [f.box for f in faces]
     assert all(len(r.probabilities) == len(LABELS) for r in readings)
     assert all(sum(r.probabilities) == pytest.approx(1, abs=1e-6) for r in readings)
+
+
+@pytest.mark.parametrize("path", sorted(p for p in MODELS.glob("*") if p.is_dir()), ids=lambda p: p.name)
+def test_the_packages_models_compute_right_here(path, runtime):
+    """Each bundle of the package passes its hashes and golden vectors, in every runtime."""
+    with Classifier(Bundle.load(path), threads=1, runtime=runtime, faces_per_frame=32) as classifier:
+        assert classifier(FRAME, [face(1)])[0].probabilities is not None
 
 
 def test_a_batch_changes_nothing(bundle):
