@@ -96,7 +96,7 @@ start = "08:00"
     assert complaints(path, FER_AGENT__CAMERA__HEIGHT="tall", FER_AGENT__MQTT__HOTS="x") == [
         'agent.toml:2: camera.fsp: unknown key; did you mean "fps"?',
         "agent.toml:3: camera.fps: expected a number in (0, 60], got 0",
-        "agent.toml:4: camera.source: expected text in quotes, got 0",
+        "agent.toml:4: camera.source: expected text in quotes, not empty, got 0",
         'agent.toml:5: privcy: unknown key; did you mean "privacy"?',
         'agent.toml:8: classify.edgetpu: expected one of "auto", "off", got "on"',
         'agent.toml:9: classify.threads: expected a whole number in [1, 64], got "2"',
