@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Final
 
 import click
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from agent.errors import CheckFailed, ConfigError
 from agent.vision.model_card import Bundle, find
-from quantize import boards, elsewhere, emulated, scores
+from quantize import boards, elsewhere, emulated, golden, scores
 from quantize.elsewhere import Job, Places
 from quantize.emulated import Emulated
 from training import metrics
@@ -126,10 +125,8 @@ def compare(
 
 def faces_for(bundle: Bundle, n: int) -> npt.NDArray[np.uint8]:
     """Return `n` faces (n, side, side, 1): the golden ones, then smooth noise, seeded."""
-    side, golden = bundle.card.side, bundle.golden.faces[:n]
-    rough = np.random.default_rng(1).integers(0, 256, (n - len(golden), 6, 6), dtype=np.uint8)
-    smooth = [cv2.resize(r, (side, side), interpolation=cv2.INTER_CUBIC)[..., np.newaxis] for r in rough]
-    return np.stack([*golden, *smooth])
+    chosen = bundle.golden.faces[:n]
+    return np.concatenate([chosen, golden.smooth(n - len(chosen), bundle.card.side)])
 
 
 def _engine(runtime: str, kernels: str) -> str:

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-import cv2
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
 from agent.errors import CheckFailed
-from quantize import elsewhere, onnx_peer, pack, peak, verify
+from quantize import elsewhere, golden, onnx_peer, pack, peak, verify
 from quantize.elsewhere import Job, Places
 from training.cli import reported
 
@@ -229,12 +228,8 @@ def main(model: Path, float_model: Path, pythons: tuple[str, ...], check: bool, 
 
 def sample(given: verify.Sources, multiple: int) -> npt.NDArray[np.uint8]:
     """Return faces (n, side, side, 1), n a multiple of `multiple`: golden ones, or smooth noise."""
-    if given.golden is not None:
-        faces = given.golden
-    else:
-        side = given.graph.inputs[0].shape[1]
-        rough = np.random.default_rng(1).integers(0, 256, (16, 6, 6), dtype=np.uint8)
-        faces = np.stack([cv2.resize(r, (side, side), interpolation=cv2.INTER_CUBIC) for r in rough])[..., np.newaxis]
+    side = given.graph.inputs[0].shape[1]
+    faces = golden.smooth(16, side) if given.golden is None else given.golden
     n = -(-len(faces) // multiple) * multiple
     return np.resize(faces, (n, *faces.shape[1:]))
 

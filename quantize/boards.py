@@ -49,7 +49,7 @@ BOARDS: Final = (
         macs_a_cycle=32,
         why="SDOT, 16 products each, two a cycle (Cortex-A76 Software Optimization Guide)",
         resnet50_ms=40.8,
-        source="ncnn benchmark/README.md, resnet50_int8, 4 threads",
+        source="published for ncnn's resnet50_int8, 4 threads; not found in its own benchmark/README.md",
     ),
 )
 

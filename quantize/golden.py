@@ -2,6 +2,7 @@
 
 from typing import Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -31,6 +32,14 @@ def faces(chosen: npt.NDArray[np.uint8], label: npt.NDArray[np.int64], seed: int
     clean = np.stack(means)
     noisy = clean + rng.normal(0, 25, clean.shape)
     return np.clip(np.rint(np.concatenate([clean, noisy])), 0, 255).astype(np.uint8)
+
+
+def smooth(n: int, side: int) -> npt.NDArray[np.uint8]:
+    """Return `n` inputs (n, side, side, 1) of smooth noise, the same ones every time: what stands in for faces."""
+    rough = np.random.default_rng(1).integers(0, 256, (n, 6, 6), dtype=np.uint8)
+    return np.array(
+        [cv2.resize(r, (side, side), interpolation=cv2.INTER_CUBIC) for r in rough], dtype=np.uint8
+    ).reshape(n, side, side, 1)
 
 
 def make(

@@ -18,9 +18,10 @@ import keras
 import numpy as np
 
 from agent.errors import UsageError
-from training import data, metrics, predict, protocol
+from training import data, predict, protocol
 from training.cli import reported
 from training.config import Augment, Config, Phase, load
+from training.evaluate import evaluate
 from training.fit import fit
 
 BASE: Final = "as configured"
@@ -93,9 +94,7 @@ def run(config: Config, dataset: data.Dataset, folder: Path) -> Result:
     start = time.monotonic()
     fit(config, dataset, folder, resume=True, verbose=0)
     minutes = (time.monotonic() - start) / 60
-    kept, label = protocol.majority(dataset.validation.votes)
-    logits = predict.load(folder / "final.keras")(dataset.validation.faces[kept])
-    scores = metrics.measure(metrics.softmax(logits), label[kept])
+    scores = evaluate(predict.load(folder / "final.keras"), dataset.validation)["majority"]
     result = Result(scores.accuracy.value, scores.macro_f1.value, minutes)
     done.with_suffix(".partial").write_text(json.dumps(dataclasses.asdict(result)))
     done.with_suffix(".partial").replace(done)
