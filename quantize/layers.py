@@ -48,7 +48,7 @@ def table(
     """
     pairs = _pairs(float_graph, graph)
     joins = _joins([b for _, b in pairs])
-    exact, coded = _Inspector(float_model, runtime), _Inspector(model, runtime)
+    exact, coded = Inspector(float_model, runtime), Inspector(model, runtime)
     powers = np.zeros((len(pairs), 3))  # signal, own noise, total noise: sums of squares
     for face in tqdm(faces, desc="layers", unit="face", mininterval=1):
         exact.run(face)
@@ -95,7 +95,7 @@ def _indices(graph: Graph) -> Iterator[int]:
     return (i for i, op in enumerate(graph.ops) if op.name not in IGNORED)
 
 
-class _Inspector:
+class Inspector:
     """A network that keeps every tensor, at the price of speed."""
 
     def __init__(self, model: bytes, runtime: Runtime) -> None:
@@ -147,7 +147,7 @@ def _noise(exact: Any, coded: Any, rounded: Any) -> tuple[float, float, float]:
     return float((exact**2).sum()), float(((exact - rounded) ** 2).sum()), float(((exact - coded) ** 2).sum())
 
 
-def _weights(exact: _Inspector, a: Op, coded: _Inspector, b: Op) -> float | None:
+def _weights(exact: Inspector, a: Op, coded: Inspector, b: Op) -> float | None:
     if not b.macs:
         return None
     real, integer = exact.tensor(a.inputs[1].index), coded.tensor(b.inputs[1].index)

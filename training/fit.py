@@ -27,8 +27,11 @@ def fit(
     verbose: int = 2,
     teacher: distill.Teacher | None = None,
     workers: int = 1,
+    start_from: Path | None = None,
 ) -> keras.Model:
     """Train `config`, leaving checkpoints, history.csv, best.keras and final.keras in `run`.
+
+    `start_from` is a .keras file whose weights a new run begins with; a resumed one has its own.
 
     Returns the model of the last phase's best validation epoch, with its input side fixed, in float32.
     """
@@ -48,6 +51,8 @@ def fit(
         model = recipe.compiled(config, steps)
         if start and (done := checkpoint.latest(run)):
             done.restore(model)
+        elif not start and start_from is not None:
+            _begin_with(model, start_from)
         batches = Batches(
             faces, target, batch=config.batch, side=phase.side, how=config.augment, seed=config.seed,
             mixup=config.mixup, weights=recipe.class_weights(config, target), odds=recipe.draw_odds(config, target),
@@ -71,6 +76,15 @@ def prepare(config: Config) -> None:
         if config.batch % len(devices):
             raise InputError(f"expected a batch that {len(devices)} devices can share, got {config.batch}")
         keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
+
+
+def _begin_with(model: keras.Model, path: Path) -> None:
+    """Put the weights of the file `path` into `model`; InputError if it holds another network."""
+    try:
+        model.set_weights(keras.saving.load_model(path, compile=False).get_weights())
+    except (ValueError, OSError, KeyError) as cause:
+        reason = (str(cause).strip() or type(cause).__name__).splitlines()[0][:200]
+        raise InputError(f"{path}: expected a .keras file of the network {model.name}: {reason}") from cause
 
 
 def _stopped(config: Config, accuracies: list[float]) -> bool:
@@ -134,6 +148,12 @@ def _finish(config: Config, run: Path) -> keras.Model:
     help="File of training.distill, for a config with teacher_share.",
 )
 @click.option(
+    "--start",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Begin with the weights of this .keras file, say of quantize.restore.",
+)
+@click.option(
     "--workers",
     type=click.IntRange(min=1),
     default=1,
@@ -152,6 +172,7 @@ def main(
     seed: int | None,
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] | None,
     teacher: Path | None,
+    start: Path | None,
     workers: int,
     limit: int | None,
 ) -> None:
@@ -169,7 +190,7 @@ def main(
         raise InputError(f"{folder}: holds a run already; add --resume, or name another folder with --run")
     loaded = distill.load(teacher) if teacher else None
     verbose = 1 if sys.stderr.isatty() else 2
-    fit(settings, dataset, folder, resume=resume, verbose=verbose, teacher=loaded, workers=workers)
+    fit(settings, dataset, folder, resume=resume, verbose=verbose, teacher=loaded, workers=workers, start_from=start)
     click.echo(folder / "final.keras")
 
 

@@ -86,6 +86,7 @@ def kernels() -> dict[str, float]:
         made = keras.Sequential([
             layers.Conv2D(6, 3, padding="same", activation="relu", bias_initializer="ones"),
             layers.BatchNormalization(), layers.MaxPooling2D(3, 2), layers.Conv2D(4, 1, strides=2),
+            layers.Conv2D(5, 3, padding="same"),  # over 2 x 2 pixels
         ])  # fmt: skip
         made.build(inputs.shape)
         value = keras.ops.convert_to_tensor(inputs).requires_grad_()

@@ -1,5 +1,6 @@
 """A run that is killed goes on as if nothing had happened; a full disk costs no checkpoint."""
 
+import dataclasses
 import json
 import os
 import resource
@@ -14,8 +15,9 @@ import keras
 import numpy as np
 import pytest
 
+from agent.errors import InputError
 from tests.training.conftest import environment
-from training import checkpoint, keeper, recipe
+from training import checkpoint, data, fit, keeper, models, recipe
 from training.config import Augment, Config, Phase
 
 CONFIG_FILE = """
@@ -214,3 +216,27 @@ def test_training_stops_without_progress(tmp_path: Path) -> None:
     kept(tmp_path, model, 48, [0.5, 0.4, 0.45], patience=2)
     assert model.stop_training
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 5
+
+
+STILL = Config(name="still", model="cnn", phases=(Phase(1, 48),), batch=16, learning_rate=1e-12, weight_decay=0)
+
+
+def test_a_new_run_starts_from_a_file(tiny: data.Dataset, tmp_path: Path) -> None:
+    """With a rate that moves nothing, the weights at the end are those of the file."""
+    given = trained()
+    given.save(tmp_path / "start.keras")
+    model = fit.fit(STILL, tiny, tmp_path / "run", resume=False, verbose=0, start_from=tmp_path / "start.keras")
+    for a, b in zip(given.get_weights(), model.get_weights(), strict=True):
+        assert np.allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("content", [None, b"not a model", "cnn_bn_dropout"], ids=["missing", "bytes", "other"])
+def test_a_file_to_start_from_that_is_none_is_refused(tiny: data.Dataset, tmp_path: Path, content: object) -> None:
+    """Missing, something else, or another network: one line names the file and the network wanted."""
+    path = tmp_path / "start.keras"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        models.build(dataclasses.replace(STILL, model=content), 48).save(path)
+    with pytest.raises(InputError, match=r"start.keras: expected a .keras file of the network still"):
+        fit.fit(STILL, tiny, tmp_path / "run", resume=False, verbose=0, start_from=path)

@@ -11,13 +11,13 @@ from training.config import Augment, Config, Phase
 CONFIG = Config(
     name="resnet50_distilled",
     model="resnet50",
-    phases=(Phase(epochs=28, side=48),),
-    batch=64,
+    phases=(Phase(epochs=11, side=48),),
+    batch=48,
     optimizer="adamw",
-    learning_rate=1e-3,
-    warmup_epochs=1,
+    learning_rate=6e-4,
+    warmup_epochs=0.5,
     weight_decay=0.05,
     train_on="all",
-    teacher_share=0.5,
+    teacher_share=0.6,
     augment=Augment(flip=True, rotate=12, scale=0.1, shift=0.06, contrast=0.2, brightness=20),
 )

@@ -1,0 +1,134 @@
+"""`python -m quantize.restore BUNDLE CONFIG --data DIR --out START.keras`: a released int8 network as a float32 one.
+
+What is in a bundle is enough to train on: `training.fit CONFIG --start START.keras`. The converter folded every batch
+normalisation into the convolution before it; here each gets back the moments that its convolution really has on
+training faces, and the scale and shift that undo them. The function stays the released one, up to the rounding of the
+integer activations, and training finds normalised layers again.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import numpy.typing as npt
+
+from agent.errors import ModelError
+from agent.vision import runtime
+from agent.vision.model_card import Bundle
+from quantize import graph, layers, representative
+from training import config as configs
+from training import data
+from training.cli import reported
+
+
+def restore(bundle: Bundle, config: configs.Config, faces: npt.NDArray[np.uint8]) -> Any:
+    """Return the network of `config` with the weights of `bundle`, its normalisation set by `faces` (n, h, w).
+
+    Raises
+    ------
+    ModelError
+        the bundle holds another network than `config` describes
+    """
+    import keras
+
+    from training import models
+
+    # By way of its description: layers that were used once more while building would name the wrong neighbours.
+    model = keras.Model.from_config(models.build(config, bundle.card.side).get_config())
+    kernels = _kernels(bundle)
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
+    # The converter writes a residual block's shortcut first, Keras lists it third: names tell. Those of the other
+    # networks are numbered from wherever Keras' counter stood, and their order is the same.
+    by_name = {name: pair for name, *pair in kernels}
+    named = all(layer.name in by_name for layer in convolutions)
+    order = [layer.name for layer in (*convolutions, *dense)] if named else list(by_name)
+    if len(order) != len(convolutions) + len(dense) or len(order) != len(by_name):
+        raise ModelError(f"{bundle.card.id}: expected the network of config {config.name}, got {len(by_name)} layers")
+    normalisations = {id(layer.input): layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"}
+    pairs = []
+    for layer, name in zip((*convolutions, *dense), order, strict=True):
+        kernel, bias = by_name[name]
+        if kernel.shape != tuple(layer.kernel.shape):
+            raise ModelError(
+                f"{bundle.card.id}: {layer.name}: expected a kernel of {tuple(layer.kernel.shape)} as in config "
+                f"{config.name}, got {kernel.shape}"
+            )
+        following = normalisations.get(id(layer.output))
+        if following is None:
+            layer.set_weights([kernel, bias])
+            continue
+        # As He et al. 2015 would have drawn it: the released kernel has the normalisation's scale in it, and the step
+        # that an optimizer takes is only as large as it should be for a kernel of the usual size.
+        size = np.sqrt((kernel**2).sum(axis=(0, 1, 2)) / 2)
+        size[size == 0] = 1.0
+        layer.set_weights([kernel / size] + [np.zeros_like(bias)] * layer.use_bias)
+        following.set_weights([size * np.sqrt(1 + following.epsilon), bias, np.zeros_like(size), np.ones_like(size)])
+        pairs.append((layer, following, size, bias))
+    if pairs:
+        _normalise(model, pairs, representative.pinned(faces, bundle.card.side))
+    return model
+
+
+def _kernels(bundle: Bundle) -> list[tuple[str, npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
+    """Return (layer's name, kernel as Keras has it, bias) of every layer with weights, in the file's order."""
+    inspector = layers.Inspector(bundle.model, runtime.choose())
+    found = []
+    for op in graph.read(bundle.model, bundle.card.id).ops:
+        if not op.macs:
+            continue
+        kernel, *biases = (inspector.tensor(t.index).astype(np.float32) for t in op.inputs[1:3])
+        kernel = kernel.T if op.name == "FULLY_CONNECTED" else kernel.transpose(1, 2, 3, 0)
+        bias = biases[0] if biases else np.zeros(kernel.shape[-1], np.float32)  # the converter leaves out zeros
+        found.append((op.inputs[1].name.split("/")[1].removesuffix("_1"), kernel, bias))
+    return found
+
+
+def _normalise(model: Any, pairs: list[Any], faces: npt.NDArray[np.uint8]) -> None:
+    """Give each normalisation the moments of its convolution over `faces` (n, side, side, 1), and undo them."""
+    import keras
+
+    between = keras.Model(model.input, [layer.output for layer, *_ in pairs])
+    sums = [np.zeros((2, len(size))) for *_, size, _ in pairs]
+    counts = np.zeros(len(pairs))
+    for start in range(0, len(faces), 64):
+        values = between(faces[start : start + 64].astype(np.float32), training=False)
+        for i, value in enumerate(keras.ops.convert_to_numpy(v).astype(np.float64) for v in values):
+            sums[i] += value.sum(axis=(0, 1, 2)), (value**2).sum(axis=(0, 1, 2))
+            counts[i] += value[..., 0].size
+    for (_, following, size, bias), (total, squares), count in zip(pairs, sums, counts, strict=True):
+        mean = total / count
+        variance = np.maximum(squares / count - mean**2, 0)
+        following.set_weights([size * np.sqrt(variance + following.epsilon), bias + size * mean, mean, variance])
+
+
+@click.command(epilog="Example: python -m quantize.restore agent/models/released resnet50 --data DIR --out start.keras")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("config")
+@click.option(
+    "--data",
+    "directory",
+    type=click.Path(path_type=Path),
+    envvar="FER_DATA",
+    required=True,
+    help="FER2013 + FERPlus, either layout.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write (.keras).")
+@click.option("--faces", type=click.IntRange(min=8), default=1024, show_default=True, help="For the moments.")
+@reported
+def main(bundle: Path, config: str, directory: Path, out: Path, faces: int) -> None:
+    """Write the float32 network of CONFIG with the weights of BUNDLE, to train on."""
+    settings = configs.load(config)
+    split = data.load(directory).train
+    chosen = np.random.default_rng(1).permutation(len(split.faces))[:faces]
+    released = Bundle.load(bundle)
+    model = restore(released, settings, split.faces[chosen])
+    partial = out.with_name(f".{out.stem}.partial.keras")
+    model.save(partial)
+    partial.replace(out)
+    click.echo(f"{out}: {settings.name}, {released.card.id}, moments of {len(chosen)} training faces")
+
+
+if __name__ == "__main__":
+    main()
