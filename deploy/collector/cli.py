@@ -198,7 +198,7 @@ def bench() -> None:
 @_scratch
 @click.option("--seconds", default=20.0, show_default=True, type=Number(min=2))
 @click.option("--rooms", default=1000, show_default=True, type=click.IntRange(min=1))
-@click.option("--rate", default=0.0, help="Windows per second to send; 0 is as fast as it goes.")
+@click.option("--rate", default=0.0, type=Number(min=0), help="Windows per second to send; 0 is as fast as it goes.")
 def bench_ingest(db: str | None, postgres: bool, seconds: float, rooms: int, rate: float) -> None:
     """Windows per second through broker, collector and database.
 

@@ -217,3 +217,11 @@ def test_what_run_cannot_use_is_named(tmp_path: Path, arguments: list[str], code
     done = CliRunner().invoke(cli, ["run", *defaults, *given])
     assert says in done.output
     assert done.exit_code == code
+
+
+@pytest.mark.parametrize(("rate", "says"), [("nan", "'nan' is not a number"), ("-1", "is not in the range")])
+def test_a_rate_that_is_none_is_refused(rate: str, says: str) -> None:
+    """`bench ingest --rate` takes numbers from 0 on; nothing is started for another."""
+    done = CliRunner().invoke(cli, ["bench", "ingest", "--rate", rate])
+    assert says in done.output
+    assert done.exit_code == 2
