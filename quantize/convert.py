@@ -15,7 +15,7 @@ from agent.errors import InputError, ModelError
 from agent.vision import runtime
 from agent.vision.model_card import Bundle, Calibration, Card, Metric, Quantization, Tensor, Training
 from agent.vision.preprocess import VERSION
-from quantize import calibrate, golden, graph, integers, lite, pack, representative, scores, source
+from quantize import calibrate, equalize, golden, graph, integers, lite, pack, representative, scores, source
 from quantize.network import Network
 from training import config, data
 from training.cli import reported
@@ -31,6 +31,8 @@ class Options:
     faces: int = representative.FACES
     """Representative faces, all classes together."""
     seed: int = 1
+    equalize: float = 1.0
+    """Strength 0-1, see `quantize.equalize`."""
     threads: int = 2
     test: bool = True
     """Whether to measure on the test split: once, for a model that is reported."""
@@ -59,6 +61,7 @@ def convert(path: Path, dataset: data.Dataset, options: Options) -> Converted:
     chosen, label = representative.choose(dataset.train, options.faces, options.seed)
     faces = representative.pinned(chosen, side)
     _say(f"converting {model.name}, {side} px, {len(faces)} representative faces")
+    equalize.equalize(model, faces, options.equalize)
     float_model = lite.to_float(model)
     model_bytes = lite.to_integer(model, faces, input_type=options.input_type)
     layout = graph.read(model_bytes, path.name)
@@ -83,7 +86,9 @@ def convert(path: Path, dataset: data.Dataset, options: Options) -> Converted:
         macs=layout.macs,
         training=_training(path, model.name, dataset),
         quantization=Quantization(
-            method="post-training, min-max activation ranges, per-channel weights",
+            method="post-training, min-max activation ranges, those of residual branches by the sum's error, "
+            "per-channel weights",
+            equalized=options.equalize,
             representative=len(faces),
             per_class=tuple(int(v) for v in np.bincount(label, minlength=len(LABELS))),
             seed=options.seed,
@@ -196,6 +201,13 @@ def _say(text: str) -> None:
     "--faces", type=click.IntRange(8), default=representative.FACES, show_default=True, help="Representative faces."
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Of their choice.")
+@click.option(
+    "--equalize",
+    type=click.FloatRange(0, 1),
+    default=Options.equalize,
+    show_default=True,
+    help="How far channels of one tensor get one range; 0 is not at all.",
+)
 @click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="For measuring.")
 @click.option(
     "--test/--no-test", default=True, show_default=True, help="Measure on the test split: only a model to be reported."

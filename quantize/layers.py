@@ -2,10 +2,11 @@
 
 Three ratios a layer, decibels (6 dB are one bit): `weights` of its integer weights alone; `own` of rounding and
 clipping the float network's activation to this layer's scale; `total` of what really arrives, all earlier layers'
-errors included. For a branch of a residual sum the signal is the sum's: noise in a branch that adds little does
-little. The layer that hurts is the one with the lowest `own` or `weights`.
+errors included. A branch that only goes into a residual sum is looked at behind the sum and its ReLU, the other branch
+exact: what is cut off there does no harm. The layer that hurts is the one with the lowest `own` or `weights`.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -47,24 +48,27 @@ def table(
         the two files are not the same network
     """
     pairs = _pairs(float_graph, graph)
-    joins = _joins([b for _, b in pairs])
+    sums = _sums([a for a, _ in pairs])
     exact, coded = Inspector(float_model, runtime), Inspector(model, runtime)
     powers = np.zeros((len(pairs), 3))  # signal, own noise, total noise: sums of squares
     for face in tqdm(faces, desc="layers", unit="face", mininterval=1):
         exact.run(face)
         coded.run(face)
         for row, (a, b) in enumerate(pairs):
-            powers[row] += _noise(exact.value(a), coded.value(b), coded.rounded(b, exact.value(a)))
+            seen = [exact.value(a), coded.value(b), coded.rounded(b, exact.value(a))]
+            if row in sums:
+                seen = [_behind(value, *sums[row], exact) for value in seen]
+            powers[row] += _noise(*seen)
     return [
         Layer(
             index=b_index,
             op=b.name,
             name=_short(b.outputs[0].name),
             weights_db=_weights(exact, a, coded, b),
-            own_db=_db(powers[joins[row], 0], powers[row, 1]),
-            total_db=_db(powers[joins[row], 0], powers[row, 2]),
+            own_db=_db(signal, own),
+            total_db=_db(signal, total),
         )
-        for row, ((a, b), b_index) in enumerate(zip(pairs, _indices(graph), strict=True))
+        for (signal, own, total), (a, b), b_index in zip(powers, pairs, _indices(graph), strict=True)
     ]
 
 
@@ -75,15 +79,22 @@ def _pairs(float_graph: Graph, graph: Graph) -> list[tuple[Op, Op]]:
     return list(zip(left, right, strict=True))
 
 
-def _joins(ops: list[Op]) -> list[int]:
-    """Return for each operator the row whose signal counts: that of the sum it feeds, or its own."""
-    rows = list(range(len(ops)))
+def _sums(ops: list[Op]) -> dict[int, tuple[Op, int]]:
+    """Return, by the row of an operator that only a sum reads, that sum and the tensor of its other branch."""
     made = {op.outputs[0].index: row for row, op in enumerate(ops)}
-    for row, op in enumerate(ops):
+    readers = Counter(t.index for op in ops for t in op.inputs)
+    found = {}
+    for op in ops:
         if op.name == "ADD" and not any(t.constant for t in op.inputs):
-            for tensor in op.inputs:
-                rows[made[tensor.index]] = row
-    return rows
+            left, right = (t.index for t in op.inputs)
+            found |= {made[i]: (op, j) for i, j in ((left, right), (right, left)) if readers[i] == 1}
+    return found
+
+
+def _behind(value: npt.NDArray[np.float64], op: Op, other: int, exact: "Inspector") -> npt.NDArray[np.float64]:
+    """Return what the sum `op` makes of a branch's `value` and its exact other branch, the tensor `other`."""
+    total = value + exact.tensor(other)
+    return np.maximum(total, 0) if op.activation == "RELU" else total
 
 
 def worst(rows: list[Layer]) -> Layer:

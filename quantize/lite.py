@@ -3,6 +3,7 @@
 import io
 import re
 import warnings
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, Literal
 
@@ -10,18 +11,22 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.errors import ModelError
+from agent.vision import runtime
+from quantize import ranges
 
 
 def to_float(model: Any) -> bytes:
     """Return `model` as a float32 .tflite of batch 1."""
-    return open_batch(run(_converter(model), model.name))
+    return open_batch(run(_converter(model).convert, model.name))
 
 
-def to_integer(model: Any, faces: npt.NDArray[np.uint8], *, input_type: Literal["int8", "uint8"] = "int8") -> bytes:
+def to_integer(
+    model: Any, faces: npt.NDArray[np.uint8], *, input_type: Literal["int8", "uint8"] = "int8", narrow: bool = True
+) -> bytes:
     """Return `model` as a full-integer .tflite of batch 1: int8 or uint8 grey levels in, int8 logits out.
 
     Weights are per channel (per tensor in dense layers, as the Edge TPU compiler wants them), activations per
-    tensor with the ranges that `faces` make.
+    tensor with the ranges that `faces` make, those of residual branches narrowed (`quantize.ranges`) if `narrow`.
 
     Parameters
     ----------
@@ -34,15 +39,30 @@ def to_integer(model: Any, faces: npt.NDArray[np.uint8], *, input_type: Literal[
         an operation has no integer form
     """
     import tensorflow as tf
+    from tensorflow.lite.python.convert import mlir_quantize
 
+    kind = {"int8": tf.int8, "uint8": tf.uint8}[input_type]
     converter = _converter(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([face[np.newaxis].astype(np.float32)] for face in faces)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = {"int8": tf.int8, "uint8": tf.uint8}[input_type]
+    converter.inference_input_type = kind
     converter.inference_output_type = tf.int8
-    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-    return open_batch(run(converter, model.name))
+    converter._experimental_calibrate_only = True
+    seen = run(converter.convert, model.name)
+    if narrow:
+        seen = ranges.narrow(seen, faces, runtime.choose())
+    return open_batch(
+        run(
+            lambda: mlir_quantize(
+                seen,
+                input_data_type=kind,
+                output_data_type=tf.int8,
+                disable_per_channel_for_dense_layers=True,
+            ),
+            model.name,
+        )
+    )
 
 
 def open_batch(content: bytes) -> bytes:
@@ -92,8 +112,8 @@ def _converter(model: Any) -> Any:
     return tf.lite.TFLiteConverter.from_concrete_functions([convert_variables_to_constants_v2(traced)])
 
 
-def run(converter: Any, name: str) -> bytes:
-    """Return what a TFLite converter makes, without its noise on stderr; ModelError where it refuses `name`."""
+def run(step: Callable[[], Any], name: str) -> bytes:
+    """Return what a step of the TFLite converter makes, without its noise; ModelError where it refuses `name`."""
     from absl import logging
 
     before = logging.get_verbosity()
@@ -102,7 +122,7 @@ def run(converter: Any, name: str) -> bytes:
     try:
         with warnings.catch_warnings(), redirect_stdout(noise), redirect_stderr(noise):
             warnings.simplefilter("ignore")
-            return bytes(converter.convert())
+            return bytes(step())
     except Exception as cause:  # the converter raises its own, and bare RuntimeErrors of its calibrator
         ops = sorted(set(re.findall(r"\btf\.(\w+)", str(cause))))
         what = f"no integer form of {', '.join(ops)}" if ops else (str(cause).strip().splitlines() or ["?"])[0][:200]

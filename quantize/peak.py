@@ -29,7 +29,7 @@ def matrix_product() -> bytes:
     converter.representative_dataset = lambda: ([rng.normal(size=(SIZE, SIZE)).astype(np.float32)] for _ in range(2))
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
-    return lite.run(converter, "matrix product")
+    return lite.run(converter.convert, "matrix product")
 
 
 def rate(places: Places, model: Path, threads: int, seconds: float) -> dict[str, float]:

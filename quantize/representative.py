@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from agent.emotions import LABELS
 from agent.errors import InputError
+from agent.vision.card import Card
 from agent.vision.preprocess import preprocess
 from training import data, protocol
 
@@ -33,6 +34,12 @@ def choose(split: data.Split, n: int, seed: int) -> tuple[npt.NDArray[np.uint8],
         )
     chosen = np.concatenate([rng.permutation(pool)[:each] for pool in pools])
     return split.faces[chosen], label[chosen]
+
+
+def again(split: data.Split, card: Card) -> npt.NDArray[np.uint8]:
+    """Return the representative faces of a bundle, (m, side, side, 1), as its card tells them."""
+    how = card.quantization
+    return pinned(choose(split, max(how.per_class) * len(LABELS), how.seed)[0], card.side)
 
 
 def pinned(faces: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from agent.calibration import probabilities
 from agent.errors import CheckFailed, ConfigError, ModelError
 from agent.vision import runtime
 from agent.vision.model_card import Bundle, Calibration
-from quantize import elsewhere, graph, integers, layers, lite, pack, scores, source
+from quantize import elsewhere, equalize, graph, integers, layers, lite, pack, representative, scores, source
 from quantize.elsewhere import Job, Places
 from quantize.verdict import InRuntime, Report, as_json, as_text
 from training import data, metrics
@@ -48,8 +48,10 @@ class Sources:
     """A bundle's golden faces (n, side, side, 1)."""
 
 
-def read(float_path: Path, path: Path) -> Sources:
+def read(float_path: Path, path: Path, train: data.Split | None = None) -> Sources:
     """Return the float network (.keras or .tflite) and the integer one (.tflite or bundle folder).
+
+    With the split `train`, a .keras is equalised as the bundle was, by the same faces: only then do layers compare.
 
     Raises
     ------
@@ -58,14 +60,17 @@ def read(float_path: Path, path: Path) -> Sources:
     """
     if path.is_dir():
         bundle = Bundle.load(path)
-        model, calibration, golden = bundle.model, bundle.card.calibration, bundle.golden.faces
+        model, card, golden = bundle.model, bundle.card, bundle.golden.faces
         layout = graph.read(model, str(path))
     else:
-        (model, layout), calibration, golden = graph.read_file(path), None, None
+        (model, layout), card, golden = graph.read_file(path), None, None
     integers.check(layout, str(path))
     side = layout.inputs[0].shape[1]
     if float_path.suffix == ".keras":
-        float_model = lite.to_float(source.load(float_path, side))
+        network = source.load(float_path, side)
+        if card is not None and train is not None:
+            equalize.equalize(network, representative.again(train, card), card.quantization.equalized)
+        float_model = lite.to_float(network)
         float_graph = graph.read(float_model, str(float_path))
     else:
         float_model, float_graph = graph.read_file(float_path)
@@ -74,7 +79,7 @@ def read(float_path: Path, path: Path) -> Sources:
             f"{float_path}: expected the float network with {side} px input, got "
             f"{float_graph.inputs[0].dtype} {float_graph.inputs[0].shape}"
         )
-    return Sources(float_path, path, float_model, model, float_graph, layout, calibration, golden)
+    return Sources(float_path, path, float_model, model, float_graph, layout, card and card.calibration, golden)
 
 
 def verify(
@@ -207,8 +212,8 @@ def main(
     """Compare INT8 (.tflite or bundle) with FLOAT (.keras or .tflite); exit 1 where it loses too much."""
     import tempfile
 
-    given = read(float_model, model)
     dataset = data.load(directory)
+    given = read(float_model, model, dataset.train)
     if limit is not None:
         dataset = data.head(dataset, limit)
     with tempfile.TemporaryDirectory(prefix="fer-") as work:

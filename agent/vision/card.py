@@ -62,6 +62,8 @@ class Quantization(_Part):
     """How the integers were made."""
 
     method: str
+    equalized: float = Field(default=0.0, ge=0, le=1)
+    """How far channels that share a scale were given one range before: 0 not at all, 1 wholly."""
     representative: int = Field(ge=1)
     """Faces of the training split that set the activation ranges."""
     per_class: tuple[int, ...]

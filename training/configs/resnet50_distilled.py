@@ -11,7 +11,7 @@ from training.config import Augment, Config, Phase
 CONFIG = Config(
     name="resnet50_distilled",
     model="resnet50",
-    phases=(Phase(epochs=11, side=48),),
+    phases=(Phase(epochs=10, side=48),),
     batch=48,
     optimizer="adamw",
     learning_rate=6e-4,

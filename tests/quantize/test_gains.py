@@ -1,0 +1,26 @@
+"""The table of what each step of the conversion is worth."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from quantize import gains
+from training import data
+
+
+def test_a_row_for_every_combination(cnn_file: Path, drawn_dir: Path) -> None:
+    """Two strengths, each without and with narrowed branches, as a Markdown table and nothing else on stdout."""
+    done = CliRunner().invoke(gains.main, [str(cnn_file), "--data", str(drawn_dir)])
+    assert done.exit_code == 0, done.output
+    rows = [line.split("|")[1:-1] for line in done.stdout.splitlines()[2:]]
+    assert [(r[0].strip(), r[1].strip()) for r in rows] == [("0", "no"), ("0", "yes"), ("1", "no"), ("1", "yes")]
+    assert all(float(r[2]) > 10 for r in rows)
+
+
+def test_a_network_without_sums_gains_nothing_by_narrowing(cnn_file: Path, drawn: data.Dataset) -> None:
+    """The CNN has no branches: both rows are the same but for their name."""
+    wide, narrow = gains.measure(cnn_file, drawn, (0.0,), threads=1)
+    assert (wide.narrowed, narrow.narrowed) == (False, True)
+    assert wide.noise_db == pytest.approx(narrow.noise_db)
+    assert wide.agreement == narrow.agreement
