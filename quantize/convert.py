@@ -18,7 +18,7 @@ from agent.vision.preprocess import VERSION
 from quantize import calibrate, equalize, golden, graph, integers, lite, pack, representative, scores, source
 from quantize.network import Network
 from training import config, data
-from training.cli import reported
+from training.cli import reported, with_data, with_limit
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Options:
     equalize: float = 1.0
     """Strength 0-1, see `quantize.equalize`."""
     threads: int = 2
+    started_from: str | None = None
+    """Bundle whose weights training began with, for the card."""
     test: bool = True
     """Whether to measure on the test split: once, for a model that is reported."""
 
@@ -84,7 +86,7 @@ def convert(path: Path, dataset: data.Dataset, options: Options) -> Converted:
         bytes=len(model_bytes),
         parameters=layout.parameters,
         macs=layout.macs,
-        training=_training(path, model.name, dataset),
+        training=_training(path, model.name, dataset, options.started_from),
         quantization=Quantization(
             method="post-training, min-max activation ranges, those of residual branches by the sum's error, "
             "per-channel weights",
@@ -142,7 +144,7 @@ def _id(name: str, side: int, model: bytes) -> str:
     return f"{safe}-{side}px-int8-{hashlib.sha256(model).hexdigest()[:8]}"
 
 
-def _training(path: Path, name: str, dataset: data.Dataset) -> Training:
+def _training(path: Path, name: str, dataset: data.Dataset, started_from: str | None) -> Training:
     """Return where the model comes from: its config by name, its epochs by the history beside it."""
     try:
         train_on: Literal["majority", "all"] = config.load(name).train_on
@@ -154,6 +156,7 @@ def _training(path: Path, name: str, dataset: data.Dataset) -> Training:
         protocol="majority (FERPlus): single votes zeroed, winner over half of the rest, no unknown or non-face",
         faces=len(data.soft_targets(dataset.train, train_on)[0]),
         epochs=_epochs(path.parent / "history.csv"),
+        started_from=started_from,
     )
 
 
@@ -184,9 +187,7 @@ def _say(text: str) -> None:
 
 @click.command(epilog="Example: python -m quantize.convert final.keras --data ~/ferplus --out bundle")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--data", "directory", type=click.Path(path_type=Path), required=True, help="FER2013 + FERPlus, either layout."
-)
+@with_data
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the bundle to write.")
 @click.option("--side", type=click.IntRange(16, 512), default=None, help="Input, pixels [the model's own].")
 @click.option(
@@ -210,12 +211,15 @@ def _say(text: str) -> None:
 )
 @click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="For measuring.")
 @click.option(
+    "--started-from", default=None, metavar="ID", help="Bundle whose weights training began with, for the card."
+)
+@click.option(
     "--test/--no-test", default=True, show_default=True, help="Measure on the test split: only a model to be reported."
 )
 @click.option(
     "--float", "float_out", type=click.Path(path_type=Path), default=None, help="Write the float .tflite here too."
 )
-@click.option("--limit", type=int, default=None, help="Use only this many faces a split (to try the command).")
+@with_limit
 @click.option("--force", is_flag=True, help="Replace a bundle that is there.")
 @reported
 def main(

@@ -16,7 +16,7 @@ from agent.vision import runtime
 from quantize import equalize, lite, representative, scores, source
 from quantize.network import Network
 from training import data, metrics
-from training.cli import reported
+from training.cli import reported, with_data, with_limit
 
 Floats = npt.NDArray[np.float64]
 
@@ -69,15 +69,13 @@ def _compared(floats: Floats, ints: Floats, label: npt.NDArray[np.int64], streng
 
 @click.command(epilog="Example: python -m quantize.gains final.keras --data ~/ferplus")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--data", "directory", type=click.Path(path_type=Path), required=True, help="FER2013 + FERPlus, either layout."
-)
+@with_data
 @click.option(
     "--strength", "strengths", type=click.FloatRange(0, 1), multiple=True, default=(0.0, 1.0), show_default=True,
     help="Of equalisation; repeat it.",
 )  # fmt: skip
 @click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True)
-@click.option("--limit", type=int, default=None, help="Use only this many faces a split (to try the command).")
+@with_limit
 @reported
 def main(model: Path, directory: Path, strengths: tuple[float, ...], threads: int, limit: int | None) -> None:
     """Print what equalised channels and narrowed branches are worth for MODEL, a .keras file of training.fit."""

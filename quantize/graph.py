@@ -1,6 +1,7 @@
 """A .tflite file as values: operators, tensors, sizes. Reads bytes; runs nothing."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -126,6 +127,19 @@ def read(content: bytes, name: str) -> Graph:
         return _graph(schema, schema.ModelT.InitFromPackedBuf(content, 0))
     except Exception as cause:  # a damaged flatbuffer fails anywhere in the generated reader
         raise ModelError(f"{name}: a damaged TFLite model ({type(cause).__name__} while reading it)") from cause
+
+
+def rewritten(content: bytes, change: Callable[[Any, Any], bool]) -> bytes:
+    """Return a .tflite's bytes after `change(model, schema)`, which says whether it changed the model's objects."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    if not change(model, schema):
+        return content
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 def _names(enum: Any) -> dict[int, str]:

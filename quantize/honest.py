@@ -23,7 +23,7 @@ from agent.vision.model_card import Bundle, Calibration
 from quantize import scores
 from quantize.network import Network
 from training import data
-from training.cli import reported
+from training.cli import reported, with_data, with_limit
 
 Floats = npt.NDArray[np.float64]
 
@@ -114,13 +114,11 @@ def as_text(result: Result) -> str:
 
 @click.command(epilog="Example: python -m quantize.honest agent/models/released --data ~/ferplus")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option(
-    "--data", "directory", type=click.Path(path_type=Path), required=True, help="FER2013 + FERPlus, either layout."
-)
+@with_data
 @click.option("--split", type=click.Choice(["validation", "test"]), default="validation", show_default=True)
 @click.option("--weights", "name", default=weights.DEFAULT, show_default=True, help="Id or TOML file of a table.")
 @click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True)
-@click.option("--limit", type=int, default=None, help="Use only this many faces a split (to try the command).")
+@with_limit
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @reported
 def main(

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from agent.errors import ModelError
 from agent.vision import runtime
 from quantize import ranges
+from quantize.graph import rewritten
 
 
 def to_float(model: Any) -> bytes:
@@ -70,26 +71,21 @@ def open_batch(content: bytes) -> bytes:
 
     The input's own shape stays: one face, unless the interpreter is told another batch.
     """
-    from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
-    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
-    graph, changed = model.subgraphs[0], False
-    for op in graph.operators:
-        if codes[op.opcodeIndex] != schema.BuiltinOperator.RESHAPE:
-            continue
-        buffer = model.buffers[graph.tensors[op.inputs[1]].buffer]
-        shape = np.frombuffer(bytes(buffer.data), np.int32).copy()
-        if len(shape) > 1 and shape[0] == 1:
-            shape[0], changed = -1, True
-            buffer.data = np.frombuffer(shape.tobytes(), np.uint8)
-    if not changed:
-        return content
-    import flatbuffers
+    def change(model: Any, schema: Any) -> bool:
+        codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
+        graph, changed = model.subgraphs[0], False
+        for op in graph.operators:
+            if codes[op.opcodeIndex] != schema.BuiltinOperator.RESHAPE:
+                continue
+            buffer = model.buffers[graph.tensors[op.inputs[1]].buffer]
+            shape = np.frombuffer(bytes(buffer.data), np.int32).copy()
+            if len(shape) > 1 and shape[0] == 1:
+                shape[0], changed = -1, True
+                buffer.data = np.frombuffer(shape.tobytes(), np.uint8)
+        return changed
 
-    builder = flatbuffers.Builder(len(content))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return rewritten(content, change)
 
 
 def version() -> str:

@@ -100,13 +100,11 @@ def _flat(inspector: Inspector, tensor: Tensor) -> Floats:
 
 def _written(content: bytes, ranges: dict[int, tuple[float, float]]) -> bytes:
     """Return the .tflite `content` with the min and max of tensors replaced."""
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
-    for index, (low, high) in ranges.items():
-        seen = model.subgraphs[0].tensors[index].quantization
-        seen.min, seen.max = np.array([low], np.float32), np.array([high], np.float32)
-    builder = flatbuffers.Builder(len(content))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    def change(model: Any, _: Any) -> bool:
+        for index, (low, high) in ranges.items():
+            seen = model.subgraphs[0].tensors[index].quantization
+            seen.min, seen.max = np.array([low], np.float32), np.array([high], np.float32)
+        return bool(ranges)
+
+    return graph.rewritten(content, change)

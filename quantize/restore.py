@@ -19,7 +19,7 @@ from agent.vision.model_card import Bundle
 from quantize import graph, layers, representative
 from training import config as configs
 from training import data
-from training.cli import reported
+from training.cli import reported, with_data
 
 
 def restore(bundle: Bundle, config: configs.Config, faces: npt.NDArray[np.uint8]) -> Any:
@@ -106,14 +106,7 @@ def _normalise(model: Any, pairs: list[Any], faces: npt.NDArray[np.uint8]) -> No
 @click.command(epilog="Example: python -m quantize.restore agent/models/released resnet50 --data DIR --out start.keras")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("config")
-@click.option(
-    "--data",
-    "directory",
-    type=click.Path(path_type=Path),
-    envvar="FER_DATA",
-    required=True,
-    help="FER2013 + FERPlus, either layout.",
-)
+@with_data
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write (.keras).")
 @click.option("--faces", type=click.IntRange(min=8), default=1024, show_default=True, help="For the moments.")
 @reported

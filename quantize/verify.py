@@ -17,7 +17,7 @@ from quantize import elsewhere, equalize, graph, integers, layers, lite, pack, r
 from quantize.elsewhere import Job, Places
 from quantize.verdict import InRuntime, Report, as_json, as_text
 from training import data, metrics
-from training.cli import reported
+from training.cli import reported, with_data, with_limit
 
 RUNTIMES = ("litert", "tflite-runtime")
 
@@ -181,9 +181,7 @@ def _say(text: str) -> None:
 )
 @click.argument("float_model", metavar="FLOAT", type=click.Path(path_type=Path))
 @click.argument("model", metavar="INT8", type=click.Path(path_type=Path))
-@click.option(
-    "--data", "directory", type=click.Path(path_type=Path), required=True, help="FER2013 + FERPlus, either layout."
-)
+@with_data
 @click.option("--split", type=click.Choice(["validation", "test"]), default="test", show_default=True)
 @click.option("--drop", type=float, default=Limits.drop, show_default=True, help="Largest loss against float, points.")
 @click.option("--agreement", type=float, default=Limits.agreement, show_default=True, help="Smallest top-1 agreement.")
@@ -194,7 +192,7 @@ def _say(text: str) -> None:
     "--reference-faces", type=click.IntRange(1), default=256, show_default=True, help="For the reference kernels."
 )
 @click.option("--layer-faces", type=click.IntRange(1), default=32, show_default=True, help="For the table of layers.")
-@click.option("--limit", type=int, default=None, help="Use only this many faces a split (to try the command).")
+@with_limit
 @click.option("--json", "json_wanted", is_flag=True, help="One JSON object on stdout.")
 @reported
 def main(

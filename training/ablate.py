@@ -19,7 +19,7 @@ import numpy as np
 
 from agent.errors import UsageError
 from training import data, predict, protocol
-from training.cli import reported
+from training.cli import reported, with_data, with_limit
 from training.config import Augment, Config, Phase, load
 from training.evaluate import evaluate
 from training.fit import fit
@@ -128,13 +128,12 @@ def _shortened(config: Config, epochs: int | None, side: int | None, seed: int) 
 )
 @click.argument("config")
 @click.option("--vary", "changes", multiple=True, required=True, metavar="FIELD=VALUE,…", help="May be given often.")
-@click.option("--data", "directory", type=click.Path(path_type=Path), envvar="FER_DATA", required=True,
-              help="FER2013 + FERPlus, either layout.")  # fmt: skip
+@with_data
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the runs and table.md.")
 @click.option("--seed", "seeds", type=int, multiple=True, default=(1, 2), show_default=True, help="May be given often.")
 @click.option("--epochs", type=click.IntRange(min=1), default=None, help="Instead of the config's, in one phase.")
 @click.option("--side", type=click.IntRange(min=16), default=None, help="Input, pixels, instead of the config's.")
-@click.option("--limit", type=click.IntRange(min=1), default=None, help="Use only this many faces a split.")
+@with_limit
 @reported
 def main(
     config: str, changes: tuple[str, ...], directory: Path, out: Path, seeds: tuple[int, ...],

@@ -1,13 +1,28 @@
-"""What the commands of training/ and quantize/ share: errors become one line on stderr and an exit code."""
+"""What the commands of training/ and quantize/ share: two options; errors become one line and an exit code."""
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import ParamSpec
+
+import click
 
 from agent.cli._ending import one_line
 from agent.errors import CannotWriteError
 
 P = ParamSpec("P")
+
+with_data = click.option(
+    "--data",
+    "directory",
+    type=click.Path(path_type=Path),
+    envvar="FER_DATA",
+    required=True,
+    help="FER2013 + FERPlus, either layout [FER_DATA].",
+)
+with_limit = click.option(
+    "--limit", type=click.IntRange(min=1), default=None, help="Use only this many faces a split (to try a command)."
+)
 
 
 def reported(command: Callable[P, None]) -> Callable[P, None]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from agent.errors import InputError
 from training import data, metrics, predict, protocol
-from training.cli import reported
+from training.cli import reported, with_data, with_limit
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,7 @@ def load(path: Path) -> Teacher:
     epilog="Example: python -m training.distill a/final.keras b/final.keras --data DIR --flip --out soft.npz"
 )
 @click.argument("teachers", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--data",
-    "directory",
-    type=click.Path(path_type=Path),
-    envvar="FER_DATA",
-    required=True,
-    help="FER2013 + FERPlus, either layout.",
-)
+@with_data
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write (.npz).")
 @click.option("--flip", is_flag=True, help="Average each teacher over the face and its mirror image.")
 @click.option(
@@ -86,7 +79,7 @@ def load(path: Path) -> Teacher:
     show_default=True,
     help="Divides the logits.",
 )
-@click.option("--limit", type=click.IntRange(min=1), default=None, help="Use only this many faces (to try a command).")
+@with_limit
 @reported
 def main(
     teachers: tuple[Path, ...], directory: Path, out: Path, flip: bool, temperature: float, limit: int | None

@@ -11,7 +11,7 @@ import click
 import numpy as np
 
 from training import data, metrics, predict, protocol
-from training.cli import reported
+from training.cli import reported, with_data, with_limit
 
 PROTOCOLS: Final = {"majority": protocol.majority, "argmax": protocol.argmax}
 """Name → rule; "majority" is the one of every headline number."""
@@ -99,14 +99,7 @@ def _class_lines(scores: metrics.Scores) -> Iterable[str]:
     epilog="Example: python -m training.evaluate cnn/final.keras agent/models/released --data DIR --html report.html"
 )
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--data",
-    "directory",
-    type=click.Path(path_type=Path),
-    envvar="FER_DATA",
-    required=True,
-    help="FER2013 + FERPlus, either layout.",
-)
+@with_data
 @click.option(
     "--split",
     type=click.Choice(["train", "validation", "test"]),
@@ -115,12 +108,7 @@ def _class_lines(scores: metrics.Scores) -> Iterable[str]:
     help="Choose on validation; look at test once for a model that you report.",
 )
 @click.option("--flip", is_flag=True, help="Average over each face and its mirror image (twice the cost).")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    default=None,
-    help="Use only this many faces of the split (to try a command).",
-)
+@with_limit
 @click.option(
     "--threads", type=click.IntRange(min=1), default=2, show_default=True, help="Threads of the TFLite runtime."
 )

@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from agent.emotions import FER2013_LABELS, FERPLUS_COLUMNS, LABELS
 from training import data, protocol
 from training.augment import augment
-from training.cli import reported
+from training.cli import reported, with_data
 from training.config import Augment, load
 from training.report import page
 
@@ -159,14 +159,7 @@ def _image(face: npt.NDArray[np.uint8], title: str) -> str:
 
 
 @click.command(epilog="Example: python -m training.explore --data ~/ferplus --out report.html")
-@click.option(
-    "--data",
-    "directory",
-    type=click.Path(path_type=Path),
-    envvar="FER_DATA",
-    required=True,
-    help="FER2013 + FERPlus, either layout.",
-)
+@with_data
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="HTML file to write.")
 @click.option(
     "--config", default="cnn_bn_dropout_augment", show_default=True, help="Config whose augmentation is shown."

@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 
 from training import data, recipe
 from training.batches import Batches
-from training.cli import reported
+from training.cli import reported, with_data
 from training.config import Config, load
 from training.fit import prepare
 from training.report import page
@@ -101,14 +101,7 @@ def plot(config: Config, found: RangeTest) -> str:
 
 @click.command(epilog="Example: python -m training.find_lr cnn --data ~/ferplus --out lr.html")
 @click.argument("config")
-@click.option(
-    "--data",
-    "directory",
-    type=click.Path(path_type=Path),
-    envvar="FER_DATA",
-    required=True,
-    help="FER2013 + FERPlus, either layout.",
-)
+@with_data
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="HTML file to write.")
 @click.option(
     "--from", "lowest", type=click.FloatRange(min=0, min_open=True), default=1e-6, show_default=True, help="First rate."

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from agent.errors import InputError
 from training import checkpoint, data, distill, keeper, models, protocol, recipe
 from training.batches import Batches, as_input
-from training.cli import reported
+from training.cli import reported, with_data, with_limit
 from training.config import Config, load
 from training.torch_speed import use_fast_kernels
 
@@ -119,14 +119,7 @@ def _finish(config: Config, run: Path) -> keras.Model:
 
 @click.command(epilog="Example: python -m training.fit cnn --data ~/ferplus --resume")
 @click.argument("config")
-@click.option(
-    "--data",
-    "directory",
-    type=click.Path(path_type=Path),
-    envvar="FER_DATA",
-    required=True,
-    help="FER2013 + FERPlus, either layout.",
-)
+@with_data
 @click.option(
     "--run",
     type=click.Path(path_type=Path),
@@ -160,9 +153,7 @@ def _finish(config: Config, run: Path) -> keras.Model:
     show_default=True,
     help="Threads that prepare batches; a fast GPU wants several.",
 )
-@click.option(
-    "--limit", type=click.IntRange(min=1), default=None, help="Use only this many faces a split (to try a command)."
-)
+@with_limit
 @reported
 def main(
     config: str,

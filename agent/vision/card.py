@@ -56,6 +56,8 @@ class Training(_Part):
     """Faces trained on."""
     epochs: int | None = Field(default=None, ge=0)
     """Epochs done when it was converted; None where that is not known."""
+    started_from: str | None = None
+    """Whose weights those epochs began with, a bundle's id; None for weights drawn at random."""
 
 
 class Quantization(_Part):
