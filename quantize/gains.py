@@ -28,7 +28,7 @@ class Gain:
     equalized: float
     """Strength 0-1."""
     narrowed: bool
-    noise_db: float
+    snr_db: float
     """Signal-to-noise ratio of the logits against the float network's, each face's mean taken off, dB."""
     agreement: float
     """Share of faces with the same top class as float, 0-1."""
@@ -61,7 +61,7 @@ def _compared(floats: Floats, ints: Floats, label: npt.NDArray[np.int64], streng
     return Gain(
         equalized=strength,
         narrowed=narrow,
-        noise_db=float(10 * np.log10((exact**2).sum() / max(((exact - coded) ** 2).sum(), 1e-30))),
+        snr_db=float(10 * np.log10((exact**2).sum() / max(((exact - coded) ** 2).sum(), 1e-30))),
         agreement=metrics.agreement(p, q),
         drop=metrics.Interval(100 * drop.value, 100 * drop.low, 100 * drop.high),
     )
@@ -83,11 +83,11 @@ def main(model: Path, directory: Path, strengths: tuple[float, ...], threads: in
     dataset = data.load(directory)
     if limit is not None:
         dataset = data.head(dataset, limit)
-    click.echo("| equalised | branches narrowed | logits' noise, dB | same top class | drop, points [95 %] |")
+    click.echo("| equalised | branches narrowed | logits, signal to noise, dB | same top class | drop, points [95 %] |")
     click.echo("|---|---|---|---|---|")
     for gain in measure(model, dataset, strengths, threads=threads):
         click.echo(
-            f"| {gain.equalized:g} | {'yes' if gain.narrowed else 'no'} | {gain.noise_db:.1f} | "
+            f"| {gain.equalized:g} | {'yes' if gain.narrowed else 'no'} | {gain.snr_db:.1f} | "
             f"{gain.agreement:.1%} | {gain.drop.value:.2f} [{gain.drop.low:.2f}, {gain.drop.high:.2f}] |"
         )
 

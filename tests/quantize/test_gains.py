@@ -22,5 +22,5 @@ def test_a_network_without_sums_gains_nothing_by_narrowing(cnn_file: Path, drawn
     """The CNN has no branches: both rows are the same but for their name."""
     wide, narrow = gains.measure(cnn_file, drawn, (0.0,), threads=1)
     assert (wide.narrowed, narrow.narrowed) == (False, True)
-    assert wide.noise_db == pytest.approx(narrow.noise_db)
+    assert wide.snr_db == pytest.approx(narrow.snr_db)
     assert wide.agreement == narrow.agreement
