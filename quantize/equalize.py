@@ -6,11 +6,12 @@ from its first block to the layers that read it, for all branches that are added
 branches and the sum have a scale each, and the widest of hundreds of channels sets all three.
 """
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+from quantize import source
 
 PASSING: Final = frozenset(
     {"ReLU", "MaxPooling2D", "ZeroPadding2D", "Dropout", "GlobalAveragePooling2D", "Add", "BatchNormalization"}
@@ -38,7 +39,8 @@ def equalize(model: Any, faces: npt.NDArray[np.uint8], strength: float) -> None:
         kind = type(layer).__name__
         if kind in MAKING:
             kernel, *bias = layer.get_weights()
-            kernel = kernel / _column(factors.get(streams.read_by(layer)), 1)
+            if (read := factors.get(streams.read_by(layer))) is not None:
+                kernel = kernel / read[:, np.newaxis]
             if layer.name not in streams.normalised:
                 made = factors.get(streams.made_by(layer), np.ones(kernel.shape[-1]))
                 kernel, bias = kernel * made, [b * made for b in bias]
@@ -48,21 +50,19 @@ def equalize(model: Any, faces: npt.NDArray[np.uint8], strength: float) -> None:
             layer.set_weights([gamma * made, beta * made, *moments])
 
 
-def _column(factor: npt.NDArray[np.float64] | None, trailing: int) -> Any:
-    return 1.0 if factor is None else factor.reshape((-1,) + (1,) * trailing)
-
-
 class _Streams:
     """Which tensors of a network share their channels' factors."""
 
     def __init__(self, model: Any) -> None:
+        import keras
+
         steps = model.operations  # layers, and bare keras.ops of networks that are not ours
         maker = {id(layer.output): layer for layer in steps}
-        self._inputs = {layer.name: [maker[id(t)] for t in _as_list(layer.input)] for layer in steps[1:]}
+        self._inputs = {layer.name: [maker[id(t)] for t in keras.tree.flatten(layer.input)] for layer in steps[1:]}
         readers: dict[str, list[Any]] = {layer.name: [] for layer in steps}
         for layer in steps[1:]:
-            for source in self._inputs[layer.name]:
-                readers[source.name].append(layer)
+            for giver in self._inputs[layer.name]:
+                readers[giver.name].append(layer)
         self.normalised = {
             layer.name
             for layer in steps
@@ -81,13 +81,13 @@ class _Streams:
         self._fixed = set()
         for layer in steps:
             if _gives_on(layer) and layer.name not in self.normalised:
-                for source in self._inputs[layer.name]:
-                    if source.name not in self.normalised:
-                        self._root[self._find(source.name)] = self._find(layer.name)
+                for giver in self._inputs[layer.name]:
+                    if giver.name not in self.normalised:
+                        self._root[self._find(giver.name)] = self._find(layer.name)
         for layer in steps:
             if not _gives_on(layer) and type(layer).__name__ not in MAKING:
                 self._fixed.add(self._find(layer.name))
-                self._fixed |= {self._find(source.name) for source in self._inputs.get(layer.name, [])}
+                self._fixed |= {self._find(giver.name) for giver in self._inputs.get(layer.name, [])}
         self._fixed.add(self._find(steps[-1].name))  # logits
 
     def made_by(self, layer: Any) -> str | None:
@@ -97,8 +97,8 @@ class _Streams:
 
     def read_by(self, layer: Any) -> str | None:
         """Return the stream of what `layer` takes, or None."""
-        (source,) = self._inputs[layer.name]
-        return self.made_by(source)
+        (giver,) = self._inputs[layer.name]
+        return self.made_by(giver)
 
     def _find(self, name: str) -> str:
         while self._root[name] != name:
@@ -115,14 +115,10 @@ def _kinds(layers: list[Any]) -> set[str]:
     return {type(layer).__name__ for layer in layers}
 
 
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
 def _shares(model: Any, streams: _Streams, faces: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float64]]:
     """Return for each stream, (channels,), how much of a tensor's range a channel takes where it takes most, ≤ 1."""
     chosen = [(layer, stream) for layer in streams.kept if (stream := streams.made_by(layer)) is not None]
-    widest = list(_widest(model, [layer for layer, _ in chosen], faces)) if chosen else []
+    widest = _widest(model, [layer for layer, _ in chosen], faces) if chosen else []
     shares: dict[str, npt.NDArray[np.float64]] = {}
     for (_, stream), wide in zip(chosen, widest, strict=True):
         share = wide / max(float(wide.max()), np.finfo(np.float32).tiny)
@@ -130,14 +126,11 @@ def _shares(model: Any, streams: _Streams, faces: npt.NDArray[np.uint8]) -> dict
     return shares
 
 
-def _widest(model: Any, chosen: list[Any], faces: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.float64]]:
-    """Yield for each layer the largest absolute value of every channel of its output."""
-    import keras
-
-    between = keras.Model(model.input, [layer.output for layer in chosen])
+def _widest(model: Any, chosen: list[Any], faces: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float64]]:
+    """Return for each layer the largest absolute value of every channel of its output."""
     found = [np.zeros(layer.output.shape[-1]) for layer in chosen]
-    for start in range(0, len(faces), 64):
-        outputs = _as_list(between(faces[start : start + 64].astype(np.float32), training=False))
-        for i, value in enumerate(keras.ops.convert_to_numpy(v) for v in outputs):
-            found[i] = np.maximum(found[i], np.abs(value).reshape(-1, value.shape[-1]).max(axis=0))
-    yield from found
+    for values in source.between(model, chosen, faces):
+        found = [
+            np.maximum(a, np.abs(v).reshape(-1, v.shape[-1]).max(axis=0)) for a, v in zip(found, values, strict=True)
+        ]
+    return found

@@ -38,14 +38,15 @@ class Gain:
 
 def measure(path: Path, dataset: data.Dataset, strengths: tuple[float, ...], *, threads: int) -> Iterator[Gain]:
     """Yield the gain of every strength, without and with narrowed branches, measured on the validation split."""
-    side = source.load(path).input_shape[1]
+    model = source.load(path)
+    side, weights = model.input_shape[1], model.get_weights()
     faces = representative.pinned(representative.choose(dataset.train, representative.FACES, 1)[0], side)
     given = scores.labelled(dataset, "validation", side)
     seen, label = given.faces[given.majority], given.label[given.majority]
     chosen = runtime.choose()
     floats = None
     for strength in strengths:
-        model = source.load(path)
+        model.set_weights(weights)
         equalize.equalize(model, faces, strength)
         if floats is None:
             floats = Network(lite.to_float(model), chosen, threads=threads).logits(seen, "float")
@@ -56,14 +57,13 @@ def measure(path: Path, dataset: data.Dataset, strengths: tuple[float, ...], *, 
 
 def _compared(floats: Floats, ints: Floats, label: npt.NDArray[np.int64], strength: float, narrow: bool) -> Gain:
     p, q = metrics.softmax(floats), metrics.softmax(ints)
-    drop = metrics.paired_difference(p, q, label)
     exact, coded = (z - z.mean(axis=1, keepdims=True) for z in (floats, ints))
     return Gain(
         equalized=strength,
         narrowed=narrow,
         snr_db=float(10 * np.log10((exact**2).sum() / max(((exact - coded) ** 2).sum(), 1e-30))),
         agreement=metrics.agreement(p, q),
-        drop=metrics.Interval(100 * drop.value, 100 * drop.low, 100 * drop.high),
+        drop=scores.drop(p, q, label),
     )
 
 

@@ -1,7 +1,7 @@
 """A .tflite file as values: operators, tensors, sizes. Reads bytes; runs nothing."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -56,6 +56,11 @@ class Op:
     outputs: tuple[Tensor, ...]
     options: dict[str, Any] = field(default_factory=dict)
     """Strides, padding and the like, as the file format names them."""
+
+    @property
+    def sums(self) -> bool:
+        """Whether it adds two activations, as the end of a residual block does."""
+        return self.name == "ADD" and not any(t.constant for t in self.inputs)
 
     @property
     def macs(self) -> int:
@@ -127,6 +132,19 @@ def read(content: bytes, name: str) -> Graph:
         return _graph(schema, schema.ModelT.InitFromPackedBuf(content, 0))
     except Exception as cause:  # a damaged flatbuffer fails anywhere in the generated reader
         raise ModelError(f"{name}: a damaged TFLite model ({type(cause).__name__} while reading it)") from cause
+
+
+def branches(ops: Iterable[Op]) -> dict[int, tuple[Op, int]]:
+    """Return, by the index of every tensor that only a sum reads, that sum and the index of its other branch."""
+    ops = list(ops)
+    readers = Counter(t.index for op in ops for t in op.inputs)
+    return {
+        own.index: (op, other.index)
+        for op in ops
+        if op.sums
+        for own, other in (op.inputs, op.inputs[::-1])
+        if readers[own.index] == 1
+    }
 
 
 def rewritten(content: bytes, change: Callable[[Any, Any], bool]) -> bytes:

@@ -6,7 +6,6 @@ errors included. A branch that only goes into a residual sum is looked at behind
 exact: what is cut off there does no harm. The layer that hurts is the one with the lowest `own` or `weights`.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,7 +16,7 @@ from tqdm import tqdm
 
 from agent.errors import ModelError
 from agent.vision.runtime import Runtime
-from quantize.graph import Graph, Op
+from quantize.graph import Graph, Op, branches
 
 IGNORED: Final = frozenset({"QUANTIZE", "DEQUANTIZE"})
 """Operators that only one of the two networks may have."""
@@ -48,7 +47,7 @@ def table(
         the two files are not the same network
     """
     pairs = _pairs(float_graph, graph)
-    sums = _sums([a for a, _ in pairs])
+    sums = branches(a for a, _ in pairs)
     exact, coded = Inspector(float_model, runtime), Inspector(model, runtime)
     powers = np.zeros((len(pairs), 3))  # signal, own noise, total noise: sums of squares
     for face in tqdm(faces, desc="layers", unit="face", mininterval=1):
@@ -56,8 +55,8 @@ def table(
         coded.run(face)
         for row, (a, b) in enumerate(pairs):
             seen = [exact.value(a), coded.value(b), coded.rounded(b, exact.value(a))]
-            if row in sums:
-                seen = [_behind(value, *sums[row], exact) for value in seen]
+            if (branch := sums.get(a.outputs[0].index)) is not None:
+                seen = [_behind(value, *branch, exact) for value in seen]
             powers[row] += _noise(*seen)
     return [
         Layer(
@@ -77,18 +76,6 @@ def _pairs(float_graph: Graph, graph: Graph) -> list[tuple[Op, Op]]:
     if [op.name for op in left] != [op.name for op in right]:
         raise ModelError(f"expected the same operators in both files, got {float_graph.counts} and {graph.counts}")
     return list(zip(left, right, strict=True))
-
-
-def _sums(ops: list[Op]) -> dict[int, tuple[Op, int]]:
-    """Return, by the row of an operator that only a sum reads, that sum and the tensor of its other branch."""
-    made = {op.outputs[0].index: row for row, op in enumerate(ops)}
-    readers = Counter(t.index for op in ops for t in op.inputs)
-    found = {}
-    for op in ops:
-        if op.name == "ADD" and not any(t.constant for t in op.inputs):
-            left, right = (t.index for t in op.inputs)
-            found |= {made[i]: (op, j) for i, j in ((left, right), (right, left)) if readers[i] == 1}
-    return found
 
 
 def _behind(value: npt.NDArray[np.float64], op: Op, other: int, exact: "Inspector") -> npt.NDArray[np.float64]:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from agent.vision.runtime import Runtime
 from quantize import graph
-from quantize.graph import Op, Tensor
+from quantize.graph import Op
 from quantize.layers import Inspector
 
 Floats = npt.NDArray[np.float64]
@@ -35,17 +35,16 @@ def narrow(calibrated: bytes, faces: npt.NDArray[np.uint8], runtime: Runtime) ->
     faces : uint8 (n, side, side, 1), 0-255, the representative set; some of them, evenly spread, are looked at
     """
     layout = graph.read(calibrated, "calibrated")
-    sums = [op for op in layout.ops if op.name == "ADD" and not any(t.constant for t in op.inputs)]
+    sums = [op for op in layout.ops if op.sums]
     if not sums:
         return calibrated
     values = _values(calibrated, sums, faces[:: max(1, len(faces) // FACES)], runtime)
-    readers = [t.index for op in layout.ops for t in op.inputs]
-    made = {op.outputs[0].index for op in layout.ops if op.name == "CONV_2D"}
+    made = {op.outputs[0].index for op in layout.ops if op.name == "CONV_2D"} & graph.branches(layout.ops).keys()
     found: dict[int, tuple[float, float]] = {}
     for op, pair in zip(sums, values, strict=True):
-        for branch, (tensor, own, other) in enumerate(zip(op.inputs, pair, pair[::-1], strict=True)):
-            if tensor.index in made and readers.count(tensor.index) == 1:
-                found[op.inputs[branch].index] = best(own, other, relu=op.activation == "RELU")
+        for tensor, own, other in zip(op.inputs, pair, pair[::-1], strict=True):
+            if tensor.index in made:
+                found[tensor.index] = best(own, other, relu=op.activation == "RELU")
     return _written(calibrated, found)
 
 
@@ -90,12 +89,8 @@ def _values(
         inspector.run(face)
         for op, chosen, pair in zip(sums, places, seen, strict=True):
             for tensor, column in zip(op.inputs, pair, strict=True):
-                column.append(_flat(inspector, tensor)[chosen])
+                column.append(inspector.tensor(tensor.index).ravel()[chosen])
     return [(np.concatenate(a), np.concatenate(b)) for a, b in seen]
-
-
-def _flat(inspector: Inspector, tensor: Tensor) -> Floats:
-    return inspector.tensor(tensor.index).ravel()
 
 
 def _written(content: bytes, ranges: dict[int, tuple[float, float]]) -> bytes:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from agent.errors import ModelError
 from agent.vision import runtime
 from agent.vision.model_card import Bundle
-from quantize import graph, layers, representative
+from quantize import graph, layers, representative, source
 from training import config as configs
 from training import data
 from training.cli import reported, with_data
@@ -87,14 +87,10 @@ def _kernels(bundle: Bundle) -> list[tuple[str, npt.NDArray[np.float32], npt.NDA
 
 def _normalise(model: Any, pairs: list[Any], faces: npt.NDArray[np.uint8]) -> None:
     """Give each normalisation the moments of its convolution over `faces` (n, side, side, 1), and undo them."""
-    import keras
-
-    between = keras.Model(model.input, [layer.output for layer, *_ in pairs])
     sums = [np.zeros((2, len(size))) for *_, size, _ in pairs]
     counts = np.zeros(len(pairs))
-    for start in range(0, len(faces), 64):
-        values = between(faces[start : start + 64].astype(np.float32), training=False)
-        for i, value in enumerate(keras.ops.convert_to_numpy(v).astype(np.float64) for v in values):
+    for values in source.between(model, [layer for layer, *_ in pairs], faces):
+        for i, value in enumerate(v.astype(np.float64) for v in values):
             sums[i] += value.sum(axis=(0, 1, 2)), (value**2).sum(axis=(0, 1, 2))
             counts[i] += value[..., 0].size
     for (_, following, size, bias), (total, squares), count in zip(pairs, sums, counts, strict=True):

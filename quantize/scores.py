@@ -56,6 +56,12 @@ def labelled(dataset: data.Dataset, name: str, side: int) -> Labelled:
     return Labelled(name, faces, votes, majority[used], label[used])
 
 
+def drop(p: Floats, q: Floats, label: npt.NDArray[np.int64]) -> metrics.Interval:
+    """Return accuracy of the probabilities `p` minus that of `q` (n, 8) on the same faces, in points."""
+    lost = metrics.paired_difference(p, q, label)
+    return metrics.Interval(100 * lost.value, 100 * lost.low, 100 * lost.high)
+
+
 def runtime_name(runtime: Runtime) -> str:
     """Return a runtime's name and version, e.g. "litert 2.3.0"."""
     return f"{runtime.name} {version(PACKAGES[runtime.name])}"

@@ -3,8 +3,12 @@
 import os
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
 
 from agent.emotions import LABELS
 from agent.errors import InputError, ModelError, UsageError
@@ -74,6 +78,16 @@ def check_ours(model: Any, name: str) -> None:
         raise ModelError(
             f"{name}: not ours: expected logits (a linear last layer), got activation {last.get('activation')}"
         )
+
+
+def between(model: Any, layers: list[Any], faces: npt.NDArray[np.uint8]) -> Iterator[list[npt.NDArray[np.float32]]]:
+    """Yield what each of `layers` gives for `faces` (n, side, side, 1), 0-255, 64 at a time; any backend of Keras."""
+    import keras
+
+    inner = keras.Model(model.input, [layer.output for layer in layers])
+    for start in range(0, len(faces), 64):
+        outputs = inner(faces[start : start + 64].astype(np.float32), training=False)
+        yield [keras.ops.convert_to_numpy(value) for value in keras.tree.flatten(outputs)]
 
 
 def _side(model: Any, side: int | None, path: Path) -> int:

@@ -144,11 +144,10 @@ def _reference(places: Places, model: str, faces: Any) -> tuple[bool | None, tup
 
 def _in_runtime(name: str, floats: Any, ints: Any, label: Any) -> InRuntime:
     p, q = metrics.softmax(floats), metrics.softmax(ints)
-    drop = metrics.paired_difference(p, q, label)
     return InRuntime(
         runtime=name,
         accuracy=metrics.measure(q, label).accuracy,
-        drop=metrics.Interval(100 * drop.value, 100 * drop.low, 100 * drop.high),
+        drop=scores.drop(p, q, label),
         agreement=metrics.agreement(p, q),
         mean_probability_error=float(np.abs(p - q).mean()),
         worst_probability_error=float(np.abs(p - q).max()),

@@ -70,10 +70,6 @@ def _resnet50(x: Any, config: Config) -> Any:
         if isinstance(layer, layers.InputLayer):
             outputs[layer.name] = x
             continue
-        parents = [outputs[t._keras_history.operation.name] for t in _as_list(layer.input)]
+        parents = [outputs[t._keras_history.operation.name] for t in keras.tree.flatten(layer.input)]
         outputs[layer.name] = layer(parents if len(parents) > 1 else parents[0])
     return outputs[body.layers[-1].name]
-
-
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
