@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from agent.errors import UnavailableError
+from agent.records import Frame
 
 
 def picture(number: int = 0, size: tuple[int, int] = (120, 160), seed: int = 1) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -120,3 +121,15 @@ def mjpeg_server(interval_s: float = 0.05, port: int = 0) -> Iterator[MjpegServe
         yield server
     finally:
         server.stop()
+
+
+def until(frames: Iterator[Frame], wanted: Callable[[Frame], bool], seconds: float = 10) -> list[Frame]:
+    """Return the frames up to the first that is wanted."""
+    seen = []
+    end = time.monotonic() + seconds
+    for frame in frames:
+        seen.append(frame)
+        if wanted(frame):
+            return seen
+        assert time.monotonic() < end, f"never came; got {[f.trouble for f in seen][-20:]}"
+    raise AssertionError("the camera ended")

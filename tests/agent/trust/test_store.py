@@ -1,75 +1,16 @@
-"""Model updates: signed, tried, committed or rolled back, and never half."""
+"""Model updates: signed, tried, committed or rolled back, and never half (test_store_killed.py)."""
 
-import os
 import shutil
-import signal
-import sys
 from pathlib import Path
 
 import pytest
 
-from agent.config import Updates
 from agent.errors import ModelError
-from agent.trust.audit import AuditLog, verify
+from agent.trust.audit import verify
 from agent.trust.inventory import listed
-from agent.trust.store import ModelStore
 from agent.trust.store_state import MAX_STARTS
-from agent.vision.model_card import Bundle
+from tests.agent.trust.conftest import Device
 from tests.agent.trust.signed_bundles import Signer, write_bundle
-
-
-@pytest.fixture(scope="module")
-def signer() -> Signer:
-    return Signer()
-
-
-class Device:
-    """A state folder and a program that is restarted."""
-
-    def __init__(self, root: Path, signer: Signer) -> None:
-        self.root, self.signer, self.state = root, signer, root / "state"
-        self.state.mkdir()
-        self.released = write_bundle(root / "released", "released", None)
-        self.broken: set[str] = set()
-        """Ids that this machine's runtime does not compute right."""
-
-    def store(self, keys: tuple[str, ...] | None = None, origins: tuple[str, ...] = ()) -> ModelStore:
-        keys = (self.signer.public,) if keys is None else keys
-        updates = Updates(keys=keys, origins=origins, good_windows=3)
-        return ModelStore(self.state, updates, AuditLog(self.state), accept=self.accept, released=str(self.released))
-
-    def accept(self, bundle: Bundle) -> None:
-        if bundle.card.id in self.broken:
-            raise ModelError(f"{bundle.card.id}: golden check: this runtime's logits differ")
-
-    def bundle(self, name: str, timestamp: int = 1000, signer: Signer | None = None) -> Path:
-        return write_bundle(self.root / f"new-{name}-{timestamp}", name, signer or self.signer, timestamp)
-
-    def install(self, name: str, timestamp: int = 1000, force: bool = False) -> str:
-        return self.store().install(self.bundle(name, timestamp), force=force)
-
-    def run(self, good: int = 0, bad: int = 0, crash: bool = False) -> str:
-        """One life of the agent: which model it took."""
-        store = self.store()
-        name = store.choose().card.id
-        for is_good in [True] * good + [False] * bad:
-            store.record(is_good)
-        if not crash:
-            store.stopped()
-        return name
-
-    def commit(self, name: str, timestamp: int = 1000) -> None:
-        self.install(name, timestamp)
-        assert self.run(good=3) == name
-
-    def events(self) -> list[str]:
-        lines = (self.state / "audit.log").read_text().splitlines()
-        return [line.split('"event":"')[1].split('"')[0] for line in lines]
-
-
-@pytest.fixture
-def device(tmp_path: Path, signer: Signer) -> Device:
-    return Device(tmp_path, signer)
 
 
 def test_the_package_model_runs_on_a_fresh_device(device: Device) -> None:
@@ -286,65 +227,3 @@ def test_a_read_only_disk_keeps_the_committed_model(device: Device) -> None:
     (device.state / "models" / "lock").unlink()
     (device.state / "models" / "lock").mkdir()  # root ignores modes; a folder in its place cannot be opened by anyone
     assert device.run(good=5) == "old"
-
-
-def steps_until_done(work, killed_at: int) -> bool:
-    """Run `work` in a child that kills itself (SIGKILL) before its n-th operation on files; True if it finished."""
-    child = os.fork()
-    if child == 0:
-        left = [killed_at]
-
-        def hook(event: str, args: tuple) -> None:
-            if event in ("open", "os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.truncate", "shutil.rmtree"):
-                left[0] -= 1
-                if left[0] == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(hook)
-        try:
-            work()
-        finally:
-            os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
-def test_killed_at_every_step_of_an_update_it_is_old_or_new(device: Device) -> None:
-    """SIGKILL before each file operation of an install: the next start takes the whole old or the whole new model, and
-    the install can be repeated."""
-    device.commit("first", 1)
-    device.commit("old", 2)
-    device.bundle("new", 3)
-    shutil.copytree(device.state, device.root / "before")
-    seen, step, done = [], 0, False
-    while not done:
-        step += 1
-        shutil.rmtree(device.state)
-        shutil.copytree(device.root / "before", device.state)
-        done = steps_until_done(lambda: device.store().install(device.root / "new-new-3"), step)
-        roles = {row.role: row.id for row in listed(device.store())}
-        assert roles.get("previous") in (None, "first"), "a rollback would go to a model that never ran"
-        seen.append(device.run())
-        assert verify(device.state).problems == ()
-        assert not (device.state / "models" / "incoming").exists()
-        if seen[-1] == "old":
-            device.store().install(device.root / "new-new-3")
-            assert device.run() == "new"
-    assert set(seen) == {"old", "new"}
-    assert seen == sorted(seen, reverse=True), "old up to the switch, new from there on"
-    assert step > 20, "the kills came between the file operations"
-
-
-def test_killed_at_every_step_of_a_commit_it_is_kept(device: Device) -> None:
-    """SIGKILL before each file operation of the committing window: the new model runs on, as a trial or committed."""
-    device.commit("old")
-    device.install("new", 2000)
-    shutil.copytree(device.state, device.root / "before")
-    step, done = 0, False
-    while not done:
-        step += 1
-        shutil.rmtree(device.state)
-        shutil.copytree(device.root / "before", device.state)
-        done = steps_until_done(lambda: device.run(good=3), step)
-        assert device.run() == "new"
-    assert listed(device.store())[1].role == "committed"
-    assert step > 10

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,11 +14,9 @@ import pytest
 
 from agent.config import Camera
 from agent.errors import AccessError, FerAgentError, UnavailableError
-from agent.records import Frame
 from agent.vision.camera import LiveCamera, Notice
-from agent.vision.capture import open_source
 from agent.vision.grabber import check_device
-from tests.cameras import FakeDriver, mjpeg_server, picture
+from tests.cameras import FakeDriver, picture, until
 
 QUICK = Camera(open_timeout_s=0.5, read_timeout_s=0.4, retry_max_s=0.3, frozen_after_s=0.5)
 
@@ -29,18 +27,6 @@ def camera(driver: FakeDriver, fps: float = 20, **changes: object) -> Iterator[t
     options = {"settings": QUICK, "patient": True, "notice": notices.append, **changes}
     with LiveCamera(driver.connect, name="fake", fps=fps, **options) as source:  # type: ignore[arg-type]
         yield source, notices
-
-
-def until(frames: Iterator[Frame], wanted: Callable[[Frame], bool], seconds: float = 10) -> list[Frame]:
-    """Return the frames up to the first that is wanted."""
-    seen = []
-    end = time.monotonic() + seconds
-    for frame in frames:
-        seen.append(frame)
-        if wanted(frame):
-            return seen
-        assert time.monotonic() < end, f"never came; got {[f.trouble for f in seen][-20:]}"
-    raise AssertionError("the camera ended")
 
 
 def test_frames_come_at_the_sampling_rate() -> None:
@@ -217,48 +203,6 @@ def test_impatient_camera_that_is_silent() -> None:
             pass
     finally:
         driver.stalled.clear()
-
-
-def test_network_camera_over_http() -> None:
-    """A real MJPEG stream through OpenCV gives pictures; hung up it is reported, and comes back."""
-    with mjpeg_server() as server:
-        settings = Camera(open_timeout_s=3, read_timeout_s=1, retry_max_s=1)
-        with open_source(server.url, fps=10, camera=settings, patient=True) as source:
-            frames = iter(source)
-            assert until(frames, lambda f: f.trouble is None)[-1].image.shape == (120, 160, 3)
-            server.mode = "close"
-            until(frames, lambda f: f.trouble in ("camera.absent", "camera.stalled"))
-            server.mode = "live"
-            until(frames, lambda f: f.trouble is None, 20)
-    assert server.connections >= 2
-
-
-def test_network_camera_that_stalls() -> None:
-    """A real stream that stays connected and sends nothing is noticed within its time-out, not OpenCV's 30 s."""
-    with mjpeg_server() as server:
-        settings = Camera(open_timeout_s=3, read_timeout_s=1, retry_max_s=1)
-        with open_source(server.url, fps=10, camera=settings, patient=True) as source:
-            frames = iter(source)
-            until(frames, lambda f: f.trouble is None)
-            server.mode = "stall"
-            began = time.monotonic()
-            until(frames, lambda f: f.trouble is not None)
-            assert time.monotonic() - began < 8
-            server.mode = "live"
-            until(frames, lambda f: f.trouble is None, 20)
-
-
-def test_network_camera_with_broken_jpegs() -> None:
-    """Broken JPEGs in a real stream are skipped; the agent lives and takes the good ones that follow."""
-    with mjpeg_server() as server:
-        settings = Camera(open_timeout_s=3, read_timeout_s=1, retry_max_s=1)
-        with open_source(server.url, fps=10, camera=settings, patient=True) as source:
-            frames = iter(source)
-            until(frames, lambda f: f.trouble is None)
-            server.mode = "garbage"
-            time.sleep(1.5)
-            server.mode = "live"
-            until(frames, lambda f: f.trouble is None, 20)
 
 
 def test_missing_device_names_those_there() -> None:

@@ -1,0 +1,49 @@
+"""A network camera: a real MJPEG stream through OpenCV, hung up, stalled and broken."""
+
+import time
+
+from agent.config import Camera
+from agent.vision.capture import open_source
+from tests.cameras import mjpeg_server, until
+
+
+def test_network_camera_over_http() -> None:
+    """A real MJPEG stream through OpenCV gives pictures; hung up it is reported, and comes back."""
+    with mjpeg_server() as server:
+        settings = Camera(open_timeout_s=3, read_timeout_s=1, retry_max_s=1)
+        with open_source(server.url, fps=10, camera=settings, patient=True) as source:
+            frames = iter(source)
+            assert until(frames, lambda f: f.trouble is None)[-1].image.shape == (120, 160, 3)
+            server.mode = "close"
+            until(frames, lambda f: f.trouble in ("camera.absent", "camera.stalled"))
+            server.mode = "live"
+            until(frames, lambda f: f.trouble is None, 20)
+    assert server.connections >= 2
+
+
+def test_network_camera_that_stalls() -> None:
+    """A real stream that stays connected and sends nothing is noticed within its time-out, not OpenCV's 30 s."""
+    with mjpeg_server() as server:
+        settings = Camera(open_timeout_s=3, read_timeout_s=1, retry_max_s=1)
+        with open_source(server.url, fps=10, camera=settings, patient=True) as source:
+            frames = iter(source)
+            until(frames, lambda f: f.trouble is None)
+            server.mode = "stall"
+            began = time.monotonic()
+            until(frames, lambda f: f.trouble is not None)
+            assert time.monotonic() - began < 8
+            server.mode = "live"
+            until(frames, lambda f: f.trouble is None, 20)
+
+
+def test_network_camera_with_broken_jpegs() -> None:
+    """Broken JPEGs in a real stream are skipped; the agent lives and takes the good ones that follow."""
+    with mjpeg_server() as server:
+        settings = Camera(open_timeout_s=3, read_timeout_s=1, retry_max_s=1)
+        with open_source(server.url, fps=10, camera=settings, patient=True) as source:
+            frames = iter(source)
+            until(frames, lambda f: f.trouble is None)
+            server.mode = "garbage"
+            time.sleep(1.5)
+            server.mode = "live"
+            until(frames, lambda f: f.trouble is None, 20)
