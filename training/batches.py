@@ -1,5 +1,6 @@
 """Faces in memory → augmented batches, the same for a seed and an epoch on every backend."""
 
+import threading
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ import numpy.typing as npt
 from agent.vision.preprocess import preprocess
 from training.augment import augment
 from training.config import Augment
+from training.distill import OnView
 
 
 class Batches(keras.utils.PyDataset):
@@ -26,16 +28,21 @@ class Batches(keras.utils.PyDataset):
         mixup: float = 0.0,
         weights: npt.NDArray[np.float32] | None = None,
         odds: npt.NDArray[np.float64] | None = None,
+        teacher: OnView | None = None,
+        teacher_share: float = 0.0,
         workers: int = 1,
     ) -> None:
         """Take faces (n, 48, 48) and targets (n, 8).
 
-        `weights` (n,) weigh the loss; with `odds` (n,) an epoch draws n faces with replacement. More `workers`
-        than one prepare batches in threads, in the same order.
+        `weights` (n,) weigh the loss; with `odds` (n,) an epoch draws n faces with replacement. A `teacher` looks at
+        the augmented faces, before mixup, and gives `teacher_share` of the target. More `workers` than one prepare
+        batches in threads, in the same order.
         """
         super().__init__(workers=workers, use_multiprocessing=False)
         self._faces, self._targets, self._weights, self._odds = faces, targets, weights, odds
         self._batch, self._side, self._how, self._mixup, self._seed = batch, side, how, mixup, seed
+        self._teacher, self._teacher_share = teacher, teacher_share
+        self._at_teacher = threading.Lock()
         self.start(0)
 
     def start(self, epoch: int) -> None:
@@ -52,8 +59,12 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         chosen = self._order[index * self._batch : (index + 1) * self._batch]
         rng = np.random.default_rng([self._seed, self._epoch, index])
-        x = as_input([augment(self._faces[i], self._how, rng) for i in chosen], self._side)
-        y = self._targets[chosen]
+        views = np.stack([augment(self._faces[i], self._how, rng) for i in chosen])
+        x, y = as_input(views, self._side), self._targets[chosen]
+        if self._teacher is not None:
+            with self._at_teacher:  # a TFLite interpreter serves one thread
+                taught = self._teacher(views)
+            y = (1 - self._teacher_share) * y + self._teacher_share * taught
         if self._mixup:
             x, y = mixed(x, y, rng.beta(self._mixup, self._mixup))
         if self._weights is None:

@@ -64,7 +64,7 @@ class Config:
     ema: float = 0.0
     """Momentum of the exponential average of weights that is validated and released; 0 turns it off."""
     teacher_share: float = 0.0
-    """Share of the target that comes from the --teacher file, 0-1; the votes give the rest."""
+    """Share of the target that comes from the --teacher, 0-1; the votes give the rest."""
     augment: Augment = field(default_factory=lambda: Augment(flip=False))
     width: float = 1.0
     """ResNet-50 only: factor on every channel count."""

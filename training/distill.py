@@ -1,12 +1,14 @@
 """`python -m training.distill TEACHER…`: what an ensemble thinks of the training faces, as targets for a student.
 
 Hinton et al. 2015 (arXiv 1503.02531). The student's config sets `teacher_share`, and `training.fit --teacher FILE`
-mixes that share of the teachers' distribution into the annotators' votes.
+mixes that share of the teachers' distribution into the annotators' votes. `training.fit --teacher MODEL` needs no such
+file: the models look at each augmented face as the student does.
 """
 
+import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +20,16 @@ from agent.errors import InputError
 from training import data, metrics, predict, protocol
 from training.cli import reported, with_data, with_limit
 
+OnView = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+"""Augmented faces (n, h, w), 0-255 → the teachers' mean probabilities for them, (n, 8).
+
+What is left of a face after erasing and turning is what teacher and student should agree on: "consistent teaching",
+Beyer et al. 2022 (arXiv 2106.05237)."""
+
 
 @dataclass(frozen=True)
 class Teacher:
-    """Mean probabilities of the teachers."""
+    """Mean probabilities of the teachers, each face looked at once, before training."""
 
     faces_sha256: str
     """Of the faces that they belong to, in order."""
@@ -63,6 +71,23 @@ def load(path: Path) -> Teacher:
             return Teacher(str(stored["faces_sha256"]), stored["probabilities"])
     except (OSError, ValueError, KeyError) as cause:
         raise InputError(f"{path}: expected a file of training.distill, got {type(cause).__name__}: {cause}") from cause
+
+
+def teacher_of(paths: Sequence[Path]) -> Teacher | OnView | None:
+    """Return the teacher of `training.fit --teacher`: a file of this module, or models; None of nothing.
+
+    Raises
+    ------
+    InputError
+        several paths of which one is a file of this module, or as `load` and `predict.load`
+    ModelError
+        as `predict.load`
+    """
+    if not any(path.suffix == ".npz" for path in paths):
+        return functools.partial(ensemble, [predict.load(path) for path in paths]) if paths else None
+    if len(paths) > 1:
+        raise InputError(f"expected one file of training.distill as teacher, or models, got {len(paths)} with a .npz")
+    return load(paths[0])
 
 
 @click.command(

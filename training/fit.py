@@ -25,13 +25,14 @@ def fit(
     *,
     resume: bool,
     verbose: int = 2,
-    teacher: distill.Teacher | None = None,
+    teacher: distill.Teacher | distill.OnView | None = None,
     workers: int = 1,
     start_from: Path | None = None,
 ) -> keras.Model:
     """Train `config`, leaving checkpoints, history.csv, best.keras and final.keras in `run`.
 
-    `start_from` is a .keras file whose weights a new run begins with; a resumed one has its own.
+    `start_from` is a .keras file whose weights a new run begins with, and whose name goes to `run`/started_from.txt; a
+    resumed run has its own.
 
     Returns the model of the last phase's best validation epoch, with its input side fixed, in float32.
     """
@@ -52,11 +53,11 @@ def fit(
         if start and (done := checkpoint.latest(run)):
             done.restore(model)
         elif not start and start_from is not None:
-            _begin_with(model, start_from)
+            (run / "started_from.txt").write_text(_begin_with(model, start_from), encoding="utf-8")
         batches = Batches(
             faces, target, batch=config.batch, side=phase.side, how=config.augment, seed=config.seed,
             mixup=config.mixup, weights=recipe.class_weights(config, target), odds=recipe.draw_odds(config, target),
-            workers=workers,
+            teacher=teacher if callable(teacher) else None, teacher_share=config.teacher_share, workers=workers,
         )  # fmt: skip
         model.fit(
             batches, epochs=last, initial_epoch=start, validation_data=_validation(dataset.validation, phase.side),
@@ -78,13 +79,15 @@ def prepare(config: Config) -> None:
         keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
 
 
-def _begin_with(model: keras.Model, path: Path) -> None:
-    """Put the weights of the file `path` into `model`; InputError if it holds another network."""
+def _begin_with(model: keras.Model, path: Path) -> str:
+    """Put the weights of the file `path` into `model` and return their name; InputError if it is another network."""
     try:
-        model.set_weights(keras.saving.load_model(path, compile=False).get_weights())
+        given = keras.saving.load_model(path, compile=False)
+        model.set_weights(given.get_weights())
     except (ValueError, OSError, KeyError) as cause:
         reason = (str(cause).strip() or type(cause).__name__).splitlines()[0][:200]
         raise InputError(f"{path}: expected a .keras file of the network {model.name}: {reason}") from cause
+    return str(given.name)
 
 
 def _stopped(config: Config, accuracies: list[float]) -> bool:
@@ -136,9 +139,11 @@ def _finish(config: Config, run: Path) -> keras.Model:
 )
 @click.option(
     "--teacher",
+    "teachers",
     type=click.Path(path_type=Path),
-    default=None,
-    help="File of training.distill, for a config with teacher_share.",
+    multiple=True,
+    help="For a config with teacher_share: a file of training.distill, or a model that looks at each augmented face; "
+    "several models teach their mean.",
 )
 @click.option(
     "--start",
@@ -162,7 +167,7 @@ def main(
     resume: bool,
     seed: int | None,
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] | None,
-    teacher: Path | None,
+    teachers: tuple[Path, ...],
     start: Path | None,
     workers: int,
     limit: int | None,
@@ -179,9 +184,9 @@ def main(
     folder = run or Path.home() / ".cache" / "fer-agent" / "runs" / settings.name
     if not resume and checkpoint.latest(folder):
         raise InputError(f"{folder}: holds a run already; add --resume, or name another folder with --run")
-    loaded = distill.load(teacher) if teacher else None
+    teacher = distill.teacher_of(teachers)
     verbose = 1 if sys.stderr.isatty() else 2
-    fit(settings, dataset, folder, resume=resume, verbose=verbose, teacher=loaded, workers=workers, start_from=start)
+    fit(settings, dataset, folder, resume=resume, verbose=verbose, teacher=teacher, workers=workers, start_from=start)
     click.echo(folder / "final.keras")
 
 

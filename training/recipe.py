@@ -9,7 +9,7 @@ import numpy.typing as npt
 from agent.errors import InputError
 from training import data, models
 from training.config import Config
-from training.distill import Teacher
+from training.distill import OnView, Teacher
 
 
 def steps_per_epoch(config: Config, n_faces: int) -> int:
@@ -59,9 +59,11 @@ def compiled(config: Config, steps: int) -> keras.Model:
 
 
 def targets(
-    config: Config, split: data.Split, teacher: Teacher | None = None
+    config: Config, split: data.Split, teacher: Teacher | OnView | None = None
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
     """Return faces (n, 48, 48) and targets (n, 8), rows summing to 1, as the config's loss wants them.
+
+    A teacher that looks at augmented faces has no part in these targets: `Batches` mixes it in.
 
     Raises
     ------
@@ -74,7 +76,9 @@ def targets(
     if not config.teacher_share:
         return faces, soft
     if teacher is None:
-        raise InputError(f"config {config.name} has teacher_share {config.teacher_share}: give the --teacher file")
+        raise InputError(f"config {config.name} has teacher_share {config.teacher_share}: give a --teacher")
+    if not isinstance(teacher, Teacher):
+        return faces, soft
     share = config.teacher_share
     taught = teacher.of(split.faces)[data.usable(split, config.train_on)]
     return faces, (1 - share) * soft + share * taught

@@ -79,6 +79,21 @@ def test_mixup_blends_targets_as_it_blends_faces() -> None:
     assert mixed_y.tolist() == [[0.25, 0.75], [0.75, 0.25]]
 
 
+def test_a_teacher_looks_at_the_augmented_faces(tiny: data.Dataset) -> None:
+    """Its share of the target follows what was shown, not the face in the file; the faces stay as they were."""
+    shown = []
+
+    def teacher(views: np.ndarray) -> np.ndarray:
+        shown.append(views)
+        return np.eye(8, dtype=np.float32)[views.sum(axis=(1, 2)) % 8]
+
+    x, y = made(tiny, teacher=teacher, teacher_share=0.25)[1]
+    plain_x, votes = made(tiny)[1]
+    assert np.array_equal(x, plain_x)
+    assert np.array_equal(x, batches.as_input(shown[0], 48))
+    assert np.allclose(y, 0.75 * votes + 0.25 * np.eye(8)[x.astype(int).sum(axis=(1, 2, 3)) % 8])
+
+
 def skewed() -> np.ndarray:
     """Targets of 30 faces of one class and 10 of another."""
     return np.eye(8, dtype=np.float32)[[0] * 30 + [3] * 10]

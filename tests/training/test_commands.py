@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from agent.errors import InputError, UsageError
 from tests.training.conftest import split, write_folders
-from training import ablate, config, data, distill, evaluate, explore, find_lr, models, recipe
+from training import ablate, config, data, distill, evaluate, explore, find_lr, metrics, models, predict, recipe
 
 CONFIG = config.Config("cnn", "cnn", (config.Phase(1, 48),), batch=16)
 
@@ -177,6 +177,21 @@ class TestDistill:
         _, target = recipe.targets(settings, tiny.train, teacher)
         _, votes = data.soft_targets(tiny.train, "all")
         assert np.allclose(target, (votes + teacher.probabilities) / 2)
+
+    def test_models_that_look_for_themselves_teach_their_mean(self, keras_file: Path, tiny: data.Dataset) -> None:
+        """The votes stay the target; what the models think of a view comes with it, as a file would have it."""
+        teacher = distill.teacher_of([keras_file, keras_file])
+        settings = config.Config("s", "cnn", CONFIG.phases, batch=16, train_on="all", teacher_share=0.5)
+        _, target = recipe.targets(settings, tiny.train, teacher)
+        assert np.array_equal(target, data.soft_targets(tiny.train, "all")[1])
+        alone = metrics.softmax(predict.load(keras_file)(tiny.train.faces))
+        assert callable(teacher)
+        assert np.allclose(teacher(tiny.train.faces), alone, atol=1e-6)
+
+    def test_a_file_beside_models_is_refused(self, soft: Path, keras_file: Path) -> None:
+        """Their mean would mean nothing."""
+        with pytest.raises(InputError, match="expected one file"):
+            distill.teacher_of([keras_file, soft])
 
     def test_a_teacher_of_other_faces_is_refused(self, soft: Path) -> None:
         """Its rows would belong to somebody else."""
