@@ -34,8 +34,6 @@ class Options:
     equalize: float = 1.0
     """Strength 0-1, see `quantize.equalize`."""
     threads: int = 2
-    started_from: str | None = None
-    """Bundle whose weights training began with, for the card."""
     test: bool = True
     """Whether to measure on the test split: once, for a model that is reported."""
 
@@ -86,7 +84,7 @@ def convert(path: Path, dataset: data.Dataset, options: Options) -> Converted:
         bytes=len(model_bytes),
         parameters=layout.parameters,
         macs=layout.macs,
-        training=_training(path, model.name, dataset, options.started_from),
+        training=_training(path, model.name, dataset),
         quantization=Quantization(
             method="post-training, min-max activation ranges, those of residual branches by the sum's error, "
             "per-channel weights",
@@ -144,19 +142,20 @@ def _id(name: str, side: int, model: bytes) -> str:
     return f"{safe}-{side}px-int8-{hashlib.sha256(model).hexdigest()[:8]}"
 
 
-def _training(path: Path, name: str, dataset: data.Dataset, started_from: str | None) -> Training:
-    """Return where the model comes from: its config by name, its epochs by the history beside it."""
+def _training(path: Path, name: str, dataset: data.Dataset) -> Training:
+    """Return where the model comes from: its config by name, the rest by what `training.fit` left beside it."""
     try:
         train_on: Literal["majority", "all"] = config.load(name).train_on
     except InputError:
         train_on = "majority"
+    started = path.parent / "started_from.txt"
     return Training(
         config=name,
         data=f"FER2013 + FERPlus, votes of {dataset.edition}",
         protocol="majority (FERPlus): single votes zeroed, winner over half of the rest, no unknown or non-face",
         faces=len(data.soft_targets(dataset.train, train_on)[0]),
         epochs=_epochs(path.parent / "history.csv"),
-        started_from=started_from,
+        started_from=started.read_text(encoding="utf-8") if started.is_file() else None,
     )
 
 
@@ -210,9 +209,6 @@ def _say(text: str) -> None:
     help="How far channels of one tensor get one range; 0 is not at all.",
 )
 @click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="For measuring.")
-@click.option(
-    "--started-from", default=None, metavar="ID", help="Bundle whose weights training began with, for the card."
-)
 @click.option(
     "--test/--no-test", default=True, show_default=True, help="Measure on the test split: only a model to be reported."
 )

@@ -35,7 +35,8 @@ def restore(bundle: Bundle, config: configs.Config, faces: npt.NDArray[np.uint8]
     from training import models
 
     # By way of its description: layers that were used once more while building would name the wrong neighbours.
-    model = keras.Model.from_config(models.build(config, bundle.card.side).get_config())
+    # The name goes with the weights: training.fit --start keeps it for the card of what comes out.
+    model = keras.Model.from_config(models.build(config, bundle.card.side).get_config() | {"name": bundle.card.id})
     kernels = _kernels(bundle)
     convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]

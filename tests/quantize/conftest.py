@@ -57,7 +57,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 @pytest.fixture(scope="session")
 def cnn_file(drawn: data.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A .keras file of the plain CNN after a few epochs on `drawn`."""
+    """A .keras file of the plain CNN after a few epochs on `drawn`, and beside it what `training.fit` leaves there."""
     keras = tensorflow_keras()
     from training import models
 
@@ -68,6 +68,8 @@ def cnn_file(drawn: data.Dataset, tmp_path_factory: pytest.TempPathFactory) -> P
     model.fit(as_input(faces, 48), target, batch_size=16, epochs=4, verbose=0)
     path = tmp_path_factory.mktemp("cnn") / "final.keras"
     model.save(path)
+    (path.parent / "history.csv").write_text("epoch,side\n" + "".join(f"{n},48\n" for n in range(1, 5)))
+    (path.parent / "started_from.txt").write_text("cnn-48px-int8-01234567")
     return path
 
 

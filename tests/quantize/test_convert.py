@@ -53,6 +53,13 @@ def test_the_card_counts_what_it_measured(converted: Converted, drawn: data.Data
     assert mine.ci95[0] <= right <= mine.ci95[1]
 
 
+def test_the_card_says_where_the_network_comes_from(converted: Converted, drawn: data.Dataset) -> None:
+    """Config, faces, epochs and the weights it began with, as training left them beside the file."""
+    training = converted.card.training
+    assert (training.config, training.epochs, training.started_from) == ("cnn", 4, "cnn-48px-int8-01234567")
+    assert training.faces == len(data.soft_targets(drawn.train, "majority")[0])
+
+
 def test_the_integers_keep_what_the_network_learned(converted: Converted) -> None:
     """On patterns that the network tells apart, int8 is within 2 points of float."""
     found = {(m.split, m.model): m.value for m in converted.card.metrics if m.name == "accuracy"}

@@ -75,4 +75,5 @@ def test_the_command_writes_a_file_that_training_starts_from(
     assert (done.exit_code, done.stdout) == (
         0, f"{tmp_path / 'start.keras'}: cnn, {converted.card.id}, moments of 128 training faces\n"
     )  # fmt: skip
-    assert tensorflow_keras().saving.load_model(tmp_path / "start.keras").output_shape == (None, 8)
+    start = tensorflow_keras().saving.load_model(tmp_path / "start.keras")
+    assert (start.output_shape, start.name) == ((None, 8), converted.card.id)

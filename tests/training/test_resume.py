@@ -222,12 +222,13 @@ STILL = Config(name="still", model="cnn", phases=(Phase(1, 48),), batch=16, lear
 
 
 def test_a_new_run_starts_from_a_file(tiny: data.Dataset, tmp_path: Path) -> None:
-    """With a rate that moves nothing, the weights at the end are those of the file."""
+    """With a rate that moves nothing, the weights at the end are those of the file; the run says which those were."""
     given = trained()
     given.save(tmp_path / "start.keras")
     model = fit.fit(STILL, tiny, tmp_path / "run", resume=False, verbose=0, start_from=tmp_path / "start.keras")
     for a, b in zip(given.get_weights(), model.get_weights(), strict=True):
         assert np.allclose(a, b, atol=1e-6)
+    assert (tmp_path / "run" / "started_from.txt").read_text() == given.name
 
 
 @pytest.mark.parametrize("content", [None, b"not a model", "cnn_bn_dropout"], ids=["missing", "bytes", "other"])
