@@ -110,13 +110,9 @@ def _normalise(model: Any, pairs: list[Any], faces: npt.NDArray[np.uint8]) -> No
 def main(bundle: Path, config: str, directory: Path, out: Path, faces: int) -> None:
     """Write the float32 network of CONFIG with the weights of BUNDLE, to train on."""
     settings = configs.load(config)
-    split = data.load(directory).train
-    chosen = np.random.default_rng(1).permutation(len(split.faces))[:faces]
+    chosen = representative.some(data.load(directory).train, faces)
     released = Bundle.load(bundle)
-    model = restore(released, settings, split.faces[chosen])
-    partial = out.with_name(f".{out.stem}.partial.keras")
-    model.save(partial)
-    partial.replace(out)
+    source.save(restore(released, settings, chosen), out)
     click.echo(f"{out}: {settings.name}, {released.card.id}, moments of {len(chosen)} training faces")
 
 

@@ -12,6 +12,7 @@ from quantize import elsewhere, lite, source
 from quantize.convert import Converted
 from quantize.elsewhere import Job
 from quantize.network import Network
+from training import predict
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,14 @@ def test_a_flattened_network_takes_a_batch_too(converted: Converted) -> None:
     """The CNN's reshape keeps any batch: sixteen faces at once give the bits of one by one."""
     one, many = (Network(converted.model, runtime.choose(), batch=n).raw(converted.golden.faces) for n in (1, 16))
     assert np.array_equal(one, many)
+
+
+def test_a_predictor_in_eights_gives_what_one_by_one_gives(resnet: tuple[bytes, np.ndarray]) -> None:
+    """Ten faces, the last two in a batch that is filled up: as a teacher looks at them."""
+    model, faces = resnet
+    one, eight = (predict.tflite(model, "resnet", 1, batch=n)(faces[..., 0]) for n in (1, 8))
+    assert one.shape == (10, 8)
+    assert np.array_equal(one, eight)
 
 
 def test_no_face_gives_no_row(resnet: tuple[bytes, np.ndarray]) -> None:
