@@ -66,20 +66,15 @@ def _carried(
 ) -> dict[str | None, npt.NDArray[np.float64]]:
     """Return for each stream, (channels,), what its channels carry to the `readers`."""
     chosen = [layer for layer in readers if streams.read_by(layer) is not None]
-    sums = [np.zeros((2, layer.kernel.shape[-2])) for layer in chosen]
-    counts = np.zeros(len(chosen))
-    for values in source.between(model, [streams.giver(layer) for layer in chosen], faces):
-        for i, value in enumerate(v.astype(np.float64).reshape(-1, v.shape[-1]) for v in values):
-            sums[i] += value.sum(axis=0), (value**2).sum(axis=0)
-            counts[i] += len(value)
+    found = source.moments(model, [streams.giver(layer) for layer in chosen], faces)
     carried: dict[str | None, npt.NDArray[np.float64]] = {}
-    for layer, (total, squares), count in zip(chosen, sums, counts, strict=True):
+    for layer, (_, varied) in zip(chosen, found, strict=True):
         kernel = layer.get_weights()[0].astype(np.float64)
         if (normalisation := streams.normalised.get(layer.name)) is not None:
             gamma, _, _, variance = normalisation.get_weights()
             kernel = kernel * gamma / np.sqrt(variance + normalisation.epsilon)
         weight = (kernel**2).sum(axis=tuple({*range(kernel.ndim)} - {kernel.ndim - 2}))
-        shares = np.maximum(squares / count - (total / count) ** 2, 0) * weight
+        shares = varied * weight
         stream = streams.read_by(layer)
         carried[stream] = carried.get(stream, 0) + shares / max(shares.sum(), np.finfo(np.float64).tiny)
     return carried

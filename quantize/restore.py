@@ -88,15 +88,8 @@ def _kernels(bundle: Bundle) -> list[tuple[str, npt.NDArray[np.float32], npt.NDA
 
 def _normalise(model: Any, pairs: list[Any], faces: npt.NDArray[np.uint8]) -> None:
     """Give each normalisation the moments of its convolution over `faces` (n, side, side, 1), and undo them."""
-    sums = [np.zeros((2, len(size))) for *_, size, _ in pairs]
-    counts = np.zeros(len(pairs))
-    for values in source.between(model, [layer for layer, *_ in pairs], faces):
-        for i, value in enumerate(v.astype(np.float64) for v in values):
-            sums[i] += value.sum(axis=(0, 1, 2)), (value**2).sum(axis=(0, 1, 2))
-            counts[i] += value[..., 0].size
-    for (_, following, size, bias), (total, squares), count in zip(pairs, sums, counts, strict=True):
-        mean = total / count
-        variance = np.maximum(squares / count - mean**2, 0)
+    found = source.moments(model, [layer for layer, *_ in pairs], faces)
+    for (_, following, size, bias), (mean, variance) in zip(pairs, found, strict=True):
         following.set_weights([size * np.sqrt(variance + following.epsilon), bias + size * mean, mean, variance])
 
 

@@ -97,6 +97,20 @@ def between(model: Any, layers: list[Any], faces: npt.NDArray[np.uint8]) -> Iter
         yield [keras.ops.convert_to_numpy(value) for value in keras.tree.flatten(outputs)]
 
 
+def moments(
+    model: Any, layers: list[Any], faces: npt.NDArray[np.uint8]
+) -> list[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
+    """Return (mean, variance), each (channels,), of what each of `layers` gives for `faces`, see `between`."""
+    sums = [np.zeros((2, layer.output.shape[-1])) for layer in layers]
+    counts = np.zeros(len(layers))
+    for values in between(model, layers, faces):
+        for i, value in enumerate(v.astype(np.float64).reshape(-1, v.shape[-1]) for v in values):
+            sums[i] += value.sum(axis=0), (value**2).sum(axis=0)
+            counts[i] += len(value)
+    means = [(total / n, squares / n) for (total, squares), n in zip(sums, counts, strict=True)]
+    return [(mean, np.maximum(square - mean**2, 0)) for mean, square in means]
+
+
 def _side(model: Any, side: int | None, path: Path) -> int:
     own = model.input_shape[1]
     if side is None and own is None:
