@@ -1,11 +1,12 @@
-"""ResNet-50 of half the width, for the memory of a Coral Edge TPU: the released one's most used channels, taught by it.
+"""ResNet-50 of half the width, for the memory of a Coral Edge TPU: the released one's most used channels, taught by it
+and by the small network.
 
 Source:  structured pruning and distillation, see quantize/narrow.py and Hinton et al. 2015 (arXiv 1503.02531)
 Cost:    5.9 M parameters, 5.6 MiB in int8
 Result:  not trained yet
 Command: python -m quantize.narrow RUN/final.keras resnet50_half --data DIR --out start.keras
-         KERAS_BACKEND=torch python -m training.fit resnet50_half --data DIR --teacher agent/models/released \
-             --start start.keras
+         python -m training.distill agent/models/released agent/models/compact --data DIR --flip --out soft.npz
+         KERAS_BACKEND=torch python -m training.fit resnet50_half --data DIR --teacher soft.npz --start start.keras
 """
 
 from training.config import Augment, Config, Phase
@@ -13,14 +14,14 @@ from training.config import Augment, Config, Phase
 CONFIG = Config(
     name="resnet50_half",
     model="resnet50",
-    phases=(Phase(epochs=12, side=64),),
+    phases=(Phase(epochs=10, side=64),),
     batch=96,
     optimizer="adamw",
     learning_rate=1e-3,
     warmup_epochs=0.5,
     weight_decay=0.05,
     train_on="all",
-    teacher_share=0.8,
+    teacher_share=0.7,
     augment=Augment(flip=True, rotate=15, scale=0.12, shift=0.08, contrast=0.2, brightness=20, erase=0.25),
     width=0.5,
     precision="mixed_bfloat16",
