@@ -14,7 +14,7 @@ from agent.emotions import LABELS
 from agent.errors import InputError, ModelError
 from agent.vision import runtime
 from agent.vision.model_card import Bundle, Calibration, Card, Metric, Quantization, Tensor, Training
-from agent.vision.preprocess import VERSION
+from agent.vision.preprocess import version
 from quantize import calibrate, equalize, golden, graph, integers, lite, pack, representative, scores, source
 from quantize.network import Network
 from training import config, data
@@ -76,7 +76,7 @@ def convert(path: Path, dataset: data.Dataset, options: Options) -> Converted:
         format="fer-bundle/1",
         id=_id(model.name, side, model_bytes),
         labels=LABELS,
-        preprocess_version=VERSION,
+        preprocess_version=version(side),
         side=side,
         input=_tensor(layout.inputs[0]),
         output=out,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from agent.emotions import LABELS
-from agent.vision.preprocess import VERSION
+from agent.vision.preprocess import version
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -115,7 +115,7 @@ class Card(_Part):
     labels: tuple[str, ...]
     """Class order of the logits; must be `LABELS`."""
     preprocess_version: str
-    """`agent.vision.preprocess.VERSION` that it was trained and calibrated with."""
+    """`agent.vision.preprocess.version` that it was trained and calibrated with."""
     side: int = Field(ge=16, le=512)
     """Network input, pixels."""
     input: Tensor
@@ -137,9 +137,10 @@ class Card(_Part):
     def _fits_this_agent(self) -> Self:
         if self.labels != LABELS:
             raise ValueError(f"labels: expected {LABELS}, got {self.labels}")
-        if self.preprocess_version != VERSION:
+        if self.preprocess_version != version(self.side):
             raise ValueError(
-                f"preprocess_version: this agent has {VERSION!r}, the model needs {self.preprocess_version!r}"
+                f"preprocess_version: this agent has {version(self.side)!r} for an input of {self.side} px, the model "
+                f"needs {self.preprocess_version!r}"
             )
         exact = {"int8": (1.0, -128), "uint8": (1.0, 0)}[self.input.dtype]
         if (self.input.scale, self.input.zero_point) != exact:

@@ -1,7 +1,7 @@
 """Face crop → network input. Law: training data, representative set and device all call `preprocess`.
 
 The output is raw grey levels; scaling is the first layer of the graph (`Rescaling`), so that no code on
-either side can scale differently. Whoever changes what this returns must raise `VERSION`: it travels in
+either side can scale differently. Whoever changes what this returns must raise `version`: it travels in
 the model card, and the agent refuses a model made by another version.
 """
 
@@ -11,8 +11,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-VERSION: Final = "grey-area-linear/1"
-"""Names this exact transformation; compared with the model card when a model is loaded."""
+DETAIL: Final = 48
+"""Side of a face of FER2013, pixels: finer detail than this no network of ours has ever seen."""
+
+
+def version(side: int) -> str:
+    """Return the name of this exact transformation to `side` pixels; a model's card must have it to be loaded.
+
+    /2 enlarges to inputs beyond `DETAIL` what it shrank to `DETAIL` first; up to there nothing changed since /1.
+    """
+    return "grey-area-linear/2" if side > DETAIL else "grey-area-linear/1"
 
 
 def preprocess(crop: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
@@ -35,12 +43,19 @@ def preprocess(crop: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
     if crop.dtype != np.uint8 or crop.ndim not in (2, 3) or 0 in crop.shape:
         raise ValueError(f"expected a non-empty uint8 image, got {crop.dtype} of shape {crop.shape}")
     grey = _grey(crop)
+    if side > DETAIL and min(grey.shape) > DETAIL:
+        # A larger input was trained on enlarged faces: a sharper one would be a picture of another kind.
+        grey = _resized(grey, DETAIL)
+    return np.ascontiguousarray(_resized(grey, side))[:, :, np.newaxis]
+
+
+def _resized(grey: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    """Return `grey`, uint8 (h, w), as uint8 (side, side)."""
+    if grey.shape == (side, side):
+        return grey
     # Area averaging has no aliasing when shrinking; it degenerates to nearest neighbour when enlarging.
-    shrinks = grey.shape[0] >= side and grey.shape[1] >= side
-    if grey.shape != (side, side):
-        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        grey = np.asarray(cv2.resize(grey, (side, side), interpolation=interpolation), dtype=np.uint8)
-    return np.ascontiguousarray(grey)[:, :, np.newaxis]
+    interpolation = cv2.INTER_AREA if min(grey.shape) >= side else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(grey, (side, side), interpolation=interpolation), dtype=np.uint8)
 
 
 def _grey(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

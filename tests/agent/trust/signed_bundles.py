@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from agent.emotions import LABELS
 from agent.vision.model_card import SUMS, sums
-from agent.vision.preprocess import VERSION
+from agent.vision.preprocess import version
 
 
 class Signer:
@@ -37,7 +37,7 @@ class Signer:
 
 def card(name: str, model: bytes) -> dict[str, object]:
     return {
-        "format": "fer-bundle/1", "id": name, "labels": LABELS, "preprocess_version": VERSION, "side": 16,
+        "format": "fer-bundle/1", "id": name, "labels": LABELS, "preprocess_version": version(16), "side": 16,
         "input": {"dtype": "int8", "scale": 1.0, "zero_point": -128},
         "output": {"dtype": "int8", "scale": 0.1, "zero_point": 0},
         "sha256": hashlib.sha256(model).hexdigest(), "bytes": len(model), "parameters": 1, "macs": 1,

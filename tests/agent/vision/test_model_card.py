@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from agent.emotions import LABELS
 from agent.errors import ModelError
 from agent.vision.model_card import SUMS, Bundle, find, sums
-from agent.vision.preprocess import VERSION
+from agent.vision.preprocess import version
 
 pytestmark = pytest.mark.wheel
 
@@ -27,7 +27,7 @@ def card(**changes: Any) -> dict[str, Any]:
     """Return a valid card as JSON would hold it."""
     return {
         "format": "fer-bundle/1", "id": "test-48px-int8-00000000", "labels": list(LABELS),
-        "preprocess_version": VERSION, "side": 48, "input": {"dtype": "int8", "scale": 1.0, "zero_point": -128},
+        "preprocess_version": version(48), "side": 48, "input": {"dtype": "int8", "scale": 1.0, "zero_point": -128},
         "output": {"dtype": "int8", "scale": 0.1, "zero_point": 3}, "sha256": hashlib.sha256(MODEL).hexdigest(),
         "bytes": len(MODEL), "parameters": 10, "macs": 100,
         "training": {"config": "test", "data": "drawn", "protocol": "majority", "faces": 8, "epochs": 1},

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from agent.vision.preprocess import VERSION, preprocess
+from agent.vision.preprocess import DETAIL, preprocess, version
 
 pytestmark = pytest.mark.wheel
 
@@ -14,9 +14,13 @@ GOLDEN = {
         48: "7792c1b1c37b3c35",
         64: "04573f70e829d34e",
         96: "7c79efd6e4242a3f",
-    }
+    },
+    "grey-area-linear/2": {
+        64: "967d0b013a4293d4",
+        96: "0b0c164448852998",
+    },
 }
-"""VERSION → side → start of the SHA-256 of what `preprocess` returns for `face()`. Never change an entry: add one."""
+"""Version → side → start of the SHA-256 of what `preprocess` returns for `face()`. Never change an entry: add one."""
 
 
 def face() -> np.ndarray:
@@ -29,8 +33,15 @@ def face() -> np.ndarray:
 
 @pytest.mark.parametrize("side", [48, 64, 96])
 def test_output_is_that_of_its_version(side: int) -> None:
-    """The bytes for a fixed picture are those of this VERSION: changed output needs a new one."""
-    assert hashlib.sha256(preprocess(face(), side).tobytes()).hexdigest()[:16] == GOLDEN[VERSION][side]
+    """The bytes for a fixed picture are those of this version: changed output needs a new one."""
+    assert hashlib.sha256(preprocess(face(), side).tobytes()).hexdigest()[:16] == GOLDEN[version(side)][side]
+
+
+@pytest.mark.parametrize("side", [64, 112])
+def test_a_large_input_gets_no_finer_detail_than_training_had(side: int) -> None:
+    """A sharp face of 75 x 80 comes out as the data set would have it: 48 pixels, enlarged."""
+    coarse = preprocess(face(), DETAIL)
+    assert np.array_equal(preprocess(face(), side), preprocess(coarse, side))
 
 
 @pytest.mark.parametrize("channels", [0, 1, 3, 4])
