@@ -34,7 +34,7 @@ BRIGHTEST: Final = 200.0
 MOST_CLIPPED: Final = 0.05
 """Largest share of the faces' pixels that are black or burnt out."""
 SHARPNESS: Final = (2.3, 6.5)
-"""Bounds of a learned blur threshold: test faces blurred to them lose 16 and 5 points of accuracy (`quality`)."""
+"""Bounds of a learned blur threshold: faces blurred to them lose 25 and 7 points of accuracy (`quality`)."""
 _SPREADS: Final = 2.5
 """A crop this many robust standard deviations (of the logarithm) below the room's median is blurred here."""
 
