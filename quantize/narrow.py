@@ -73,7 +73,7 @@ def _carried(
         if (normalisation := streams.normalised.get(layer.name)) is not None:
             gamma, _, _, variance = normalisation.get_weights()
             kernel = kernel * gamma / np.sqrt(variance + normalisation.epsilon)
-        weight = (kernel**2).sum(axis=tuple({*range(kernel.ndim)} - {kernel.ndim - 2}))
+        weight = (kernel**2).sum(axis=-1).reshape(-1, kernel.shape[-2]).sum(axis=0)
         shares = varied * weight
         stream = streams.read_by(layer)
         carried[stream] = carried.get(stream, 0) + shares / max(shares.sum(), np.finfo(np.float64).tiny)
@@ -93,7 +93,9 @@ def main(wide: Path, config: str, directory: Path, out: Path, faces: int) -> Non
     model = source.load(wide)
     chosen = representative.some(data.load(directory).train, faces)
     small = narrow(model, settings, representative.pinned(chosen, model.input_shape[1]))
-    source.save(small, out)
+    from training import checkpoint  # not at the top: it brings Keras, whose backend `source.load` chooses
+
+    checkpoint.write(small, out)
     click.echo(
         f"{out}: {settings.name}, {small.count_params() / 1e6:.1f} M of {model.count_params() / 1e6:.1f} M parameters "
         f"of {model.name}, chosen by {len(chosen)} training faces"

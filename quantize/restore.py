@@ -105,7 +105,9 @@ def main(bundle: Path, config: str, directory: Path, out: Path, faces: int) -> N
     settings = configs.load(config)
     chosen = representative.some(data.load(directory).train, faces)
     released = Bundle.load(bundle)
-    source.save(restore(released, settings, chosen), out)
+    from training import checkpoint  # not at the top: it brings Keras, and --help need not wait for it
+
+    checkpoint.write(restore(released, settings, chosen), out)
     click.echo(f"{out}: {settings.name}, {released.card.id}, moments of {len(chosen)} training faces")
 
 

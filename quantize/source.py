@@ -80,13 +80,6 @@ def check_ours(model: Any, name: str) -> None:
         )
 
 
-def save(model: Any, path: Path) -> None:
-    """Write `model` as the .keras file `path`, whole or not at all."""
-    partial = path.with_name(f".{path.stem}.partial.keras")
-    model.save(partial)
-    partial.replace(path)
-
-
 def between(model: Any, layers: list[Any], faces: npt.NDArray[np.uint8]) -> Iterator[list[npt.NDArray[np.float32]]]:
     """Yield what each of `layers` gives for `faces` (n, side, side, 1), 0-255, 64 at a time; any backend of Keras."""
     import keras

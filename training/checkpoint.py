@@ -32,6 +32,13 @@ class Checkpoint:
             variable.assign(value)
 
 
+def write(model: keras.Model, path: Path) -> None:
+    """Write `model` without its optimizer as the .keras file `path`, whole or not at all."""
+    partial = path.with_suffix(".partial.keras")
+    model.save(partial, include_optimizer=False)
+    partial.replace(path)
+
+
 def save(run: Path, model: keras.Model, history: list[dict[str, float]]) -> None:
     """Write the checkpoint of epoch `len(history)` and delete those before the previous one.
 

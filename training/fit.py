@@ -38,6 +38,7 @@ def fit(
     """
     prepare(config)
     faces, target = recipe.targets(config, dataset.train, teacher)
+    looking = teacher if config.teacher_share and callable(teacher) else None
     steps = recipe.steps_per_epoch(config, len(faces))
     run.mkdir(parents=True, exist_ok=True)
     done = checkpoint.latest(run) if resume else None
@@ -57,7 +58,7 @@ def fit(
         batches = Batches(
             faces, target, batch=config.batch, side=phase.side, how=config.augment, seed=config.seed,
             mixup=config.mixup, weights=recipe.class_weights(config, target), odds=recipe.draw_odds(config, target),
-            teacher=teacher if callable(teacher) else None, teacher_share=config.teacher_share, workers=workers,
+            teacher=looking, teacher_share=config.teacher_share, workers=workers,
         )  # fmt: skip
         model.fit(
             batches, epochs=last, initial_epoch=start, validation_data=_validation(dataset.validation, phase.side),
@@ -115,8 +116,7 @@ def _finish(config: Config, run: Path) -> keras.Model:
     keras.config.set_dtype_policy("float32")
     model = models.build(config, config.phases[-1].side)
     model.set_weights(best.get_weights())
-    model.save(run / "final.partial.keras")
-    (run / "final.partial.keras").replace(run / "final.keras")
+    checkpoint.write(model, run / "final.keras")
     return model
 
 

@@ -39,10 +39,8 @@ class Keeper(keras.callbacks.Callback):
         self.history.append(record)
         # best.keras comes first: a kill in between repeats this epoch, and writes the same best.keras again.
         if record["val_accuracy"] > best:
-            temporary = self._run / "best.partial.keras"
             with averaged(self.model):
-                self.model.save(temporary, include_optimizer=False)
-            temporary.replace(self._run / "best.keras")
+                checkpoint.write(self.model, self._run / "best.keras")
         checkpoint.save(self._run, self.model, self.history)
         _write_history(self._run / "history.csv", self.history)
         if self._patience is not None and not improved_lately(accuracies(self.history, self.side), self._patience):

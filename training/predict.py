@@ -67,8 +67,9 @@ def tflite(model: bytes, name: str, threads: int, batch: int = 1) -> Predictor:
     interpreter = runtime.choose().interpreter(model, threads)
     taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     side = int(taken["shape"][1])
-    interpreter.resize_tensor_input(taken["index"], [batch, *taken["shape"][1:]])
-    interpreter.allocate_tensors()
+    if batch != 1:
+        interpreter.resize_tensor_input(taken["index"], [batch, *taken["shape"][1:]])
+        interpreter.allocate_tensors()
 
     def some(faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         """Return logits for at most `batch` faces: what is missing is filled with the last one."""
@@ -98,10 +99,11 @@ def _dequantized(values: npt.NDArray[Any], tensor: dict[str, Any]) -> npt.NDArra
 
 
 def _bundle(path: Path, threads: int) -> Predictor:
+    from agent.vision.classify import BATCH
     from agent.vision.model_card import Bundle
 
     bundle = Bundle.load(path)
-    predict = tflite(bundle.model, str(path), threads, batch=8)  # the converter refuses what cannot
+    predict = tflite(bundle.model, str(path), threads, batch=BATCH)  # the converter refuses what cannot
     calibration = bundle.card.calibration
     biases = np.asarray(calibration.biases, dtype=np.float64)
     return lambda faces: predict(faces) / calibration.temperature + biases
