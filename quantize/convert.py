@@ -16,9 +16,9 @@ from agent.vision import runtime
 from agent.vision.model_card import Bundle, Calibration, Card, Metric, Quantization, Tensor, Training
 from agent.vision.preprocess import version
 from quantize import calibrate, equalize, golden, graph, integers, lite, pack, representative, scores, source
-from quantize.network import Network
 from training import config, data
 from training.cli import reported, with_data, with_limit
+from training.network import Network
 
 
 @dataclass(frozen=True)

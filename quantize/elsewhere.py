@@ -24,7 +24,7 @@ ENVIRONMENT: Final = "FER_PYTHONS"
 """Other Pythons to look for engines in, separated as PATH is."""
 
 ROOT: Final = Path(__file__).parents[1]
-"""Where the packages agent and quantize are."""
+"""Where the packages agent, quantize and training are."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Engine:
 def _tflite(name: str, reference: bool = False) -> Callable[[bytes, int, int], Engine]:
     def make(model: bytes, threads: int, batch: int) -> Engine:
         from agent.vision.runtime import choose
-        from quantize.network import Network
+        from training.network import Network
 
         network = Network(model, choose(name), threads=threads, batch=batch, reference=reference)
         return Engine(network.pixels, network.step, network.real)

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from agent.vision import runtime
 from quantize import equalize, lite, representative, scores, source
-from quantize.network import Network
 from training import data, metrics
 from training.cli import reported, with_data, with_limit
+from training.network import Network
 
 Floats = npt.NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from agent.emotions import LABELS
 from agent.vision.model_card import Golden, Goldens
 from agent.vision.runtime import Runtime
-from quantize.network import Network
+from training.network import Network
 
 MARGIN: Final = 2
 """Allowed difference of default kernels, in units of the largest one seen between LiteRT's two kernels."""

@@ -21,9 +21,9 @@ from agent.insight.weights import WeightTable
 from agent.vision import runtime
 from agent.vision.model_card import Bundle, Calibration
 from quantize import scores
-from quantize.network import Network
 from training import data
 from training.cli import reported, with_data, with_limit
+from training.network import Network
 
 Floats = npt.NDArray[np.float64]
 

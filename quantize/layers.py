@@ -18,8 +18,8 @@ from agent.errors import ModelError
 from agent.vision.runtime import Runtime
 from quantize.graph import Graph, Op, branches
 
-IGNORED: Final = frozenset({"QUANTIZE", "DEQUANTIZE"})
-"""Operators that only one of the two networks may have."""
+IGNORED: Final = frozenset({"QUANTIZE", "DEQUANTIZE", "RESHAPE"})
+"""Operators that only one of the two networks may have, or that compute nothing."""
 
 
 @dataclass(frozen=True)

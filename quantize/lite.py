@@ -14,6 +14,7 @@ from agent.errors import ModelError
 from agent.vision import runtime
 from quantize import ranges
 from quantize.graph import rewritten
+from quantize.head import as_convolutions
 
 
 def to_float(model: Any) -> bytes:
@@ -26,8 +27,8 @@ def to_integer(
 ) -> bytes:
     """Return `model` as a full-integer .tflite of batch 1: int8 or uint8 grey levels in, int8 logits out.
 
-    Weights are per channel (per tensor in dense layers, as the Edge TPU compiler wants them), activations per
-    tensor with the ranges that `faces` make, those of residual branches narrowed (`quantize.ranges`) if `narrow`.
+    Weights are per channel, activations per tensor with the ranges that `faces` make, those of residual branches
+    narrowed (`quantize.ranges`) if `narrow`. Dense layers become convolutions (`quantize.head`).
 
     Parameters
     ----------
@@ -47,23 +48,11 @@ def to_integer(
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([face[np.newaxis].astype(np.float32)] for face in faces)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = kind
-    converter.inference_output_type = tf.int8
     converter._experimental_calibrate_only = True
     seen = run(converter.convert, model.name)
     if narrow:
         seen = ranges.narrow(seen, faces, runtime.choose())
-    return open_batch(
-        run(
-            lambda: mlir_quantize(
-                seen,
-                input_data_type=kind,
-                output_data_type=tf.int8,
-                disable_per_channel_for_dense_layers=True,
-            ),
-            model.name,
-        )
-    )
+    return open_batch(run(lambda: mlir_quantize(seen, input_data_type=kind, output_data_type=tf.int8), model.name))
 
 
 def open_batch(content: bytes) -> bytes:
@@ -101,7 +90,8 @@ def _converter(model: Any) -> Any:
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     _, height, width, channels = model.input_shape
-    traced = tf.function(lambda face: model(face, training=False)).get_concrete_function(
+    folded = as_convolutions(model)
+    traced = tf.function(lambda face: folded(face, training=False)).get_concrete_function(
         tf.TensorSpec((1, height, width, channels), tf.float32, name="face")
     )
     # Keras 3 networks hold no trackable variables that the converter would find; constants need no finding.

@@ -65,8 +65,8 @@ class _Builder:
         out = f"t{op['output']}"
         relu = op["activation"] == "RELU"
         target = f"{out}_linear" if relu else out
-        makers = {"CONV_2D": self._conv, "FULLY_CONNECTED": self._dense, "PAD": self._pad, "MAX_POOL_2D": self._pool}
-        makers |= {"MEAN": self._mean, "ADD": self._simple, "MUL": self._simple}
+        makers = {"CONV_2D": self._conv, "PAD": self._pad, "MAX_POOL_2D": self._pool, "MEAN": self._mean}
+        makers |= {"ADD": self._simple, "MUL": self._simple, "RESHAPE": self._flat}
         if op["name"] not in makers or op["activation"] not in ("NONE", "RELU"):
             raise SystemExit(f"onnx_peer: no ONNX form of {op['name']} with activation {op['activation']}")
         makers[op["name"]](op, target)
@@ -98,13 +98,10 @@ class _Builder:
         self.node("Pad", [f"t{op['inputs'][0]}", pads], out, mode="constant")
 
     def _mean(self, op: dict[str, Any], out: str) -> None:
-        self.node("GlobalAveragePool", [f"t{op['inputs'][0]}"], f"{out}_pooled")
-        self.node("Flatten", [f"{out}_pooled"], out)
+        self.node("GlobalAveragePool", [f"t{op['inputs'][0]}"], out)
 
-    def _dense(self, op: dict[str, Any], out: str) -> None:
-        names = [f"t{op['inputs'][0]}", self.constant(f"{out}_w", self._array(op, 1))]
-        names.append(self.constant(f"{out}_b", self._array(op, 2)))
-        self.node("Gemm", names, out, transB=1)
+    def _flat(self, op: dict[str, Any], out: str) -> None:
+        self.node("Flatten", [f"t{op['inputs'][0]}"], out)  # the logits' one pixel
 
 
 def _window(op: dict[str, Any], kernel: Any) -> dict[str, Any]:

@@ -51,6 +51,8 @@ def restore(bundle: Bundle, config: configs.Config, faces: npt.NDArray[np.uint8]
     pairs = []
     for layer, name in zip((*convolutions, *dense), order, strict=True):
         kernel, bias = by_name[name]
+        if layer in dense and kernel.ndim == 4:  # the converter makes convolutions of dense layers
+            kernel = kernel.reshape(-1, kernel.shape[-1])
         if kernel.shape != tuple(layer.kernel.shape):
             raise ModelError(
                 f"{bundle.card.id}: {layer.name}: expected a kernel of {tuple(layer.kernel.shape)} as in config "

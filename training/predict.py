@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +9,7 @@ import numpy.typing as npt
 from agent.errors import InputError, ModelError
 from agent.vision import runtime
 from agent.vision.preprocess import preprocess
+from training.network import Network
 
 Predictor = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float64]]
 """uint8 faces (n, h, w), grey 0-255 → float64 logits (n, 8)."""
@@ -64,38 +64,8 @@ def tflite(model: bytes, name: str, threads: int, batch: int = 1) -> Predictor:
     """Return the predictor of a .tflite file's bytes, which takes `batch` faces at a time; `name` is for messages."""
     if model[4:8] != b"TFL3":
         raise ModelError(f"{name}: not a TFLite model (no TFL3 mark)")
-    interpreter = runtime.choose().interpreter(model, threads)
-    taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    side = int(taken["shape"][1])
-    if batch != 1:
-        interpreter.resize_tensor_input(taken["index"], [batch, *taken["shape"][1:]])
-        interpreter.allocate_tensors()
-
-    def some(faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-        """Return logits for at most `batch` faces: what is missing is filled with the last one."""
-        ready = np.stack([preprocess(face, side) for face in faces])
-        full = np.concatenate([ready, np.repeat(ready[-1:], batch - len(ready), axis=0)])
-        interpreter.set_tensor(taken["index"], _quantized(full, taken))
-        interpreter.invoke()
-        return _dequantized(interpreter.get_tensor(given["index"]), given)[: len(faces)]
-
-    return lambda faces: np.concatenate([some(faces[i : i + batch]) for i in range(0, len(faces), batch)])
-
-
-def _quantized(pixels: npt.NDArray[np.uint8], tensor: dict[str, Any]) -> npt.NDArray[Any]:
-    """Return `pixels`, 0-255, in the type and scale of the input `tensor`."""
-    kind, (scale, zero) = tensor["dtype"], tensor["quantization"]
-    if kind == np.float32:
-        return pixels.astype(np.float32)
-    limits = np.iinfo(kind)
-    return np.clip(np.rint(pixels / scale + zero), limits.min, limits.max).astype(kind)
-
-
-def _dequantized(values: npt.NDArray[Any], tensor: dict[str, Any]) -> npt.NDArray[np.float64]:
-    if tensor["dtype"] == np.float32:
-        return values.astype(np.float64)
-    scale, zero = tensor["quantization"]
-    return np.asarray((values.astype(np.float64) - zero) * scale)
+    network = Network(model, runtime.choose(), threads=threads, batch=batch)
+    return lambda faces: network.logits(np.stack([preprocess(face, network.side) for face in faces]))
 
 
 def _bundle(path: Path, threads: int) -> Predictor:

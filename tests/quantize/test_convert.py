@@ -14,8 +14,8 @@ from agent.vision.model_card import Bundle
 from quantize import convert as command
 from quantize import equalize, graph, integers, lite, pack, representative, scores, source
 from quantize.convert import Converted, convert
-from quantize.network import Network
 from training import data
+from training.network import Network
 
 
 def test_the_bundle_is_what_the_agent_loads(converted: Converted, tmp_path: Path) -> None:

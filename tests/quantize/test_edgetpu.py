@@ -55,10 +55,8 @@ def test_each_rule_is_found_when_broken(layout: graph.Graph, name: str, changes:
 
 def test_a_dense_layer_per_channel_is_refused(layout: graph.Graph) -> None:
     """The compiler wants one scale for a dense layer's weights."""
-    op = next(op for op in layout.ops if op.name == "FULLY_CONNECTED")
-    weights = dataclasses.replace(op.inputs[1], scales=8)
-    broken = with_op(layout, "FULLY_CONNECTED", inputs=(op.inputs[0], weights, *op.inputs[2:]))
-    assert ["per-tensor" in f.rule for f in edgetpu.check(broken)] == [True]
+    broken = with_op(layout, "CONV_2D", name="FULLY_CONNECTED", version=1)
+    assert ["per-tensor" in f.rule for f in edgetpu.check(broken)] == [True, False]
 
 
 def test_an_open_dimension_and_a_batch_are_refused(layout: graph.Graph) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from agent.vision import runtime
 from quantize import equalize, graph, layers, lite, ranges, source
-from quantize.network import Network
+from training.network import Network
 
 FACES = np.random.default_rng(5).integers(0, 256, (24, 48, 48, 1), dtype=np.uint8)
 

@@ -55,13 +55,12 @@ def test_an_input_that_is_not_pinned_is_refused(cnn_file: Path) -> None:
 
 
 def test_a_narrow_resnet_is_folded_and_per_channel(resnet_file: Path) -> None:
-    """Fifty-three convolutions with one scale a channel, no batch-norm left, one scale for the dense layer."""
+    """Fifty-three convolutions and the dense layer with one scale a channel, and no batch-norm left."""
     faces = np.random.default_rng(1).integers(0, 256, (8, 48, 48, 1), dtype=np.uint8)
     layout = graph.read(lite.to_integer(source.load(resnet_file, 48), faces), "resnet")
     integers.check(layout, "resnet")
     assert layout.counts == {
-        "CONV_2D": 53, "ADD": 17, "PAD": 2, "MUL": 1, "MAX_POOL_2D": 1, "MEAN": 1, "FULLY_CONNECTED": 1
+        "CONV_2D": 54, "ADD": 17, "PAD": 2, "MUL": 1, "MAX_POOL_2D": 1, "MEAN": 1, "RESHAPE": 1
     }  # fmt: skip
     scales = {op.inputs[1].scales == op.inputs[1].shape[0] for op in layout.ops if op.name == "CONV_2D"}
     assert scales == {True}
-    assert [op.inputs[1].scales for op in layout.ops if op.name == "FULLY_CONNECTED"] == [1]

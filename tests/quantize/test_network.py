@@ -11,8 +11,8 @@ from agent.vision import runtime
 from quantize import elsewhere, lite, source
 from quantize.convert import Converted
 from quantize.elsewhere import Job
-from quantize.network import Network
 from training import predict
+from training.network import Network
 
 
 @pytest.fixture(scope="module")

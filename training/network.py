@@ -53,11 +53,12 @@ class Network:
         return np.array(self._interpreter.get_tensor(self._output["index"]))
 
     def pixels(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
-        """Return grey levels in the input's type; exact, since its scale is 1."""
-        kind = self._input["dtype"]
-        if kind == np.int8:
-            return (faces.astype(np.int16) - 128).astype(np.int8)
-        return faces.astype(kind)
+        """Return grey levels in the input's type and scale; exact where that is 1, as it is in ours."""
+        kind, (scale, zero_point) = self._input["dtype"], self._input["quantization"]
+        if kind == np.float32:
+            return faces.astype(np.float32)
+        limits = np.iinfo(kind)
+        return np.clip(np.rint(faces / scale + zero_point), limits.min, limits.max).astype(kind)
 
     def _batches(self, faces: npt.NDArray[np.uint8], title: str | None) -> Iterator[npt.NDArray[Any]]:
         starts: Iterable[int] = range(0, len(faces), self.batch)
