@@ -223,6 +223,7 @@ def main(
 ) -> None:
     """Convert MODEL, a .keras file of training.fit, to a full-integer int8 bundle."""
     pack.refuse_existing(out, force)
+    source.check_file(model)
     source.tensorflow_keras()
     dataset = data.load(directory)
     if limit is not None:

@@ -47,17 +47,22 @@ def load(path: Path, side: int | None = None) -> Any:
     ModelError
         not a Keras file, not one of our networks, or a side that is open, or another than `side`
     """
+    check_file(path)
     keras = tensorflow_keras()
-    if not path.is_file():
-        raise InputError(f"{path}: no such model; expected a .keras file")
-    if not zipfile.is_zipfile(path):
-        raise ModelError(f"{path}: expected a .keras file, got something else (it is no zip archive)")
     try:
         model = keras.saving.load_model(path, compile=False)
     except Exception as cause:  # whatever is wrong inside, the reader of this line can only replace the file
         raise ModelError(f"{path}: not a readable Keras model: {_first_line(cause)}") from cause
     check_ours(model, str(path))
     return _rebuilt(keras, model, _side(model, side, path))
+
+
+def check_file(path: Path) -> None:
+    """Raise InputError where `path` is no file, ModelError where it cannot be a .keras file: before Keras is there."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such model; expected a .keras file")
+    if not zipfile.is_zipfile(path):
+        raise ModelError(f"{path}: expected a .keras file, got something else (it is no zip archive)")
 
 
 def check_ours(model: Any, name: str) -> None:

@@ -22,7 +22,7 @@ from training import data, predict, protocol
 from training.cli import reported, with_data, with_limit
 from training.config import Augment, Config, Phase, load
 from training.evaluate import evaluate
-from training.fit import fit
+from training.loop import fit
 
 BASE: Final = "as configured"
 

@@ -18,7 +18,7 @@ from training import data, recipe
 from training.batches import Batches
 from training.cli import reported, with_data
 from training.config import Config, load
-from training.fit import prepare
+from training.loop import prepare
 from training.report import page
 
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from tests.training.conftest import split
-from training import data, fit, recipe
+from training import data, loop, recipe
 from training.batches import Batches
 from training.config import Augment, Config, Phase
 
@@ -23,7 +23,7 @@ SMALL = Config(
 
 def step(config: Config) -> float:
     """Return the loss after two steps from weights that are the same on every backend, as is the data."""
-    fit.prepare(config)
+    loop.prepare(config)
     faces, target = recipe.targets(config, split(32, 7))
     model = recipe.compiled(config, 2)
     rng = np.random.default_rng(0)
@@ -43,7 +43,7 @@ def curve(config: Config) -> list[dict[str, float]]:
     """Return the history of a run on made-up faces."""
     dataset = data.Dataset("label.csv", split(48, 0), split(25, 1), split(8, 2))
     with tempfile.TemporaryDirectory() as folder:
-        fit.fit(config, dataset, Path(folder), resume=False, verbose=0)
+        loop.fit(config, dataset, Path(folder), resume=False, verbose=0)
         return json.loads((Path(folder) / f"epoch-{config.epochs:04d}" / "history.json").read_text())
 
 
@@ -71,7 +71,7 @@ def adamw(steps: int = 20) -> dict[str, float]:
         return np.concatenate([w.ravel() for w in model.get_weights()])
 
     slow = run()
-    fit.use_fast_kernels()
+    loop.use_fast_kernels()
     fast = run()
     return {"difference": float(np.abs(slow - fast).max()), "largest": float(np.abs(slow).max())}
 
@@ -95,7 +95,7 @@ def kernels() -> dict[str, float]:
         return [np.asarray(v.detach()) for v in (out, value.grad, *(w.value.grad for w in made.trainable_variables))]
 
     slow = run()
-    fit.use_fast_kernels()
+    loop.use_fast_kernels()
     replaced = getattr(keras.layers.BatchNormalization.call, "fast", False)
     return {
         "difference": float(max(np.abs(a - b).max() / np.abs(a).max() for a, b in zip(slow, run(), strict=True))),

@@ -17,7 +17,7 @@ import pytest
 
 from agent.errors import InputError
 from tests.training.conftest import environment
-from training import checkpoint, data, fit, keeper, models, recipe
+from training import checkpoint, data, keeper, loop, models, recipe
 from training.config import Augment, Config, Phase
 
 CONFIG_FILE = """
@@ -225,7 +225,7 @@ def test_a_new_run_starts_from_a_file(tiny: data.Dataset, tmp_path: Path) -> Non
     """With a rate that moves nothing, the weights at the end are those of the file; the run says which those were."""
     given = trained()
     given.save(tmp_path / "start.keras")
-    model = fit.fit(STILL, tiny, tmp_path / "run", resume=False, verbose=0, start_from=tmp_path / "start.keras")
+    model = loop.fit(STILL, tiny, tmp_path / "run", resume=False, verbose=0, start_from=tmp_path / "start.keras")
     for a, b in zip(given.get_weights(), model.get_weights(), strict=True):
         assert np.allclose(a, b, atol=1e-6)
     assert (tmp_path / "run" / "started_from.txt").read_text() == given.name
@@ -240,4 +240,4 @@ def test_a_file_to_start_from_that_is_none_is_refused(tiny: data.Dataset, tmp_pa
     elif content is not None:
         models.build(dataclasses.replace(STILL, model=content), 48).save(path)
     with pytest.raises(InputError, match=r"start.keras: expected a .keras file of the network still"):
-        fit.fit(STILL, tiny, tmp_path / "run", resume=False, verbose=0, start_from=path)
+        loop.fit(STILL, tiny, tmp_path / "run", resume=False, verbose=0, start_from=path)

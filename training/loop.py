@@ -1,0 +1,115 @@
+"""Train one config, phase by phase, so that a kill at any moment costs at most one epoch."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from agent.errors import InputError
+from training import checkpoint, data, distill, keeper, models, protocol, recipe
+from training.batches import Batches, as_input
+from training.config import Config
+from training.torch_speed import use_fast_kernels
+
+
+def fit(
+    config: Config,
+    dataset: data.Dataset,
+    run: Path,
+    *,
+    resume: bool,
+    verbose: int = 2,
+    teacher: distill.Teacher | distill.OnView | None = None,
+    workers: int = 1,
+    start_from: Path | None = None,
+) -> keras.Model:
+    """Train `config`, leaving checkpoints, history.csv, best.keras and final.keras in `run`.
+
+    `start_from` is a .keras file whose weights a new run begins with, and whose name goes to `run`/started_from.txt; a
+    resumed run has its own.
+
+    Returns the model of the last phase's best validation epoch, with its input side fixed, in float32.
+    """
+    prepare(config)
+    faces, target = recipe.targets(config, dataset.train, teacher)
+    looking = teacher if config.teacher_share and callable(teacher) else None
+    steps = recipe.steps_per_epoch(config, len(faces))
+    run.mkdir(parents=True, exist_ok=True)
+    done = checkpoint.latest(run) if resume else None
+    keep = keeper.Keeper(run, list(done.history) if done else [], config.early_stop_epochs)
+    last = 0
+    for phase in config.phases:
+        last += phase.epochs
+        start, keep.side = len(keep.history), phase.side
+        if start >= last or _stopped(config, keeper.accuracies(keep.history, phase.side)):
+            continue
+        # Each phase starts from the checkpoint, as a resumed run does: Keras ends `fit` by changing the weights (ema).
+        model = recipe.compiled(config, steps)
+        if start and (done := checkpoint.latest(run)):
+            done.restore(model)
+        elif not start and start_from is not None:
+            (run / "started_from.txt").write_text(_begin_with(model, start_from), encoding="utf-8")
+        batches = Batches(
+            faces, target, batch=config.batch, side=phase.side, how=config.augment, seed=config.seed,
+            mixup=config.mixup, weights=recipe.class_weights(config, target), odds=recipe.draw_odds(config, target),
+            teacher=looking, teacher_share=config.teacher_share, workers=workers,
+        )  # fmt: skip
+        model.fit(
+            batches, epochs=last, initial_epoch=start, validation_data=_validation(dataset.validation, phase.side),
+            validation_batch_size=256 - 256 % _devices(), verbose=verbose,
+            shuffle=False,  # Batches does it; torch's loader would do it again, differently after a resume
+            callbacks=[keeper.Starter(batches, config.seed), keeper.ValidateAveraged(), keep],
+        )  # fmt: skip
+    return _finish(config, run)
+
+
+def prepare(config: Config) -> None:
+    """Set what is global in Keras: seeds, precision, kernels, and all devices that JAX sees."""
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(config.precision)
+    use_fast_kernels()
+    if keras.backend.backend() == "jax" and len(devices := keras.distribution.list_devices()) > 1:
+        if config.batch % len(devices):
+            raise InputError(f"expected a batch that {len(devices)} devices can share, got {config.batch}")
+        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
+
+
+def _begin_with(model: keras.Model, path: Path) -> str:
+    """Put the weights of the file `path` into `model` and return their name; InputError if it is another network."""
+    try:
+        given = keras.saving.load_model(path, compile=False)
+        model.set_weights(given.get_weights())
+    except (ValueError, OSError, KeyError) as cause:
+        reason = (str(cause).strip() or type(cause).__name__).splitlines()[0][:200]
+        raise InputError(f"{path}: expected a .keras file of the network {model.name}: {reason}") from cause
+    return str(given.name)
+
+
+def _stopped(config: Config, accuracies: list[float]) -> bool:
+    patience = config.early_stop_epochs
+    return patience is not None and bool(accuracies) and not keeper.improved_lately(accuracies, patience)
+
+
+def _validation(split: data.Split, side: int) -> tuple[npt.NDArray, npt.NDArray]:
+    """Return validation faces and labels; several devices leave out the last few that they cannot share evenly."""
+    kept, label = protocol.majority(split.votes)
+    chosen = np.flatnonzero(kept)
+    chosen = chosen[: len(chosen) - len(chosen) % _devices()]
+    return as_input(split.faces[chosen], side), np.eye(protocol.N_CLASSES, dtype=np.float32)[label[chosen]]
+
+
+def _devices() -> int:
+    """Return how many devices share a batch."""
+    spread = keras.distribution.distribution()
+    return 1 if spread is None else int(np.prod(spread.device_mesh.shape))
+
+
+def _finish(config: Config, run: Path) -> keras.Model:
+    """Save and return the best epoch's weights in a float32 model of the released input side."""
+    best = keras.saving.load_model(run / "best.keras", compile=False)
+    keras.config.set_dtype_policy("float32")
+    model = models.build(config, config.phases[-1].side)
+    model.set_weights(best.get_weights())
+    checkpoint.write(model, run / "final.keras")
+    return model
