@@ -4,9 +4,12 @@ import importlib
 import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from agent.errors import InputError
+
+FOLDER: Final = Path(__file__).parent / "configs"
+"""Where the configs are."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,11 @@ class Config:
         return self.phases[-1].side
 
 
+def names() -> list[str]:
+    """Return the names of the configs in `FOLDER`."""
+    return sorted(p.stem for p in FOLDER.glob("[!_]*.py"))
+
+
 def load(name_or_path: str) -> Config:
     """Return the CONFIG of `training/configs/NAME.py`, or of any Python file.
 
@@ -99,10 +107,9 @@ def load(name_or_path: str) -> Config:
     """
     path = Path(name_or_path)
     if path.suffix != ".py":
-        path = Path(__file__).parent / "configs" / f"{name_or_path}.py"
+        path = FOLDER / f"{name_or_path}.py"
     if not path.is_file():
-        known = sorted(p.stem for p in (Path(__file__).parent / "configs").glob("[!_]*.py"))
-        raise InputError(f"{name_or_path}: no such config; there are {', '.join(known)}, or give a .py file")
+        raise InputError(f"{name_or_path}: no such config; there are {', '.join(names())}, or give a .py file")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

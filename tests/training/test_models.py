@@ -7,10 +7,8 @@ import pytest
 from agent.errors import InputError
 from training import config, models, recipe
 
-NAMES = ("cnn", "cnn_bn_dropout", "cnn_bn_dropout_augment", "resnet50", "resnet50_distilled")
 
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", config.names())
 def test_grey_levels_in_logits_out(name: str) -> None:
     """Raw 0-255 faces of the released side give 8 finite float32 logits; nobody divides by 255 outside."""
     settings = config.load(name)
@@ -45,10 +43,10 @@ def test_the_rate_warms_up_and_ends_at_zero() -> None:
     assert rates[3] == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", config.names())
 def test_a_config_opens_with_source_cost_result_and_command(name: str) -> None:
     """Each file says where it comes from, what it costs, what came out, and how to run it."""
-    text = (config.Path(config.__file__).parent / "configs" / f"{name}.py").read_text()
+    text = (config.FOLDER / f"{name}.py").read_text()
     for part in ("Source:", "Cost:", "Result:", f"python -m training.fit {name} --data"):
         assert part in text.split('"""')[1]
 
