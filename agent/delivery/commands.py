@@ -29,7 +29,12 @@ _MOST: Final = 100_000
 _LISTED: Final = 50
 """Most missing ranges in a reply; all of them come as gap events."""
 _REMEMBERED: Final = 256
-"""Correlation data of the last commands: the same one again is a replay."""
+"""Last commands by which a repeat is known."""
+_ONCE: Final = frozenset({"resend", "resume", "model-install"})
+"""A repeat of these is not done again. A repeated `pause` always is: nothing may keep sensing from being turned off."""
+_COMPARED: Final = 256
+"""Bytes of the correlation data that count."""
+_REPEATED: Final = "expected new correlation data, got those of an earlier command: not done again; send new ones"
 _LONGEST: Final = MAX_BYTES
 """Bytes of a command; none needs more than a hundred."""
 
@@ -44,23 +49,28 @@ class Desk:
         self._speaker, self._resend = speaker, resend
         self._handlers = {"ping": self._ping, "resend": self._do_resend, **handlers}
         self._gaps: list[tuple[int, int]] = []
-        self._seen: deque[bytes] = deque(maxlen=_REMEMBERED)
+        self._seen: deque[tuple[str, str | None, bytes]] = deque(maxlen=_REMEMBERED)
 
     def answer(self, news: Received) -> tuple[str, wire_commands.Reply, list[tuple[int, int]]] | None:
-        """The reply, its topic, and gaps to declare; None for what is ignored: retained, replayed, no command."""
+        """The reply, its topic, and gaps to declare; None for what is ignored: retained, no command."""
         name = self._speaker.topics.command(news.topic)
         if name is None:
             return None
         if news.retained:
             log.warning("event=cmd.ignored cmd=%.40r reason=retained", name)
             return None
-        if news.correlation is not None:
-            if news.correlation[:256] in self._seen:
-                log.warning("event=cmd.ignored cmd=%.40r reason=replayed", name)
-                return None
-            self._seen.append(news.correlation[:256])
         self._gaps = []
-        return self._reply_topic(name, news.response_topic), self._do(name, news.payload), self._gaps
+        reply = self._no(name, _REPEATED) if self._repeated(name, news) else self._do(name, news.payload)
+        return self._reply_topic(name, news.response_topic), reply, self._gaps
+
+    def _repeated(self, name: str, news: Received) -> bool:
+        """Whether this very command was already heard: the same name, response topic and correlation data."""
+        if name not in _ONCE or news.correlation is None:
+            return False
+        key = (name, news.response_topic, news.correlation[:_COMPARED])
+        seen = key in self._seen
+        self._seen.append(key)
+        return seen
 
     def _ping(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"version": __version__, "boot_id": self._speaker.boot_id, "time_ms": round(time.time() * 1000)}

@@ -286,10 +286,12 @@ class Courier:
         elif isinstance(news, link.Closed):
             self._closed(news)
         elif isinstance(news, link.Answered):
-            topic = self._sent.pop(news.mid, _NOTHING).topic
-            if news.code < 128 and topic not in self._births.retained():
+            topic, item = self._sent.pop(news.mid, _NOTHING).topic, self.outbox.taken(news.mid)
+            if topic in self._retained.stale(self._births.retained()):
                 self._retained.forget(topic)
-            self._reception.answered(news, topic, self.outbox.taken(news.mid))
+                self._reception.cleared(news, topic)
+            else:
+                self._reception.answered(news, topic, item)
         elif isinstance(news, link.Granted):
             self.connected.set()  # from here on commands arrive, too
             self._reception.granted(news)

@@ -8,13 +8,12 @@ import contextlib
 import errno
 import logging
 import os
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
-from agent.delivery import frames, recover
+from agent.delivery import age, frames, recover
 from agent.delivery.frames import Header, Record
 from agent.delivery.head import Head, Marks
 from agent.delivery.memory import Build, Entry, gap_payload, new_epoch
@@ -34,12 +33,14 @@ where a tail was cut off."""
 class DiskSpool:
     """See `memory.Spool`. Open it by constructing it; `close` marks a clean stop."""
 
-    def __init__(self, folder: Path, cap_bytes: int, cap_s: float, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, folder: Path, cap_bytes: int, cap_s: float, now: Callable[[], float | None] = lambda: None
+    ) -> None:
         """Args:
             folder: made if missing.
             cap_bytes: most bytes on disk; the oldest file goes first.
-            cap_s: oldest file kept, seconds since its last write.
-            now: wall clock, seconds: only for the age of files.
+            cap_s: oldest windows kept, seconds since their end, as far as a synchronised clock tells it.
+            now: wall clock, seconds; None while it is not synchronised: then nothing is too old.
 
         Raises OSError if the folder cannot be written, ConfigError if another process has it or a newer version
         made it.
@@ -232,7 +233,8 @@ class DiskSpool:
             lost = recover.join(lost, self._drop_oldest())
         self._declare(lost, "cap")
         lost = None
-        while len(self._segments) > 1 and self._segments[0].path.stat().st_mtime < self._now() - self._cap_s:
+        now = self._now()
+        for _ in range(0 if now is None else age.too_old(self._segments, self._places.values(), now - self._cap_s)):
             lost = recover.join(lost, self._drop_oldest())
         self._declare(lost, "age")
 

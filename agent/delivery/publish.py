@@ -85,7 +85,12 @@ class Publisher:
         if self._state_dir is None:
             return MemorySpool()
         mqtt = self._settings.mqtt
-        return DiskSpool(self._state_dir / "spool", round(mqtt.spool_mb * 1e6), mqtt.spool_days * 86400)
+        return DiskSpool(self._state_dir / "spool", round(mqtt.spool_mb * 1e6), mqtt.spool_days * 86400, self._now)
+
+    def _now(self) -> float | None:
+        """The wall clock's seconds; None while it is not synchronised."""
+        now = self._clock(time.monotonic())
+        return now.utc_ms / 1000 if now.synced else None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

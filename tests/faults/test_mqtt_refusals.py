@@ -84,6 +84,44 @@ def test_a_denied_publish_is_named_with_the_line_to_add(
         wait_until(lambda: collector.newest("status").get("state") == "ready", 20)
 
 
+def test_a_renamed_agent_is_not_degraded_by_what_it_left(
+    broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fault 8. The ACL confines it to its new topics: the old retained ones are named once and then forgotten."""
+    acl = tmp_path / "acl"
+    acl.write_text(f"topic read #\ntopic write {ROOT}-2/#\n")
+    with Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=tmp_path / "s") as publisher:
+        assert publisher.wait_connected(10)
+        publisher.state("ready")
+    broker.configure(f"acl_file {acl}")
+    broker.restart()
+    renamed = settings(broker.port, "fer-2")
+    with (
+        ReferenceSubscriber(broker.port) as collector,
+        Publisher(renamed, MADE_BY, pace=FAST, state_dir=tmp_path / "s") as publisher,
+    ):
+        publisher.state("ready")
+        wait_until(lambda: any(f"not_cleared topic={ROOT}/status" in t for t in _texts(caplog)), 15)
+        publisher(summary(0))
+        wait_until(lambda: len(collector.stream("fer-2").windows) == 1, 15)
+        assert not [t for t in _texts(caplog) if "event=mqtt.trouble" in t]
+    assert ROOT + "/" not in (tmp_path / "s/retained.json").read_text()
+
+
+def test_a_denied_announcement_is_named_with_its_own_line(
+    broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fault 8. The line to add is that of the topic which was refused, also where it is not below the agent's root."""
+    acl = tmp_path / "acl"
+    acl.write_text(f"topic read #\ntopic write {ROOT}/#\n")
+    broker.configure(f"acl_file {acl}")
+    broker.restart()
+    with Publisher(settings(broker.port, home_assistant=True), MADE_BY, pace=FAST):
+        wait_until(lambda: any("event=mqtt.trouble" in t for t in _texts(caplog)), 15, "the refusal is told")
+    (line,) = {t for t in _texts(caplog) if "event=mqtt.trouble" in t}
+    assert 'allow "topic write homeassistant/device/fer/config"' in line
+
+
 def test_two_agents_with_one_id(broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Fault 11. Both name the conflict; the one that started later ends with exit code 78, the other one goes on."""
     with Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=tmp_path / "a") as first:
@@ -171,10 +209,10 @@ def test_random_bytes_on_every_topic_that_is_read(broker: Mosquitto) -> None:
         publisher.check()
 
 
-def test_retained_and_replayed_commands_are_ignored(broker: Mosquitto) -> None:
-    """Fault 13. A command that waited in the broker, or the same correlation data twice, does nothing."""
+def test_retained_and_replayed_commands_are_not_done(broker: Mosquitto) -> None:
+    """Fault 13. A command that waited in the broker does nothing; a repeated resume is done once, and answered."""
     done: list[str] = []
-    handlers = {"pause": lambda _: done.append("pause") or {"sensing": "off"}}
+    handlers = {name: lambda _, name=name: done.append(name) or {"sensing": "off"} for name in ("pause", "resume")}
     with ReferenceSubscriber(broker.port) as collector:
         collector.publish(f"{ROOT}/cmd/pause", b"{}", retain=True)
         with Publisher(settings(broker.port), MADE_BY, pace=FAST, handlers=handlers) as publisher:
@@ -183,10 +221,25 @@ def test_retained_and_replayed_commands_are_ignored(broker: Mosquitto) -> None:
             wait_until(lambda: collector.payloads("rsp/ping"), 10)
             assert done == []
             for _ in range(3):
-                collector.publish(f"{ROOT}/cmd/pause", b"{}", CorrelationData=b"2")
-            collector.publish(f"{ROOT}/cmd/ping", b"", CorrelationData=b"3")
-            wait_until(lambda: len(collector.payloads("rsp/ping")) == 2, 10)
-            assert done == ["pause"]
+                collector.publish(f"{ROOT}/cmd/resume", b"{}", CorrelationData=b"2")
+            wait_until(lambda: len(collector.payloads("rsp/resume")) == 3, 10)
+            assert done == ["resume"]
+            assert [reply["ok"] for reply in collector.payloads("rsp/resume")] == [True, False, False]
+
+
+def test_a_pause_is_never_taken_for_a_repeat(broker: Mosquitto) -> None:
+    """Fault 13. Correlation data that another command or pause had before do not keep sensing on."""
+    done: list[str] = []
+    handlers = {"pause": lambda _: done.append("pause") or {"sensing": "off"}}
+    with (
+        ReferenceSubscriber(broker.port) as collector,
+        Publisher(settings(broker.port), MADE_BY, pace=FAST, handlers=handlers) as publisher,
+    ):
+        assert publisher.wait_connected(10)
+        for name in ("ping", "pause", "pause"):
+            collector.publish(f"{ROOT}/cmd/{name}", b"", CorrelationData=b"1")
+        wait_until(lambda: len(collector.payloads("rsp/pause")) == 2, 10)
+        assert done == ["pause", "pause"]
 
 
 def test_an_expired_command_is_never_delivered(broker: Mosquitto, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.delivery.disk import DiskSpool
-from agent.delivery.memory import Entry, MemorySpool, Spool
+from agent.delivery.memory import Build, Entry, MemorySpool, Spool
 from agent.errors import ConfigError
 
 DAY = 86400.0
@@ -19,7 +19,7 @@ def body(epoch: str, seq: int) -> bytes:
     return json.dumps({"epoch": epoch, "seq": seq, "pad": "x" * 560}).encode()
 
 
-def opened(folder: Path, cap: int = 1 << 20, now: Callable[[], float] | None = None) -> DiskSpool:
+def opened(folder: Path, cap: int = 1 << 20, now: Callable[[], float | None] | None = None) -> DiskSpool:
     return DiskSpool(folder, cap, DAY) if now is None else DiskSpool(folder, cap, DAY, now)
 
 
@@ -112,18 +112,42 @@ def test_the_cap_of_memory_takes_the_oldest_and_declares_it() -> None:
     assert len(small.pending()) <= 60
 
 
+def stamped(at: float, *, synced: bool) -> Build:
+    """Makes payloads of windows that ended at `at`, by a clock that was synchronised or not."""
+    clock = {"synced": synced, "source": "ntp" if synced else "none"}
+    return lambda epoch, seq: json.dumps(
+        {"seq": seq, "end_ms": round(at * 1000), "clock": clock, "pad": "x" * 560}
+    ).encode()
+
+
+def reasons(spool: DiskSpool) -> set[str]:
+    """Why numbers were declared lost."""
+    return {json.loads(e.payload)["reason"] for p in spool.pending() if (e := spool.read(p)).kind == "gap"}
+
+
 def test_what_is_too_old_goes_and_is_declared(tmp_path: Path) -> None:
-    """Files older than spool_days are dropped, with reason "age"."""
-    clock = [0.0]
-    spool = opened(tmp_path / "spool", cap=128 * 1024, now=lambda: clock[0])
-    for _ in range(60):
-        spool.add(body)
-    clock[0] = 4e9  # far in the future of every file
-    for _ in range(60):
-        spool.add(body)
-    reasons = {json.loads(e.payload)["reason"] for p in spool.pending() if (e := spool.read(p)).kind == "gap"}
-    assert reasons == {"age"}
+    """Files older than spool_days are dropped, with reason "age"; a file of unknown age goes with a later one."""
+    spool = opened(tmp_path / "spool", now=lambda: 20 * DAY)
+    for at, synced in ((1, False), (2, True), (3, False)):
+        for _ in range(450):
+            spool.add(stamped(at, synced=synced))
+    kept = [e.seq for p in spool.pending() if (e := spool.read(p)).kind == "window"]
+    assert 450 < kept[0] <= 900, "the files behind the last synchronised window are of unknown age, and stay"
+    assert reasons(spool) == {"age"}
     spool.close()
+
+
+@pytest.mark.parametrize(("stamp", "now"), [(0.0, None), (400 * DAY, None), (0.0, 400 * DAY)])
+def test_a_clock_that_is_not_synchronised_makes_nothing_old(tmp_path: Path, stamp: float, now: float | None) -> None:
+    """Fault 44. Booted years off, and windows from then once the clock is set: no window is dropped for its age."""
+    spool = opened(tmp_path / "spool", now=lambda: now)
+    for _ in range(900):
+        spool.add(stamped(stamp, synced=False))
+    spool.close()
+    again = opened(tmp_path / "spool", now=lambda: now)
+    again.add(stamped(now or stamp, synced=now is not None))
+    assert len(again.pending()) == 901
+    again.close()
 
 
 def test_a_restart_goes_on_counting(tmp_path: Path) -> None:
