@@ -135,10 +135,9 @@ def _engine(runtime: str, kernels: str) -> str:
 
 def _agent(python: str, bundle: Path, processor: str, runtime: str) -> str:
     click.echo(f"the agent's own check, {runtime} on {processor} …", err=True)
-    done = subprocess.run(
-        [python, "-c", AGENT, str(bundle.absolute())],
-        env=elsewhere.environment(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    command = [python, "-c", AGENT, str(bundle.absolute())]
+    with elsewhere.environment() as env:
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:300]
     return "accepted"

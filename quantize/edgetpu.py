@@ -1,5 +1,6 @@
-"""`python -m quantize.edgetpu check FILE`: the Edge TPU's rules, read off the file; only its compiler compiles.
+"""`python -m quantize.edgetpu check FILE`: the Edge TPU's rules, read off the file, then its compiler's word.
 
+The compiler is its vendor's: where it is not on PATH, the check is static and says so.
 Rules: "TensorFlow models on the Edge TPU" (coral.ai, model requirements), and what edgetpu_compiler 16.0 refuses.
 """
 
@@ -46,7 +47,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class PreFlight:
-    """What the static check found."""
+    """What the static check found, and the compiler's answer."""
 
     model: str
     ops: dict[str, int]
@@ -54,8 +55,10 @@ class PreFlight:
     fits_cache: bool
     """Parameters fit what is usable of the on-chip memory; otherwise they stream over USB on every inference."""
     findings: tuple[Finding, ...]
+    compiled: bool | None
+    """Whether edgetpu_compiler took the model; None where it was not asked."""
     compiler: str
-    """What edgetpu_compiler said, or that it is not here and the check is static."""
+    """What edgetpu_compiler said, or why it was not asked."""
 
 
 def check(layout: Graph) -> Iterator[Finding]:
@@ -109,17 +112,40 @@ def fits(parameter_bytes: int) -> bool:
     return parameter_bytes <= USABLE_BYTES
 
 
-def pre_flight(model: bytes, name: str) -> PreFlight:
-    """Return what a static check of the bytes of a .tflite file finds, and the compiler's word where it is on PATH."""
+def pre_flight(model: bytes, name: str, out: Path | None = None) -> PreFlight:
+    """Return what a static check of the bytes of a .tflite file finds, and the compiler's answer where it is on PATH.
+
+    It is asked only for a model that breaks no rule. What it makes is written to `out`, if that is given.
+
+    Raises
+    ------
+    InputError
+        `out` is given and the compiler is not on PATH
+    """
     layout = graph.read(model, name)
+    findings = tuple(check(layout))
+    compiled, answer = (None, f"{COMPILER}: not asked, the file breaks rules") if findings else _asked(model, out)
     return PreFlight(
         model=name,
         ops=layout.counts,
         parameter_bytes=layout.constant_bytes,
         fits_cache=fits(layout.constant_bytes),
-        findings=tuple(check(layout)),
-        compiler=f"{COMPILER} is not on PATH: this check is static" if shutil.which(COMPILER) is None else "not asked",
+        findings=findings,
+        compiled=compiled,
+        compiler=answer,
     )
+
+
+def _asked(model: bytes, out: Path | None) -> tuple[bool | None, str]:
+    """Return whether the compiler takes `model`, and its answer; None where it is neither here nor needed for `out`."""
+    if out is None and shutil.which(COMPILER) is None:
+        return None, f"{COMPILER} is not on PATH: this check is static"
+    with tempfile.TemporaryDirectory(prefix="fer-") as folder:
+        try:
+            log = compile_into(model, out or Path(folder) / "model_edgetpu.tflite")
+        except CheckFailed as refused:
+            return False, str(refused)
+    return True, f"{COMPILER} compiled it: {log.strip() or 'no log'}"
 
 
 def compile_into(model: bytes, out: Path) -> str:
@@ -169,7 +195,7 @@ def as_text(found: PreFlight) -> str:
 
 @click.group()
 def main() -> None:
-    """Edge TPU: check a model against its rules, or compile it where the vendor's compiler is."""
+    """Edge TPU: check a model against its rules, and compile it where the vendor's compiler is."""
 
 
 @main.command("check", epilog="Example: python -m quantize.edgetpu check bundle/model.tflite")
@@ -179,15 +205,18 @@ def main() -> None:
 @click.option("--json", "json_wanted", is_flag=True, help="One JSON object on stdout.")
 @reported
 def check_command(model: Path, fit: bool, out: Path | None, json_wanted: bool) -> None:
-    """Check MODEL (.tflite or bundle) against the Edge TPU's rules; exit 1 where it breaks one."""
+    """Check MODEL (.tflite or bundle) against the Edge TPU's rules, then by its compiler where that is on PATH.
+
+    Exit 1 where it breaks a rule or the compiler refuses it.
+    """
     path = model / "model.tflite" if model.is_dir() else model
     content, _ = graph.read_file(path)
-    found = pre_flight(content, str(path))
-    if out is not None and not found.findings:
-        click.echo(compile_into(content, out), err=True)
+    found = pre_flight(content, str(path), out)
     click.echo(json.dumps(asdict(found), indent=1) if json_wanted else as_text(found))
     if found.findings:
         raise CheckFailed(f"{path}: breaks {len(found.findings)} rules of the Edge TPU")
+    if found.compiled is False:
+        raise CheckFailed(f"{path}: {found.compiler}")
     if fit and not found.fits_cache:
         raise CheckFailed(f"{path}: {found.parameter_bytes} bytes of parameters, expected at most {USABLE_BYTES}")
 

@@ -9,7 +9,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +25,10 @@ ENVIRONMENT: Final = "FER_PYTHONS"
 """Other Pythons to look for engines in, separated as PATH is."""
 
 ROOT: Final = Path(__file__).parents[1]
-"""Where the packages agent, quantize and training are."""
+"""Where the packages are; once installed, every other package of this Python lies there too."""
+
+PACKAGES: Final = ("agent", "quantize", "training")
+"""What the other Python takes from here."""
 
 
 @dataclass(frozen=True)
@@ -76,19 +80,24 @@ def places(pythons: Sequence[str] = ()) -> Places:
     return Places(found, versions)
 
 
-def environment() -> dict[str, str]:
-    """Return the environment in which another Python finds the packages agent and quantize."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+@contextmanager
+def environment() -> Iterator[dict[str, str]]:
+    """Yield the environment in which another Python finds our `PACKAGES`, and all else where it always does.
+
+    `ROOT` itself on its path would bring it this Python's numpy and runtime, and so would the current folder.
+    """
+    with tempfile.TemporaryDirectory(prefix="fer-") as folder:
+        for name in PACKAGES:
+            (Path(folder) / name).symlink_to(ROOT / name)
+        yield {**os.environ, "PYTHONPATH": folder, "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def _call(python: str, *arguments: str) -> str:
     """Run quantize.engines in `python`, showing its progress, and return what else it prints."""
     command = [python, "-m", "quantize.engines", *arguments]
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+    with environment() as env, tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         try:
-            with subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment()
-            ) as process:
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=env) as process:
                 assert process.stdout is not None
                 printed = _follow(process.stdout)
         except OSError as cause:

@@ -11,6 +11,9 @@ from agent.vision.model_card import Golden, Goldens
 from agent.vision.runtime import Runtime
 from training.network import Network
 
+LEAST_FACES: Final = 12
+"""Fewer faces than these are not averaged: each would show through their mean, and the bundle is published."""
+
 MARGIN: Final = 2
 """Allowed difference of default kernels, in units of the largest one seen between LiteRT's two kernels."""
 
@@ -21,15 +24,17 @@ LEAST_STEPS: Final = 4
 def faces(chosen: npt.NDArray[np.uint8], label: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.uint8]:
     """Return 16 network inputs (16, side, side, 1): each class' mean of `chosen`, stretched to 0-255, and with noise.
 
-    A mean of dozens of faces shows no person, so the bundle holds no picture of anyone.
+    A mean of a dozen faces or more shows no person, so the bundle holds no picture of anyone. A class with fewer than
+    `LEAST_FACES` of them in `chosen` (n, side, side, 1), `label` (n,), gets smooth noise in place of its mean.
     """
     rng = np.random.default_rng(seed)
-    means = []
+    clean = smooth(len(LABELS), chosen.shape[1]).astype(np.float64)
     for c in range(len(LABELS)):
-        mean = chosen[label == c].astype(np.float64).mean(axis=0)
-        spread = max(float(np.ptp(mean)), 1.0)
-        means.append((mean - mean.min()) * 255 / spread)
-    clean = np.stack(means)
+        members = chosen[label == c]
+        if len(members) >= LEAST_FACES:
+            mean = members.astype(np.float64).mean(axis=0)
+            spread = max(float(np.ptp(mean)), 1.0)
+            clean[c] = (mean - mean.min()) * 255 / spread
     noisy = clean + rng.normal(0, 25, clean.shape)
     return np.clip(np.rint(np.concatenate([clean, noisy])), 0, 255).astype(np.uint8)
 

@@ -8,6 +8,7 @@ exact: what is cut off there does no harm. The layer that hurts is the one with 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Final
 
 import numpy as np
@@ -46,7 +47,7 @@ def table(
     ModelError
         the two files are not the same network
     """
-    pairs = _pairs(float_graph, graph)
+    pairs = paired(float_graph, graph)
     sums = branches(a for a, _ in pairs)
     exact, coded = Inspector(float_model, runtime), Inspector(model, runtime)
     powers = np.zeros((len(pairs), 3))  # signal, own noise, total noise: sums of squares
@@ -71,11 +72,26 @@ def table(
     ]
 
 
-def _pairs(float_graph: Graph, graph: Graph) -> list[tuple[Op, Op]]:
-    left, right = ([op for op in g.ops if op.name not in IGNORED] for g in (float_graph, graph))
-    if [op.name for op in left] != [op.name for op in right]:
-        raise ModelError(f"expected the same operators in both files, got {float_graph.counts} and {graph.counts}")
-    return list(zip(left, right, strict=True))
+def paired(float_graph: Graph, graph: Graph) -> list[tuple[Op, Op]]:
+    """Return each operator of the float network with the same one of the integer network, in order.
+
+    Raises
+    ------
+    ModelError
+        the two files are not the same network
+    """
+    pairs = list(zip_longest(*([op for op in g.ops if op.name not in IGNORED] for g in (float_graph, graph))))
+    for position, (a, b) in enumerate(pairs):
+        if _what(a) != _what(b):
+            raise ModelError(
+                f"expected the same operators in both files, got {_what(a)} in the float and {_what(b)} in the integer "
+                f"network at position {position}; name the float network that the integers were made of"
+            )
+    return pairs
+
+
+def _what(op: Op | None) -> str:
+    return "none" if op is None else f"{op.name} {op.outputs[0].shape}"
 
 
 def _behind(value: npt.NDArray[np.float64], op: Op, other: int, exact: "Inspector") -> npt.NDArray[np.float64]:

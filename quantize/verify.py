@@ -79,6 +79,10 @@ def read(float_path: Path, path: Path, train: data.Split | None = None) -> Sourc
             f"{float_path}: expected the float network with {side} px input, got "
             f"{float_graph.inputs[0].dtype} {float_graph.inputs[0].shape}"
         )
+    try:
+        layers.paired(float_graph, layout)  # here, not in the table of layers: inference takes minutes
+    except ModelError as cause:
+        raise ModelError(f"{float_path}, {path}: {cause}") from cause
     return Sources(float_path, path, float_model, model, float_graph, layout, card and card.calibration, golden)
 
 

@@ -1,5 +1,6 @@
 """A data set of drawn patterns, a small network that learned it, and a narrow ResNet-50."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -36,17 +37,27 @@ def drawn() -> data.Dataset:
 
 
 @pytest.fixture(scope="session")
-def drawn_dir(drawn: data.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`drawn` as files, in the folder layout."""
-    root = tmp_path_factory.mktemp("drawn")
-    for name, folder in data.FOLDERS.items():
-        (root / folder).mkdir()
-        split, rows = getattr(drawn, name), []
-        for i, (face, votes) in enumerate(zip(split.faces, split.votes, strict=True)):
-            cv2.imwrite(str(root / folder / f"{i}.png"), face)
-            rows.append(f'{i}.png,"(0, 0, 48, 48)",' + ",".join(map(str, votes)))
-        (root / folder / "label.csv").write_text("\n".join(rows) + "\n")
-    return root
+def as_files(tmp_path_factory: pytest.TempPathFactory) -> Callable[[data.Dataset], Path]:
+    """A function that writes a data set in the folder layout."""
+
+    def write(dataset: data.Dataset) -> Path:
+        root = tmp_path_factory.mktemp("drawn")
+        for name, folder in data.FOLDERS.items():
+            (root / folder).mkdir()
+            split, rows = getattr(dataset, name), []
+            for i, (face, votes) in enumerate(zip(split.faces, split.votes, strict=True)):
+                cv2.imwrite(str(root / folder / f"{i}.png"), face)
+                rows.append(f'{i}.png,"(0, 0, 48, 48)",' + ",".join(map(str, votes)))
+            (root / folder / "label.csv").write_text("\n".join(rows) + "\n")
+        return root
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def drawn_dir(drawn: data.Dataset, as_files: Callable[[data.Dataset], Path]) -> Path:
+    """`drawn` as files."""
+    return as_files(drawn)
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +87,7 @@ def cnn_file(drawn: data.Dataset, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture(scope="session")
 def converted(cnn_file: Path, drawn: data.Dataset) -> Converted:
     """The CNN as an integer network with card and golden vectors, not yet written."""
-    return convert(cnn_file, drawn, Options(faces=64))
+    return convert(cnn_file, drawn, Options(faces=64, test=True))
 
 
 @pytest.fixture(scope="session")

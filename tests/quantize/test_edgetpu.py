@@ -105,11 +105,52 @@ def test_the_compiler_on_path_is_called_and_its_file_taken(
     assert (tmp_path / "out.tflite").read_text() == f"made from {len(converted.model)}"
 
 
+def compiler(folder: Path, script: str) -> None:
+    """Write a stand-in for the vendor's program, called as `edgetpu_compiler -s -o FOLDER MODEL`, to `folder`."""
+    tool = folder / "edgetpu_compiler"
+    tool.write_text(f"#!/bin/sh\necho 'Edge TPU Compiler version 16.0.384591198'\n{script}\n")
+    tool.chmod(0o755)
+
+
+def test_check_asks_the_compiler_on_path(converted: Converted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without --compile its answer is in the report, and no file is left behind; with it the file is there too."""
+    compiler(tmp_path, 'cp "$4" "$3/model_edgetpu.tflite"; echo "Number of operations that will run on CPU: 0"')
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    path, out = tmp_path / "model.tflite", tmp_path / "out.tflite"
+    path.write_bytes(converted.model)
+    done = CliRunner().invoke(edgetpu.main, ["check", str(path), "--json"])
+    found = json.loads(done.stdout)
+    assert (done.exit_code, found["compiled"]) == (0, True)
+    assert "version 16.0" in found["compiler"]
+    assert "run on CPU: 0" in found["compiler"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["edgetpu_compiler", "model.tflite"]
+    kept = CliRunner().invoke(edgetpu.main, ["check", str(path), "--compile", str(out)])
+    assert kept.exit_code == 0
+    assert "edgetpu_compiler compiled it: Edge TPU Compiler version 16.0" in kept.stdout
+    assert out.read_bytes() == converted.model
+
+
+def test_a_refusal_by_the_compiler_is_exit_code_1(
+    converted: Converted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that breaks no rule of ours is refused by the compiler: its last line is in the report and on stderr."""
+    compiler(tmp_path, "echo 'Internal compiler error. Aborting!' >&2; exit 1")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    path = tmp_path / "model.tflite"
+    path.write_bytes(converted.model)
+    done = CliRunner().invoke(edgetpu.main, ["check", str(path), "--json"])
+    found = json.loads(done.stdout)
+    assert (done.exit_code, found["findings"], found["compiled"]) == (1, [], False)
+    assert found["compiler"].endswith("Internal compiler error. Aborting!")
+    assert "refused it" in done.stderr
+
+
 def test_a_broken_rule_is_exit_code_1(cnn_file: Path, tmp_path: Path) -> None:
-    """JSON on stdout, the verdict on stderr."""
+    """JSON on stdout, the verdict on stderr; a compiler would not be asked."""
     path = tmp_path / "float.tflite"
     path.write_bytes(lite.to_float(source.load(cnn_file)))
     done = CliRunner().invoke(edgetpu.main, ["check", str(path), "--json"])
     assert done.exit_code == 1
     assert json.loads(done.stdout)["findings"]
+    assert "not asked" in json.loads(done.stdout)["compiler"]
     assert "breaks" in done.stderr

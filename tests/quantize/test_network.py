@@ -1,5 +1,6 @@
 """Running a network here and elsewhere."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from agent.errors import ConfigError
 from agent.vision import runtime
+from agent.vision.model_card import find
 from quantize import elsewhere, lite, source
 from quantize.convert import Converted
 from quantize.elsewhere import Job
@@ -57,6 +59,29 @@ def test_another_process_computes_the_same(converted: Converted, tmp_path: Path)
     places = elsewhere.places()
     there = places.outputs(Job("litert", str(path)), converted.golden.faces)
     assert np.array_equal(there, Network(converted.model, runtime.choose("litert")).logits(converted.golden.faces))
+
+
+INSTALLED = """
+import sys
+import numpy as np  # the good one, of this process
+sys.path.insert(0, sys.argv[1])
+from quantize import elsewhere
+assert str(elsewhere.ROOT) == sys.argv[1], elsewhere.ROOT
+there = elsewhere.Places({"litert": sys.executable}, {})
+print(there.outputs(elsewhere.Job("litert", sys.argv[2]), np.zeros((1, 48, 48, 1), np.uint8)).shape)
+"""
+"""Run by `python -P -c`: the packages in the folder argv[1] have the model argv[2], 48 px, run elsewhere."""
+
+
+def test_nothing_but_our_packages_reaches_the_other_python(tmp_path: Path) -> None:
+    """As in site-packages: what lies beside our packages, here a numpy that raises, does not hide the other's own."""
+    for name in elsewhere.PACKAGES:
+        (tmp_path / name).symlink_to(elsewhere.ROOT / name)
+    (tmp_path / "numpy.py").write_text('raise RuntimeError("the numpy of another Python")\n')
+    model = find("compact") / "model.tflite"
+    command = [sys.executable, "-P", "-c", INSTALLED, str(tmp_path), str(model)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.returncode) == ("(1, 8)", 0), done.stderr
 
 
 def test_reference_kernels_of_both_runtimes_are_bit_equal(resnet: tuple[bytes, np.ndarray], tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The comparison with float: its numbers, its verdict, and that it finds the layer that hurts."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -50,12 +51,22 @@ def test_a_drop_past_the_limit_fails(files: tuple[Path, Path], drawn_dir: Path) 
 
 
 def test_two_different_networks_are_refused(files: tuple[Path, Path], resnet_file: Path, tmp_path: Path) -> None:
-    """A ResNet is not the float network of a CNN."""
+    """A ResNet is not the float network of a CNN, and reading them says so, before anything is run."""
     path = tmp_path / "resnet.tflite"
     path.write_bytes(lite.to_float(source.load(resnet_file, 48)))
-    given = verify.read(path, files[1])
-    with pytest.raises(ModelError, match="the same operators"):
-        layers.table(given.float_model, given.float_graph, given.model, given.graph, np.empty(0), runtime.choose())
+    with pytest.raises(ModelError, match=r"resnet\.tflite.*the same operators"):
+        verify.read(path, files[1])
+
+
+def test_a_network_of_another_width_is_another_network(converted: Converted) -> None:
+    """The same operators in the same order, one of them with fewer channels: its position is named."""
+    floats, layout = (graph.read(content, "") for content in (converted.float_model, converted.model))
+    op = layout.ops[-2]
+    narrow = dataclasses.replace(op.outputs[0], shape=(*op.outputs[0].shape[:-1], 3))
+    ops = (*layout.ops[:-2], dataclasses.replace(op, outputs=(narrow,)), layout.ops[-1])
+    assert layers.paired(floats, layout)[-1][1].name == op.name
+    with pytest.raises(ModelError, match=r"CONV_2D \(1, 1, 1, 8\) in the float and CONV_2D \(1, 1, 1, 3\)"):
+        layers.paired(floats, dataclasses.replace(layout, ops=ops))
 
 
 def test_float_and_int8_cannot_be_swapped(files: tuple[Path, Path]) -> None:
