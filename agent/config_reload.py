@@ -4,10 +4,11 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from agent.config import Settings
 from agent.config_file import Loaded, SettingsError, load
 
 log = logging.getLogger(__name__)
@@ -17,6 +18,7 @@ class Reload:
     """Ask it between frames: `if loaded := reload.wanted(): …`. The signal only sets a flag.
 
     running : the configuration in force
+    refuse : gives the reasons why the service could not start with other settings (`config_start.refusals`)
     """
 
     def __init__(
@@ -24,11 +26,12 @@ class Reload:
         path: Path | None,
         running: Loaded,
         *,
+        refuse: Callable[[Settings], Iterable[Exception]],
         environ: Mapping[str, str] | None = None,
         overrides: Mapping[str, Any] | None = None,
         read: Callable[..., Loaded] = load,
     ) -> None:
-        self._path, self._running, self._read = path, running, read
+        self._path, self._running, self._read, self._refuse = path, running, read, refuse
         self._environ, self._overrides = environ, overrides
         self._asked = False
 
@@ -48,15 +51,21 @@ class Reload:
         try:
             loaded = self._read(self._path, environ=self._environ, overrides=self._overrides)
         except SettingsError as error:
-            for problem in error.problems:
-                log.error("event=config.kept-old problem=%r", str(problem))
+            self._kept_old(error.problems)
             return None
         if loaded.settings == self._running.settings:
             log.info("event=config.unchanged")
             return None
+        if reasons := list(self._refuse(loaded.settings)):
+            self._kept_old(reasons)
+            return None
         log.info("event=config.new files=%d", len(loaded.files))
         self._running = loaded
         return loaded
+
+    def _kept_old(self, problems: Iterable[object]) -> None:
+        for problem in problems:
+            log.error("event=config.kept-old problem=%r", str(problem))
 
 
 def start_anew() -> NoReturn:

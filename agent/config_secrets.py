@@ -1,4 +1,4 @@
-"""Files that the configuration names: finds them, and refuses secrets that others can read."""
+"""Files and folders that the configuration names: finds them, and refuses secrets that others can read."""
 
 import stat
 from collections.abc import Iterator, Mapping
@@ -9,13 +9,15 @@ from agent.config import Mqtt, Settings
 from agent.config_lines import Key
 from agent.insight.engagement import LEAST_SAMPLES
 from agent.insight.privacy import window_seconds
+from agent.vision.model_card import MODELS
 
 _FILES: Final = ("password_file", "ca_file", "cert_file", "key_file")
 _SECRETS: Final = ("password_file", "key_file")
 
 
 def resolve_files(settings: Settings, path: Path | None, environ: Mapping[str, str]) -> Settings:
-    """Return `settings` with relative file names made absolute.
+    """Return `settings` with relative names of files made absolute; names of the package's own models and weight
+    tables stay names.
 
     A relative name is looked for in systemd's credentials ($CREDENTIALS_DIRECTORY), else it stands beside the
     configuration file.
@@ -30,10 +32,14 @@ def resolve_files(settings: Settings, path: Path | None, environ: Mapping[str, s
 
     named = {name: getattr(settings.mqtt, name) for name in _FILES}
     mqtt = settings.mqtt.model_copy(update={name: found(file) for name, file in named.items() if file is not None})
-    engagement = settings.engagement
+    engagement, classify = settings.engagement, settings.classify
     if engagement.calibration is not None:
         engagement = engagement.model_copy(update={"calibration": found(engagement.calibration)})
-    return settings.model_copy(update={"mqtt": mqtt, "engagement": engagement})
+    if engagement.weights.endswith(".toml"):
+        engagement = engagement.model_copy(update={"weights": str(folder / engagement.weights)})
+    if not (MODELS / classify.model).is_dir() and ("/" in classify.model or (folder / classify.model).is_dir()):
+        classify = classify.model_copy(update={"model": str(folder / classify.model)})
+    return settings.model_copy(update={"mqtt": mqtt, "engagement": engagement, "classify": classify})
 
 
 def check_files(settings: Settings, environ: Mapping[str, str]) -> Iterator[tuple[Key, str]]:

@@ -15,6 +15,7 @@ from agent.calibration import record
 from agent.config import Settings
 from agent.config_file import Loaded
 from agent.config_reload import Reload
+from agent.config_start import calibration_of, refusals
 from agent.delivery.payload import Provenance, config_hash
 from agent.delivery.publish import Publisher
 from agent.delivery.wallclock import WallClock, media_clock
@@ -25,7 +26,6 @@ from agent.device.memory import MemoryBound, group_limit
 from agent.device.notify import Beat, Notifier, Watchdog
 from agent.device.status_socket import SOCKET, StatusSocket
 from agent.errors import ConfigError, TryAgainError
-from agent.insight import weights
 from agent.insight.policy import is_live
 from agent.insight.privacy import least_people, window_seconds
 from agent.records import Frame, Summary
@@ -52,12 +52,14 @@ class Service:
     def __init__(self, loaded: Loaded, path: Path | None) -> None:
         """Args: path: agent.toml, read again at SIGHUP."""
         self._loaded, self._settings = loaded, loaded.settings
-        self._reload = Reload(path, loaded)
+        self._reload = Reload(path, loaded, refuse=refusals)
         self._ended = threading.Event()
         self._again = False
         self._source: Any = None
         self._notifier = Notifier()
         self._trouble: str | None = "init"
+        self._uncalibrated: str | None = None
+        """Why the calibration that is there is not used."""
         self._windows = {"published": 0, "withheld": 0}
 
     def run(self) -> bool:
@@ -92,7 +94,7 @@ class Service:
         settings, live = self._settings, is_live(self._settings.camera.source)
         guard = stack.enter_context(Guard(settings, live=live, config_hash=config_hash(settings)))
         bundle = guard.models.choose()
-        calibration = self._calibration(bundle, guard.models.folder)
+        calibration = self._calibration(bundle)
         if calibration is not None:
             settings, bundle = calibration.tuned(settings, self._loaded.origins), calibration.applied_to(bundle)
         stages = stack.enter_context(opened(settings, bundle, calibration))
@@ -132,30 +134,19 @@ class Service:
         else:
             self._notifier.stopping()
 
-    def _calibration(self, bundle: Bundle, installed: Path) -> record.Calibration | None:
-        """What `fer-agent calibrate` found, if it did. Raises ConfigError for one of another model or camera.
+    def _calibration(self, bundle: Bundle) -> record.Calibration | None:
+        """What `fer-agent calibrate` found, if it did. Raises ConfigError for one that is damaged or of another camera.
 
-        A model that was installed while the agent ran (one in the folder `installed`) is no configuration error: a
-        command from the network must not end the service for good. It runs uncalibrated, and the log says so.
+        Another model is no configuration error: one comes by a command from the network, by a fall back to the last
+        good one and with an upgrade, and none of these may end the service for good. It runs uncalibrated and says so.
         """
-        settings, path = self._settings, record.path_of(self._settings)
-        if not path.exists() and settings.engagement.calibration is None:
-            return None
         try:
-            found = record.load(
-                path,
-                model_sha256=bundle.card.sha256,
-                camera=record.camera_hash(settings.camera),
-                now=time.time(),
-                weights_id=weights.load(settings.engagement.weights).id,
-                setup=record.setup_hash(settings),
-            )
+            found = calibration_of(self._settings, bundle)
         except record.OtherModel as error:
-            if not bundle.path.is_relative_to(installed):
-                raise
             log.error("event=calibration.refused reason=%r", str(error))
+            self._uncalibrated = str(error)
             return None
-        for line in found.warnings:
+        for line in found.warnings if found else ():
             log.warning("event=calibration.warning reason=%r", line)
         return found
 
@@ -212,8 +203,10 @@ class Service:
             "state": "ready" if self._trouble is None else self._trouble,
             "model": stages.made_by.model_id,
             "backend": stages.classify.backend,
+            "calibration": {"id": stages.made_by.calibration_id, "refused": self._uncalibrated},
             "broker": {"connected": publisher.wait_connected(0), "address": _address(self._settings)},
             "windows": {**self._windows, "newest_seq": publisher.newest_seq},
+            **publisher.report(),
             **keeper.report(),
         }
 
@@ -234,7 +227,7 @@ class Service:
         report = {"version": __version__, "state": "degraded", "reason": why}
         with (
             Publisher(settings, made_by, clock=DeviceClock(), state_dir=settings.agent.state_dir) as publisher,
-            StatusSocket(socket_path(settings), lambda: report),
+            StatusSocket(socket_path(settings), lambda: {**report, **publisher.report()}),
         ):
             publisher.state("degraded", why)
             self._notifier.ready(why)

@@ -1,7 +1,7 @@
 """calibration.json: what `fer-agent calibrate` measured, numbers only. Written whole, checked whole, refused whole.
 
     calibration = record.load(
-        path, model_sha256=bundle.card.sha256, camera=record.camera_hash(settings.camera), now=time.time(),
+        path, model_sha256=bundle.card.sha256, camera=settings.camera, now=time.time(),
         weights_id=weights.id, setup=record.setup_hash(settings),
     )
     for line in calibration.warnings: log.warning(line)                    # expired, settings changed
@@ -16,6 +16,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -40,6 +41,8 @@ _DAY: Final = 86_400
 _MAX_BYTES: Final = 100_000
 _MODE: Final = 0o644
 """Numbers only, and the service reads what somebody else may have written."""
+_LOGIN: Final = re.compile(r"(\w+://)[^/\s]*@|((?:user|login|pass|pwd|token|key|auth)\w*=)[^&/;#\s]*", re.IGNORECASE)
+"""What may change while the camera stays. Never change it: calibrations would then be another camera's."""
 _AGAIN: Final = "calibrate again: fer-agent calibrate"
 
 
@@ -122,8 +125,12 @@ def path_of(settings: config.Settings) -> Path:
 
 
 def camera_hash(camera: config.Camera) -> str:
-    """Return 16 hex digits that name a camera: its source and the size asked of it. No password can be read off."""
-    return _hash({"source": camera.source, "width": camera.width, "height": camera.height})
+    """Return 16 hex digits that name a camera: its source without a login, and the size asked of it."""
+    return _camera_hash(camera, _LOGIN.sub(r"\1\2", camera.source))
+
+
+def _camera_hash(camera: config.Camera, source: str) -> str:
+    return _hash({"source": source, "width": camera.width, "height": camera.height})
 
 
 def setup_hash(settings: config.Settings) -> str:
@@ -179,7 +186,7 @@ def load(
     path: Path,
     *,
     model_sha256: str,
-    camera: str,
+    camera: config.Camera,
     now: float,
     weights_id: str | None = None,
     setup: str | None = None,
@@ -189,7 +196,7 @@ def load(
     Parameters
     ----------
     model_sha256 : of model.tflite that will run
-    camera : `camera_hash` of the camera that will be opened
+    camera : the camera that will be opened
     now : seconds since 1970, UTC
     weights_id : of the weight table in force; a baseline in the points of another one is refused
     setup : `setup_hash` of the settings in force; a difference is a warning
@@ -205,8 +212,9 @@ def load(
         raise OtherModel(
             f"{path}: made for the model {found.model_sha256[:12]}…, running is {model_sha256[:12]}…; {_AGAIN}"
         )
-    if found.camera != camera:
-        raise ConfigError(f"{path}: made for another camera or picture size ({found.camera}, not {camera}); {_AGAIN}")
+    # Records of agents up to 0.1.0 hold a hash with the login.
+    if found.camera not in (expected := camera_hash(camera), _camera_hash(camera, camera.source)):
+        raise ConfigError(f"{path}: made for another camera or picture size ({found.camera}, not {expected}); {_AGAIN}")
     base = found.parts.baseline
     if base is not None and weights_id is not None and base.weights_id != weights_id:
         raise ConfigError(

@@ -26,7 +26,7 @@ from agent.errors import CannotWriteError, CheckFailed, ConfigError, UsageError
 from agent.insight import policy, weights
 from agent.insight.privacy import least_people
 from agent.trust.guard import Guard
-from agent.vision.capture import is_live, open_source
+from agent.vision.capture import open_source
 from agent.vision.model_card import Bundle, find
 from agent.vision.video import check_exists
 
@@ -183,10 +183,12 @@ class _Asking:
 def _configured(file: Path | None, video: str | None, model: str | None) -> Loaded:
     """Return the configuration; without a file the recording stands for the camera. Raises ConfigError."""
     path = file or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
-    overrides: dict[str, Any] = {} if model is None else {"classify.model": model}
+    # A relative folder is the caller's, not one beside agent.toml.
+    given = str(Path(model).absolute()) if model is not None and Path(model).is_dir() else model
+    overrides: dict[str, Any] = {} if given is None else {"classify.model": given}
     if path is None and video is not None:
         overrides["camera.source"] = video
-    if video is not None and not is_live(video):
+    if video is not None and not policy.is_live(video):
         check_exists(video)
     return load(path, overrides=overrides)
 
@@ -207,23 +209,16 @@ def _allowed(settings: config.Settings, source: str) -> Iterator[tuple[Bundle, s
         bundle = Bundle.load(find(settings.classify.model))
         yield bundle, lambda: open_source(source, fps=fps, camera=settings.camera)
         return
-    _refuse_root(settings)
+    act_as_owner(settings.agent.state_dir)  # before the audit log is opened: it must stay the agent's
     with ExitStack() as stack:
         guard = stack.enter_context(Guard(settings, live=True, config_hash=config_hash(settings)))
         if (reason := guard.sensing()) is not None:
             raise CheckFailed(f"expected a camera that may be open now, got: {reason}; see fer-agent status")
-        bundle = guard.models.choose()
+        bundle = guard.models.preview()  # a calibration that fails is no crash of a model on trial
         yield (
             bundle,
             lambda: open_source(source, fps=fps, camera=settings.camera, closed=guard.sensing),
         )
-
-
-def _refuse_root(settings: config.Settings) -> None:
-    """Raise UsageError for root on a camera: the audit log and pause files would become root's."""
-    folder = settings.agent.state_dir
-    if os.geteuid() == 0 and folder.is_dir() and folder.stat().st_uid != 0:
-        raise UsageError(f"expected the user that owns {folder}, got root; run: sudo -u {folder.owner()} fer-agent …")
 
 
 def _place(out: Path | None, settings: config.Settings) -> Path:
@@ -241,7 +236,7 @@ def _before(path: Path, bundle: Bundle, settings: config.Settings, asking: _Aski
         return record.load(
             path,
             model_sha256=bundle.card.sha256,
-            camera=record.camera_hash(settings.camera),
+            camera=settings.camera,
             now=time.time(),
             weights_id=weights.load(settings.engagement.weights).id,
         )
@@ -280,6 +275,8 @@ def _check_writable(path: Path, page: Path | None) -> None:
     for file in (path, page):
         if file is not None and not file.parent.is_dir():
             raise CannotWriteError(f"{file}: expected the folder {file.parent} to be there; make it, or use --out")
+        if file is not None and not os.access(file.parent, os.W_OK):
+            raise CannotWriteError(f"{file}: expected a folder that the agent's user can write, got {file.parent}")
 
 
 def _write(path: Path, new: Record, asking: _Asking) -> None:

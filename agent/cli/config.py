@@ -2,12 +2,15 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import click
 
-from agent.config_file import DEFAULT_PATH, SettingsError, load
+from agent.cli._service import as_the_service, is_the_service
+from agent.config import Settings
+from agent.config_file import DEFAULT_PATH, Problem, SettingsError, load
 from agent.config_text import commented, shown
 from agent.config_words import schema, toml
 from agent.errors import CannotWriteError
@@ -32,27 +35,43 @@ def command() -> None:
 def check(file: Path, as_json: bool) -> None:
     """Print FILE:LINE: and what is wrong, for everything that is; exit 78 if anything is.
 
-    conf.d beside FILE and FER_AGENT__… variables are checked with it.
+    conf.d beside FILE and FER_AGENT__… variables are checked with it, and what the service checks when it starts:
+    policy, model, weight table, calibration, TLS and password files. Camera and broker are for `doctor`. As root, a
+    file in /etc/fer-agent is checked as the service's own user, with its secrets; what somebody else cannot read is
+    not checked, and a line on stderr says so.
 
     \b
     Example:
       fer-agent config check /etc/fer-agent/agent.toml
     """
-    problems: tuple[object, ...] = ()
+    if file.absolute().is_relative_to(DEFAULT_PATH.parent):
+        as_the_service("config", "check", str(file.absolute()), *(["--json"] if as_json else []))
+    problems: tuple[Problem, ...]
     try:
-        load(file)
+        problems = tuple(_of_a_start(file, load(file).settings))
     except SettingsError as error:
         problems = error.problems
-        if as_json:
-            click.echo(json.dumps([vars(problem) for problem in error.problems], ensure_ascii=False))
-        else:
-            click.echo(str(error))
+    if as_json:
+        click.echo(json.dumps([vars(problem) for problem in problems], ensure_ascii=False))
+    else:
+        for problem in problems:
+            click.echo(str(problem))
     if problems:
         sys.exit(SettingsError.exit_code)
-    if as_json:
-        click.echo("[]")
-    else:
+    if not as_json:
         click.echo(f"{file}: good", err=True)
+
+
+def _of_a_start(file: Path, settings: Settings) -> Iterator[Problem]:
+    """Yield what would end a start of the service; say on stderr what this user cannot look at."""
+    from agent.config_start import refusals
+
+    for reason in refusals(settings):
+        forbidden = isinstance(reason, PermissionError) or isinstance(reason.__cause__, PermissionError)
+        if forbidden and not is_the_service():
+            click.echo(f"not checked: {reason}; run: sudo fer-agent config check {file}", err=True)
+        else:
+            yield Problem(str(file), "", str(reason))
 
 
 @command.command("show")

@@ -19,12 +19,13 @@ from agent.delivery.subscribe import Subscriber
 from agent.delivery.topics import PREFIX
 from agent.delivery.wallclock import media_clock, system_clock
 from agent.errors import PolicyError, UnavailableError
+from agent.insight.policy import is_live
 from agent.insight.privacy import PROFILES
 from agent.records import Frame
 from agent.stages import opened
 from agent.vision import demo_clip
 from agent.vision.camera import LiveCamera
-from agent.vision.capture import is_live, open_source
+from agent.vision.capture import open_source
 from agent.vision.model_card import Bundle, find
 from agent.vision.video import VideoFile, check_exists
 
@@ -38,7 +39,7 @@ _LAST_S: Final = 3.0
 @click.argument("video", required=False)
 @playing
 def command(video: str | None, options: Playing) -> None:
-    """Play VIDEO (a file, URL or camera index) through the whole agent, and show what arrives at the broker.
+    """Play VIDEO (a file, stream URL or camera index) through the whole agent, and show what arrives at the broker.
 
     Without VIDEO it plays a minute of a classroom made of two public-domain portraits, eight seats. Without --broker
     it starts one of its own on 127.0.0.1. Needs no camera, account or network; leaves nothing behind.

@@ -1,13 +1,7 @@
 """`fer-agent doctor`: looks at everything that the agent needs and says what mends what is wrong."""
 
 import json
-import os
-import pwd
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -15,16 +9,14 @@ from typing import Final
 import click
 from rich.console import Console
 
+from agent.cli._service import as_the_service
 from agent.cli._state import settings_of
 from agent.config import Settings
 from agent.config_file import DEFAULT_PATH, SettingsError
 from agent.device import check_broker, check_host, check_vision
-from agent.device.check_host import UNIT
 from agent.device.checks import Check, Finding, fail, run
 from agent.errors import CheckFailed
 
-_SECRETS: Final = ("mqtt-password", "mqtt-key")
-"""What the unit loads as credentials from /etc/fer-agent."""
 _COLOURS: Final = {"PASS": "green", "WARN": "yellow", "FAIL": "red"}
 
 
@@ -42,13 +34,15 @@ def command(config: Path | None, only: tuple[str, ...], as_json: bool) -> None:
     """Check machine, camera, model and broker: PASS, WARN or FAIL, each with the command that mends it.
 
     Stop the service first (systemctl stop fer-agent): a camera has one user at a time. As root it looks as the
-    service's own user, with its secrets. Exit 1 if anything fails.
+    service's own user, with its secrets. A camera that is paused, outside its hours or without a policy is not opened.
+    Exit 1 if anything fails.
 
     \b
     Example:
       sudo fer-agent doctor --json
     """
-    _as_the_service(config, only, as_json)
+    options = [*(f"--only={part}" for part in only), *(["--json"] if as_json else [])]
+    as_the_service("doctor", *options, *([f"--config={config.absolute()}"] if config else []))
     try:
         settings = settings_of(config, None)
     except SettingsError as error:
@@ -64,39 +58,6 @@ def command(config: Path | None, only: tuple[str, ...], as_json: bool) -> None:
     failed = [finding.name for finding in findings if finding.verdict == "FAIL"]
     if failed:
         raise CheckFailed(f"{len(failed)} of {len(findings)} checks failed: {', '.join(failed)}")
-
-
-def _as_the_service(config: Path | None, only: tuple[str, ...], as_json: bool) -> None:
-    """As root on an installed device, run this command as the service's user and end with its exit code: what root
-    may do says nothing of the agent, and the secrets reach it in no other way."""
-    installed = Path("/etc/systemd/system", UNIT).exists() and "CREDENTIALS_DIRECTORY" not in os.environ
-    if os.geteuid() != 0 or not installed:
-        return
-    user = pwd.getpwnam("fer-agent")
-    groups = os.getgrouplist(user.pw_name, user.pw_gid)
-    command = [sys.executable, "-m", "agent", "doctor", *(f"--only={part}" for part in only)]
-    command += ([f"--config={config.absolute()}"] if config else []) + (["--json"] if as_json else [])
-    with _credentials(user.pw_uid) as folder:
-        environ = {**os.environ, "CREDENTIALS_DIRECTORY": str(folder), "HOME": user.pw_dir}
-        done = subprocess.run(
-            command, user=user.pw_uid, group=user.pw_gid, extra_groups=groups, cwd="/", env=environ, check=False
-        )
-    sys.exit(done.returncode)
-
-
-@contextmanager
-def _credentials(uid: int) -> Iterator[Path]:
-    """Copy the secrets to where the user `uid` alone can read them, in memory, as the service manager does."""
-    with tempfile.TemporaryDirectory(prefix="fer-agent-doctor-", dir="/run") as name:
-        folder = Path(name)
-        for secret in map(Path("/etc/fer-agent").joinpath, _SECRETS):
-            if secret.exists():
-                handle = os.open(folder / secret.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
-                with os.fdopen(handle, "wb") as copy:
-                    copy.write(secret.read_bytes())
-                os.chown(folder / secret.name, uid, -1)
-        os.chown(folder, uid, -1)
-        yield folder
 
 
 def _checks(settings: Settings, only: tuple[str, ...]) -> dict[str, Check]:

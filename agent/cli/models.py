@@ -9,7 +9,7 @@ from agent.cli._state import act_as_owner, print_json, settings_of, state_option
 from agent.config import Settings
 from agent.errors import CheckFailed
 from agent.trust.accept import works_here
-from agent.trust.audit import AuditLog
+from agent.trust.guard import models_of
 from agent.trust.inventory import listed
 from agent.trust.store import ModelStore
 from agent.vision.model_card import Bundle, find
@@ -103,12 +103,7 @@ def rollback_command(config: Path | None, state_dir: Path | None, as_json: bool)
 
 def _store(settings: Settings) -> ModelStore:
     act_as_owner(settings.agent.state_dir)
-    return ModelStore(
-        settings.agent.state_dir,
-        settings.updates,
-        AuditLog(settings.agent.state_dir),
-        accept=works_here(settings.classify),
-    )
+    return models_of(settings)
 
 
 def _report(as_json: bool, value: object, text: str) -> None:

@@ -17,9 +17,10 @@ from agent.delivery.publish import Publisher
 from agent.delivery.topics import Topics
 from agent.delivery.wallclock import media_clock
 from agent.errors import UsageError
+from agent.insight.policy import is_live
 from agent.records import Summary
 from agent.stages import Stages, opened
-from agent.vision.capture import is_live, open_source
+from agent.vision.capture import open_source
 from agent.vision.model_card import Bundle, find
 from agent.vision.video import check_exists
 
@@ -29,7 +30,7 @@ from agent.vision.video import check_exists
 @playing
 @click.option("--realtime", is_flag=True, help="Play as fast as it was taken, instead of as fast as it goes.")
 def command(video: str, options: Playing, realtime: bool) -> None:
-    """Play VIDEO (a file, or the URL of one) through the whole agent and show each window.
+    """Play VIDEO (a file) through the whole agent and show each window.
 
     With --broker the windows are published, too; without a broker there the run goes on, and a line says so.
     Windows of fewer people than --k-min come without a result. The index is a facial-expression proxy, not a
@@ -37,7 +38,7 @@ def command(video: str, options: Playing, realtime: bool) -> None:
     """
     address = options.address()
     if is_live(video):
-        raise UsageError(f"expected a video with an end, got {video!r}: a camera is for `run`, or `demo`")
+        raise UsageError(f"expected a video file, got {video!r}: a camera or stream is for `run`, or `demo`")
     check_exists(video)
     settings = options.settings(video, address)
     bundle = Bundle.load(find(options.model))

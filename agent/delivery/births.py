@@ -39,13 +39,17 @@ class Births:
         before, self._told = self._told, self._spool.trouble
         return self._told != before
 
+    def now(self) -> SetState:
+        """What the agent is: "ready" with troubles is "degraded"."""
+        troubles = [*self._troubles.copy().values()] + ([self._spool.trouble] if self._spool.trouble else [])
+        if troubles and self._state.state in ("init", "ready"):
+            return SetState("degraded", "; ".join(troubles))
+        return self._state
+
     def status(self, state: wire.State | None = None, reason: str | None = None) -> Parcel:
-        """`state`, or what the agent is now: "ready" with troubles is "degraded"."""
+        """`state`, or what the agent is now."""
         if state is None:
-            state, reason = self._state.state, self._state.reason
-            troubles = [*self._troubles.values()] + ([self._spool.trouble] if self._spool.trouble else [])
-            if troubles and state in ("init", "ready"):
-                state, reason = "degraded", "; ".join(troubles)
+            state, reason = self.now().state, self.now().reason
         epoch, newest = self._spool.epoch, self._spool.newest_seq
         body = payload.status(self._speaker, state, reason, session=self.session, epoch=epoch, newest_seq=newest)
         return Parcel(self._speaker.topics("status"), body.encode(), retain=True)

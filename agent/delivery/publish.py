@@ -67,11 +67,11 @@ class Publisher:
         """Open the spool and start. Raises ConfigError if the spool is another process' or a newer version's."""
         mqtt = self._settings.mqtt
         self._spool = SharedSpool(self._open_spool)
-        births = Births(self._speaker, self._made_by, self._spool, home_assistant=mqtt.home_assistant)
+        self._births = Births(self._speaker, self._made_by, self._spool, home_assistant=mqtt.home_assistant)
         self._courier = Courier(
             mqtt,
             self._speaker,
-            births,
+            self._births,
             self._spool,
             pace=self._pace,
             handlers=self._handlers,
@@ -128,6 +128,12 @@ class Publisher:
         more = {} if detail is None else {"detail": detail[:200]}
         body = payload.event(self._speaker, kind, reason[:200], round(time.time() * 1000), **more)
         self._courier.inbox.put(Parcel(self.topics("event"), body.encode()))
+
+    def report(self) -> dict[str, Any]:
+        """What waits in the spool, and the state that the broker is told, with what troubles the delivery."""
+        (windows, size), now = self._spool.depth(), self._births.now()
+        spool, delivery = {"windows": windows, "bytes": size}, {"state": now.state, "reason": now.reason}
+        return {"spool": spool, "delivery": delivery}
 
     def health(self, **more: Any) -> None:
         """Tell how the machine does: `fps`, `stages`, `temperature_c`, `rss_mb`, `backend` of `wire.Health`."""

@@ -21,6 +21,7 @@ from typing import Any, Final
 from agent.config import Settings
 from agent.config_file import Loaded
 from agent.config_text import shown
+from agent.config_words import without_login
 from agent.device import check_host, thermal
 from agent.device.checks import run
 from agent.device.memory import rss_bytes
@@ -33,7 +34,6 @@ _HIDDEN: Final = "«hidden»"
 _SECRET_KEYS: Final = ("mqtt.username", "policy.controller", "policy.consent")
 """Settings that name people or accounts."""
 _PATTERNS: Final = (
-    (re.compile(r"(\w+://)[^/\s]+@"), rf"\1{_HIDDEN}@"),  # user:password@ in a camera's address
     (
         re.compile(
             r"(?i)\b(pass(?:word|wd)?|secret|token|api[_-]?key|authorization)(\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|\S+)"
@@ -45,7 +45,8 @@ _PATTERNS: Final = (
 
 
 def redact(text: str) -> str:
-    """Return `text` without what looks like a secret."""
+    """Return `text` without what looks like a secret: logins in addresses too."""
+    text = without_login(text)
     for pattern, instead in _PATTERNS:
         text = pattern.sub(instead, text)
     return text

@@ -18,6 +18,17 @@ from agent.trust.start import note_start
 from agent.trust.store import ModelStore
 
 
+def models_of(settings: config.Settings) -> ModelStore:
+    """Return the store of the models that a service with these settings runs; nothing is opened."""
+    return ModelStore(
+        settings.agent.state_dir,
+        settings.updates,
+        AuditLog(settings.agent.state_dir),
+        accept=works_here(settings.classify),
+        released=settings.classify.model,
+    )
+
+
 class Guard:
     """Context manager for `fer-agent run`. Enter it first and leave it last: the light goes off after the camera.
 
@@ -25,6 +36,7 @@ class Guard:
     sensing: for the camera: `open_source(…, closed=guard.sensing)`
     gate: for the loop: `protect=guard.gate`
     models: `models.choose()` → the bundle to run; `models.record(good)` after every window; `models.install_named(ref)`
+        and `models.preview()` → the same bundle, for what only measures
     audit: the log; `audit.head()` is worth publishing
     """
 
@@ -41,13 +53,7 @@ class Guard:
         # Whoever holds a video file holds the pictures: its noise is counted in memory, and takes nothing from the day.
         budget = BudgetFile(state_dir, self.audit) if live else None
         self.gate = Gate(privacy, budget=budget, blocked=self.sensing.reason)
-        self.models = ModelStore(
-            state_dir,
-            settings.updates,
-            self.audit,
-            accept=works_here(settings.classify),
-            released=settings.classify.model,
-        )
+        self.models = models_of(settings)
 
     def __enter__(self) -> Self:
         """Switch core dumps off, open the GPIO lines, and write the start into the audit log."""

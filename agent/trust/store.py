@@ -8,7 +8,7 @@
 import logging
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -57,9 +57,24 @@ class ModelStore:
         """
         self._running = None
         bundle = self._choose() if self.folder.is_dir() else None
-        if bundle is None:
-            bundle = Bundle.load(find(self.released))
-            self._accept(bundle)
+        return self._package() if bundle is None else bundle
+
+    def preview(self) -> Bundle:
+        """Return what `choose` would return, for whoever only looks: no start is counted, nothing is written."""
+        state = State()
+        with suppress(ModelError):  # a newer agent's state is let be
+            state = self.peek()
+        for slot in (state.rolled_back() if state.exhausted() else state).candidates():
+            with suppress(ModelError):
+                bundle, digest = self.load(slot)
+                self._accept(bundle)
+                if state.trial is None or slot != state.trial.slot or digest == state.trial.digest:
+                    return bundle
+        return self._package()
+
+    def _package(self) -> Bundle:
+        bundle = Bundle.load(find(self.released))
+        self._accept(bundle)
         return bundle
 
     def _choose(self) -> Bundle | None:

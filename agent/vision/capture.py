@@ -1,19 +1,18 @@
 """Opens what the agent looks at: a video file, a camera, or a stream. Yields `Frame`s at the sampling rate.
 
+Law: what the policy gate calls live (`policy.is_live`) is opened as a camera, which a pause closes, or not at all.
 A file gives frames by MEDIA time (a gif's delays count) and ends; a camera gives the newest picture and never ends.
 """
 
 from collections.abc import Callable
-from typing import Final
+from pathlib import Path
 
 from agent.config import Camera
 from agent.config_words import without_login
+from agent.insight.policy import is_live
 from agent.vision.camera import LiveCamera, Notice
 from agent.vision.grabber import OpenCvGrabber, PicameraGrabber
-from agent.vision.video import WEB, VideoFile
-
-_STREAMS: Final = ("rtsp://", "rtsps://", "rtmp://", "udp://", "tcp://", "srt://")
-_VIDEO_SUFFIXES: Final = (".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm")
+from agent.vision.video import VideoFile
 
 
 def open_source(
@@ -48,8 +47,9 @@ def open_source(
         the camera does not open and `patient` is false (raised by `with`)
     """
     camera = camera or Camera()
-    if is_live(source):
-        grab = PicameraGrabber if source == "picamera2" else OpenCvGrabber
+    # A folder or pipe is no camera either: the video's own check refuses it, unopened.
+    if is_live(source) and (source.startswith("/dev/") or not Path(source).exists()):
+        grab = PicameraGrabber if source.lower() == "picamera2" else OpenCvGrabber
         return LiveCamera(
             lambda: grab(source, camera),
             name=without_login(source),
@@ -61,11 +61,3 @@ def open_source(
             notice=notice,
         )
     return VideoFile(source, fps=fps, realtime=realtime, settings=camera, judge=watch is True, closed=closed)
-
-
-def is_live(source: str) -> bool:
-    """Say whether `source` is a camera or stream that never ends, rather than a video with an end."""
-    text = source.lower()
-    if source.isdecimal() or text == "picamera2" or text.startswith(("/dev/", *_STREAMS)):
-        return True
-    return text.startswith(WEB) and not text.partition("?")[0].endswith(_VIDEO_SUFFIXES)

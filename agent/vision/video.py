@@ -17,7 +17,6 @@ from agent.records import Frame
 from agent.vision.grabber import Image
 from agent.vision.picture import PictureJudge, bgr
 
-WEB: Final = ("http://", "https://")
 _NOMINAL_FPS: Final = 25.0
 """Taken for a container that states no rate and no times."""
 _TOLERANCE_S: Final = 0.0005
@@ -71,7 +70,7 @@ class VideoFile:
             *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(self._settings.open_timeout_s * 1000)),
             *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(self._settings.read_timeout_s * 1000)),
         ]
-        self._capture = cv2.VideoCapture(self._source.removeprefix("file://"), cv2.CAP_FFMPEG, timeouts)
+        self._capture = cv2.VideoCapture(self._source, cv2.CAP_FFMPEG, timeouts)
         if not self._capture.isOpened():
             raise InputError(f"expected a video, got {without_login(self._source)!r}: it cannot be opened as one")
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
@@ -136,10 +135,8 @@ class VideoFile:
 
 
 def check_exists(source: str) -> None:
-    """Raise InputError if `source` is no URL and names no readable file: before anything slow is loaded."""
-    if source.lower().startswith(WEB):
-        return
-    path = Path(source.removeprefix("file://"))
+    """Raise InputError if `source` names no readable file: before anything slow is loaded."""
+    path = Path(source)
     if not path.exists():
         raise InputError(f"expected a video file, camera index or URL, got {source!r}: no such file")
     if path.is_dir():

@@ -129,6 +129,22 @@ def test_world_readable_secret_is_refused(tmp_path: Path) -> None:
     assert load(path, environ={}).settings.mqtt.password_file == secret
 
 
+def test_files_of_model_and_weights_lie_beside_the_configuration(tmp_path: Path) -> None:
+    """A relative weight table or bundle is one beside agent.toml; the package's own names stay names."""
+    (tmp_path / "mine").mkdir()
+    path = write(tmp_path, '[engagement]\nweights = "w.toml"\n[classify]\nmodel = "mine"\n')
+    found = load(path, environ={}).settings
+    assert found.engagement.weights == str(tmp_path / "w.toml")
+    assert found.classify.model == str(tmp_path / "mine")
+    (tmp_path / "compact").mkdir()
+    found = load(write(tmp_path, '[classify]\nmodel = "compact"\n'), environ={}).settings
+    assert (found.engagement.weights, found.classify.model) == (Settings().engagement.weights, "compact")
+    assert load(write(tmp_path, '[classify]\nmodel = "models/x"\n'), environ={}).settings.classify.model == str(
+        tmp_path / "models/x"
+    )
+    assert load(write(tmp_path, '[classify]\nmodel = "relaesed"\n'), environ={}).settings.classify.model == "relaesed"
+
+
 @pytest.mark.parametrize("mode", [0o400, 0o440])
 def test_credentials_of_the_service_manager_come_first(tmp_path: Path, mode: int) -> None:
     """A relative secret is taken from $CREDENTIALS_DIRECTORY where it is there, owned by the agent (systemd 252) or

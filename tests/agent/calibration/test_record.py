@@ -1,5 +1,6 @@
 """calibration.json: written whole, and refused for everything that makes its numbers another room's."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from agent.calibration import parts, record
 from agent.errors import CannotWriteError, ConfigError
 from agent.vision.model_card import Calibration as Scaling
 
-MODEL, CAMERA = "a" * 64, record.camera_hash(config.Camera())
+MODEL, CAMERA = "a" * 64, config.Camera()
 MADE = 1_780_000_000
 DAY = 86_400
 
@@ -38,7 +39,7 @@ def made(index: float = 62.5, now: float = MADE, **more) -> record.Record:
             threads=4, smallest_face_px=30, faces_per_frame=16, p95_ms=300, period_ms=1000, faces=8, looks_hz=1
         ),
     )
-    return record.made(given, model_sha256=MODEL, camera=CAMERA, setup="0" * 16, now=now)
+    return record.made(given, model_sha256=MODEL, camera=record.camera_hash(CAMERA), setup="0" * 16, now=now)
 
 
 def load(path: Path, **other) -> record.Calibration:
@@ -134,8 +135,8 @@ def test_not_a_number_is_refused(path: Path) -> None:
     ("other", "says"),
     [
         ({"model_sha256": "b" * 64}, "made for the model aaaaaaaaaaaa…, running is bbbbbbbbbbbb…"),
-        ({"camera": record.camera_hash(config.Camera(source="1"))}, "another camera or picture size"),
-        ({"camera": record.camera_hash(config.Camera(width=640))}, "another camera or picture size"),
+        ({"camera": config.Camera(source="1")}, "another camera or picture size"),
+        ({"camera": config.Camera(width=640)}, "another camera or picture size"),
         ({"weights_id": "school/1"}, "in points of 'sharma2019-affine/1', in force is 'school/1'"),
     ],
 )
@@ -167,6 +168,25 @@ def test_what_somebody_wrote_down_wins(path: Path) -> None:
     settings = config.Settings(classify=config.Classify(threads=1))
     tuned = load(path).tuned(settings, written={("classify", "threads"): "agent.toml:3"})
     assert (tuned.classify.threads, tuned.classify.faces_per_frame, tuned.detect.smallest_face_px) == (1, 16, 30)
+
+
+def test_another_password_is_the_same_camera(path: Path) -> None:
+    """A login that changes leaves the camera the same; another stream of it does not."""
+    new = made().parts
+    camera = record.camera_hash(config.Camera(source="rtsp://a:old@host/stream?password=old&channel=1"))
+    record.save(path, record.made(new, model_sha256=MODEL, camera=camera, setup="0" * 16, now=MADE))
+    assert load(path, camera=config.Camera(source="rtsp://b:new@host/stream?password=new&channel=1")).baseline == 62.5
+    with pytest.raises(ConfigError, match="another camera"):
+        load(path, camera=config.Camera(source="rtsp://a:old@host/stream?password=old&channel=2"))
+
+
+def test_a_record_whose_hash_holds_the_login_still_fits(path: Path) -> None:
+    """What agents up to 0.1.0 wrote for a camera with a login is taken as long as the login is that one."""
+    source = "rtsp://a:old@host/stream"
+    fields = json.dumps({"source": source, "width": 1280, "height": 720}, sort_keys=True)
+    camera = hashlib.sha256(fields.encode()).hexdigest()[:16]
+    record.save(path, record.made(made().parts, model_sha256=MODEL, camera=camera, setup="0" * 16, now=MADE))
+    assert load(path, camera=config.Camera(source=source)).baseline == 62.5
 
 
 def test_no_name_or_password_of_a_camera_is_kept(tmp_path: Path) -> None:

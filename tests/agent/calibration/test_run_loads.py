@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -12,9 +11,8 @@ import pytest
 
 from agent import config
 from agent.calibration import record
-from agent.vision.model_card import MODELS, SUMS, Bundle
+from agent.vision.model_card import MODELS, Bundle
 from tests.agent.calibration.test_record import DAY, made
-from tests.agent.trust.signed_bundles import Signer
 
 ROOT = Path(__file__).resolve().parents[3]
 MODEL = Path(os.environ.get("FER_BUNDLE", MODELS / "released"))
@@ -96,27 +94,14 @@ def test_one_of_another_camera_is_refused(room: Path) -> None:
     assert _windows(room) == []
 
 
-def test_one_of_another_model_is_refused(room: Path, demo_clip: Path) -> None:
-    """A calibration of another model than the configured one ends `run` with 78 and one line."""
-    _calibrated(room, str(demo_clip), model="b" * 64)
-    done = _agent("run", "--config", room)
-    assert done.returncode == 78
-    assert "made for the model bbbbbbbbbbbb" in done.stderr.strip().splitlines()[-1]
-
-
-def test_an_installed_model_runs_without_the_old_ones_calibration(room: Path, demo_clip: Path, tmp_path: Path) -> None:
-    """A model that came by the network runs uncalibrated, and the log says so: it must not end the service for good."""
-    signer = Signer()
-    with room.open("a") as file:
-        file.write(f'[updates]\nkeys = ["{signer.public}"]\n')
-    shutil.copytree(MODEL, tmp_path / "new")
-    (tmp_path / "new" / f"{SUMS}.minisig").write_text(signer.sign((MODEL / SUMS).read_bytes(), 2000))
-    installed = _agent("models", "install", tmp_path / "new", "--config", room)
-    assert installed.returncode == 0, installed.stderr
+def test_a_model_runs_without_the_calibration_of_another(room: Path, demo_clip: Path) -> None:
+    """The package's own model runs uncalibrated beside a calibration of another one, and the log says so: an upgrade,
+    or the fall back from an installed model, must not end the service for good."""
     _calibrated(room, str(demo_clip), model="b" * 64)
     done = _agent("run", "--config", room)
     assert done.returncode == 0, done.stderr
     assert "event=calibration.refused" in done.stderr
+    assert "made for the model bbbbbbbbbbbb" in done.stderr
     assert _windows(room)[0]["calibration_id"] is None
 
 

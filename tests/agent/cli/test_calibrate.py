@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from agent.calibration import record
 from agent.cli.calibrate import command
 from agent.errors import CannotWriteError, CheckFailed, InputError, PolicyError, UsageError
 from agent.insight import weights
+from agent.trust.store_state import State, Trial
 from agent.vision import demo_clip
 from agent.vision.model_card import MODELS, Bundle
 from tests.cameras import mjpeg_server
@@ -24,13 +26,12 @@ ROOT = Path(__file__).resolve().parents[3]
 MODEL = os.environ.get("FER_BUNDLE", str(MODELS / "released"))
 QUICK = {"FER_AGENT__DETECT__SMALLEST_FACE_PX": "48"}
 """The demo's faces are 44 px and more: larger tiles make the tests four times faster."""
-
 pytestmark = pytest.mark.skipif(not Path(MODEL).is_dir(), reason="no released model")
 
 
-def calibrate(*arguments: object, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+def calibrate(*arguments: object, timeout: float = 280, module: str = "agent") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "agent", "calibrate", "--model", MODEL, *map(str, arguments)],
+        [sys.executable, "-m", module, "calibrate", "--model", MODEL, *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -65,7 +66,7 @@ def test_what_it_wrote_is_what_run_loads(done, clip: Path) -> None:
     got = record.load(
         done[1] / "calibration.json",
         model_sha256=Bundle.load(Path(MODEL)).card.sha256,
-        camera=record.camera_hash(config.Camera(source=str(clip))),
+        camera=config.Camera(source=str(clip)),
         now=json.loads(done[0].stdout)["made_at"],
         weights_id=weights.DEFAULT,
     )
@@ -173,16 +174,16 @@ def test_mistakes_are_one_line(demo_clip: Path, tmp_path: Path, monkeypatch, arg
     assert "\n" not in str(got.exception)
 
 
-def test_a_live_camera_is_behind_the_policy_and_in_the_audit_log(tmp_path: Path) -> None:
-    """With a filled policy the camera opens, an empty room is refused in one line, and the log says that it was on."""
-    with mjpeg_server() as server:
-        (tmp_path / "agent.toml").write_text(f"""
+def live(folder: Path, source: str) -> Path:
+    """Write an agent.toml of a camera that may watch an empty room; make its state folder."""
+    (folder / "state").mkdir()
+    (folder / "agent.toml").write_text(f"""
 [agent]
-state_dir = "{tmp_path / "state"}"
+state_dir = "{folder / "state"}"
 [camera]
-source = "{server.url}"
+source = "{source}"
 [privacy]
-pause_file = "{tmp_path / "pause"}"
+pause_file = "{folder / "pause"}"
 [policy]
 controller = "Example School, office@example.org"
 purpose = "Trying the agent in an empty room"
@@ -191,12 +192,40 @@ consent = "Nobody is in the room"
 setting = "research"
 jurisdiction = "US"
 """)
-        (tmp_path / "state").mkdir()
-        got = called("--config", tmp_path / "agent.toml", "--yes", "--part", "camera", "--seconds", 3)
+    return folder / "agent.toml"
+
+
+def test_a_live_camera_is_behind_the_policy_and_in_the_audit_log(tmp_path: Path) -> None:
+    """With a filled policy the camera opens, an empty room is refused in one line, and the log says that it was on;
+    for a model on trial that failure is no crash."""
+    with mjpeg_server() as server:
+        file = live(tmp_path, server.url)
+        state = tmp_path / "state" / "models" / "state.json"
+        state.parent.mkdir()
+        state.write_bytes(before := State(trial=Trial("a", "0" * 64)).text())
+        got = called("--config", file, "--yes", "--part", "camera", "--seconds", 3)
     assert isinstance(got.exception, CheckFailed), got.output
     assert "at least 30 faces" in str(got.exception)
     assert server.connections > 0
     assert '"sensing":"on"' in (tmp_path / "state" / "audit.log").read_text()
+    assert state.read_bytes() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_root_measures_as_the_owner_of_the_state_folder() -> None:
+    """`sudo fer-agent calibrate` looks through the camera, and all that it wrote belongs to the agent's user."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name, mjpeg_server() as server:
+        folder = Path(name)  # pytest's own folders are closed to other users
+        folder.chmod(0o755)
+        file = live(folder, server.url)
+        os.chown(folder / "state", 65534, 65534)
+        got = calibrate(
+            "--config", file, "--yes", "--part", "camera", "--seconds", 3, module="tests.agent.cli.imported"
+        )
+        assert (got.returncode, server.connections > 0) == (1, True), got.stderr
+        assert "at least 30 faces" in got.stderr
+        owners = {path.stat().st_uid for path in (folder / "state").rglob("*")}
+        assert owners == {65534}
 
 
 def test_two_files_of_text_are_all_that_leaves_memory(demo_clip: Path, tmp_path: Path) -> None:

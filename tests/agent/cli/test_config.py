@@ -4,10 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
 import jsonschema
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def fer_agent(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -30,15 +34,34 @@ def test_check_prints_each_problem_and_exits_78(tmp_path: Path) -> None:
     assert [p["key"] for p in listed] == ["camera.fsp", "camera.fps"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_what_another_user_cannot_read_is_not_checked() -> None:
+    """Somebody else than the service is told of a password file that is closed to them, and not that it is wrong."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        folder = Path(name)  # pytest's own folders are closed to other users
+        folder.chmod(0o755)
+        text = f'[agent]\nstate_dir = "{folder}"\n[camera]\nsource = "a.mp4"\n[classify]\nmodel = "compact"\n[mqtt]\n'
+        (folder / "agent.toml").write_text(f'{text}username = "a"\npassword_file = "password"\n')
+        (folder / "password").write_text("secret")
+        (folder / "password").chmod(0o600)
+        command = ["tests.agent.cli.imported", "--as-nobody", "config", "check", str(folder / "agent.toml")]
+        done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert "not checked: mqtt.password_file: cannot read" in done.stderr
+
+
 def test_init_writes_what_check_accepts(tmp_path: Path) -> None:
-    """The file of `config init` is good, also with every default that it shows put in force; never written twice."""
+    """All that the file of `config init` lacks for a start is a policy, also with every default that it shows put in
+    force; for a video it is good. Never written twice."""
     path = tmp_path / "agent.toml"
     assert fer_agent("config", "init", str(path)).returncode == 0
-    assert fer_agent("config", "check", str(path)).returncode == 0
+    done = fer_agent("config", "check", str(path))
+    assert (done.returncode, done.stdout.count("\n")) == (78, 1)
+    assert done.stdout.startswith(f"{path}: agent.toml: a live camera needs a filled [policy] section")
     lines = [line.removeprefix("#: ") for line in path.read_text().splitlines() if not line.endswith("=")]
     path.write_text("\n".join(lines))
     tomllib.loads(path.read_text())
-    done = fer_agent("config", "check", str(path))
+    done = fer_agent("config", "check", str(path), FER_AGENT__CAMERA__SOURCE="lesson.mp4")
     assert (done.returncode, done.stdout) == (0, "")
     again = fer_agent("config", "init", str(path))
     assert again.returncode == 73

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent.trust.audit import verify
-from agent.vision.model_card import MODELS, SUMS
+from agent.vision.model_card import MODELS, SUMS, Bundle
 from tests.agent.trust.signed_bundles import Signer, write_bundle
 
 SIGNER = Signer()
@@ -62,6 +62,14 @@ def test_install_list_verify_rollback(device: Device, signed: Path) -> None:
     assert json.loads(device("rollback", "--json").stdout) == {"next": "released"}
     assert device.rows()[-1] == ("released", "released", True)
     assert verify(device.state).problems == ()
+
+
+def test_the_configured_model_is_the_one_that_is_listed(device: Device) -> None:
+    """With classify.model = "compact" the model to fall back on is that one, not "released"."""
+    with device.config.open("a") as file:
+        file.write('[classify]\nmodel = "compact"\n')
+    (row,) = json.loads(device("list", "--json").stdout)
+    assert row["id"] == Bundle.load(MODELS / "compact").card.id
 
 
 def test_verify_names_what_must_not_be_used(device: Device, signed: Path) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from agent.delivery.publish import Publisher
 from agent.device.logs import OneLine, RateLimit
 from agent.device.status_socket import StatusSocket, ask
 from agent.errors import UnavailableError
+from tests.mqtt_world import FAST, MADE_BY, settings, summary
 
 
 def record(message: str, level: int = logging.WARNING, *arguments: object) -> logging.LogRecord:
@@ -73,6 +75,21 @@ def test_status_over_the_socket(tmp_path: Path) -> None:
         assert path.stat().st_mode & 0o007 == 0
         assert ask(path)["state"] == "ready"
     assert not path.exists()
+
+
+def test_status_tells_what_waits_and_what_troubles_the_delivery(tmp_path: Path) -> None:
+    """Windows that wait for a broker are counted with their bytes; a spool that is only in memory is "degraded"."""
+    with Publisher(settings(1), MADE_BY, pace=FAST, state_dir=tmp_path / "state") as publisher:
+        publisher(summary(1))
+        told = publisher.report()
+        assert told["spool"]["windows"] == 1
+        assert told["spool"]["bytes"] > 100
+        assert told["delivery"] == {"state": "init", "reason": None}
+    (tmp_path / "file").touch()
+    with Publisher(settings(1), MADE_BY, pace=FAST, state_dir=tmp_path / "file") as publisher:
+        told = publisher.report()["delivery"]
+        assert told["state"] == "degraded"
+        assert told["reason"].startswith("spool in memory")
 
 
 def test_a_client_that_hangs_does_not_block_the_next(tmp_path: Path) -> None:

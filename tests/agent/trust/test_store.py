@@ -60,6 +60,22 @@ def test_restarts_of_a_working_trial_are_no_crash_loop(device: Device) -> None:
     ] * 4
 
 
+def test_looking_counts_no_start(device: Device) -> None:
+    """`preview` names what the next start takes, as often as one likes, and changes nothing."""
+    assert device.store().preview().card.id == "released"
+    assert list(device.state.iterdir()) == []
+    device.commit("old")
+    device.install("new", 2000)
+    before = {path: path.read_bytes() for path in device.state.rglob("*") if path.is_file()}
+    assert {device.store().preview().card.id for _ in range(MAX_STARTS + 1)} == {"new"}
+    assert {path: path.read_bytes() for path in device.state.rglob("*") if path.is_file()} == before
+    device.broken = {"new"}
+    assert device.store().preview().card.id == "old"
+    device.broken = set()
+    assert [device.run(crash=True) for _ in range(MAX_STARTS)] == ["new"] * MAX_STARTS
+    assert device.store().preview().card.id == "old"
+
+
 def test_a_model_that_computes_wrong_here_is_refused(device: Device) -> None:
     """Right hash and signature, wrong golden outputs: refused at install, and at start if the runtime changed since."""
     device.commit("old")

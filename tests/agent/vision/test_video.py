@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from agent.errors import InputError
-from agent.vision.capture import is_live, open_source
+from agent.vision.camera import LiveCamera
+from agent.vision.capture import open_source
 from agent.vision.picture import PictureJudge, exposure
 from tests.cameras import picture
 
@@ -128,14 +129,15 @@ def test_truncated_video(tmp_path: Path) -> None:
         ("picamera2", True),
         ("rtsp://cam/1", True),
         ("http://cam/video", True),
-        ("https://host/film.mp4?x=1", False),
+        ("https://host/live.mp4?x=1", True),
+        ("http://cam/stream.ts", True),
         ("film.mp4", False),
         ("./0.gif", False),
     ],
 )
-def test_what_is_live(source: str, live: bool) -> None:
-    """Cameras and streams are live; files and addresses of files are not."""
-    assert is_live(source) is live
+def test_what_is_opened_as_a_camera(source: str, live: bool) -> None:
+    """Cameras and every address, whatever its path ends in, are cameras, which a pause closes; files are not."""
+    assert isinstance(open_source(source, fps=1), LiveCamera) is live
 
 
 def judged(image: np.ndarray) -> str | None:

@@ -1,0 +1,71 @@
+"""What a start refuses with exit code 78, asked beforehand: `config check` says it, and at SIGHUP the old one runs on.
+
+Law: what `Service` checks before its camera opens is checked here too, by the same functions.
+"""
+
+import time
+from collections.abc import Iterator
+
+from agent.calibration import record
+from agent.config import Mqtt, Settings
+from agent.delivery import security
+from agent.delivery.publish import Publisher
+from agent.errors import FerAgentError
+from agent.insight import weights
+from agent.insight.policy import check_policy, is_live
+from agent.stages import opened
+from agent.trust.guard import models_of
+from agent.trust.sensing import local_zone
+from agent.vision.model_card import Bundle
+
+
+def refusals(settings: Settings) -> Iterator[FerAgentError | PermissionError]:
+    """Yield what would end a start with `settings`; opens no camera and no network, writes nothing."""
+    for check in (_may_watch, _may_connect, _can_see):
+        try:
+            check(settings)
+        except (FerAgentError, PermissionError) as error:
+            yield error
+
+
+def calibration_of(settings: Settings, bundle: Bundle) -> record.Calibration | None:
+    """Return what `fer-agent calibrate` found for this model and camera; None if it was never run.
+
+    Raises ConfigError for one that is damaged or of another camera, `record.OtherModel` for one of another model.
+    """
+    path = record.path_of(settings)
+    if not path.exists() and settings.engagement.calibration is None:
+        return None
+    return record.load(
+        path,
+        model_sha256=bundle.card.sha256,
+        camera=settings.camera,
+        now=time.time(),
+        weights_id=weights.load(settings.engagement.weights).id,
+        setup=record.setup_hash(settings),
+    )
+
+
+def _may_watch(settings: Settings) -> None:
+    check_policy(settings, is_live(settings.camera.source))
+    if settings.schedule:
+        local_zone()
+
+
+def _may_connect(settings: Settings) -> None:
+    security.context(settings.mqtt)
+    security.password(settings.mqtt)
+
+
+def _can_see(settings: Settings) -> None:
+    """Make every stage as a start does, on the CPU: an Edge TPU may be in use."""
+    bundle = models_of(settings).preview()
+    try:
+        calibration = calibration_of(settings, bundle)
+    except record.OtherModel:  # a start goes on without it
+        calibration = None
+    if calibration is not None:
+        bundle = calibration.applied_to(bundle)
+    on_cpu = settings.model_copy(update={"classify": settings.classify.model_copy(update={"edgetpu": "off"})})
+    with opened(on_cpu, bundle, calibration) as stages:
+        Publisher(settings.model_copy(update={"mqtt": Mqtt()}), stages.made_by)  # only made: do the ids fit a payload?
