@@ -16,7 +16,7 @@ from agent.vision import runtime
 from agent.vision.model_card import Bundle, Calibration, Card, Metric, Quantization, Tensor, Training
 from agent.vision.preprocess import version
 from quantize import calibrate, equalize, golden, graph, integers, lite, pack, representative, scores, source
-from training import config, data
+from training import config, data, record
 from training.cli import reported, with_data, with_limit
 from training.network import Network
 
@@ -34,7 +34,7 @@ class Options:
     equalize: float = 1.0
     """Strength 0-1, see `quantize.equalize`."""
     threads: int = 2
-    test: bool = True
+    test: bool = False
     """Whether to measure on the test split: once, for a model that is reported."""
 
 
@@ -143,20 +143,28 @@ def _id(name: str, side: int, model: bytes) -> str:
 
 
 def _training(path: Path, name: str, dataset: data.Dataset) -> Training:
-    """Return where the model comes from: its config by name, the rest by what `training.fit` left beside it."""
-    try:
-        train_on: Literal["majority", "all"] = config.load(name).train_on
-    except InputError:
-        train_on = "majority"
-    started = path.parent / "started_from.txt"
+    """Return where the model comes from, by what `training.fit` left beside it; without run.json, by its name."""
+    run, started = record.read(path.parent), path.parent / "started_from.txt"
+    if run is not None:
+        edition, faces = run.edition, run.faces
+    else:
+        edition, faces = dataset.edition, int(data.usable(dataset.train, _train_on(name)).sum())
     return Training(
         config=name,
-        data=f"FER2013 + FERPlus, votes of {dataset.edition}",
+        data=f"FER2013 + FERPlus, votes of {edition}",
         protocol="majority (FERPlus): single votes zeroed, winner over half of the rest, no unknown or non-face",
-        faces=len(data.soft_targets(dataset.train, train_on)[0]),
+        faces=faces,
         epochs=_epochs(path.parent / "history.csv"),
         started_from=started.read_text(encoding="utf-8") if started.is_file() else None,
     )
+
+
+def _train_on(name: str) -> Literal["majority", "all"]:
+    """Return which faces the config `name` trains on; those of the protocol where there is no such config."""
+    try:
+        return config.load(name).train_on
+    except InputError:
+        return "majority"
 
 
 def _epochs(history: Path) -> int | None:
@@ -210,7 +218,10 @@ def _say(text: str) -> None:
 )
 @click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="For measuring.")
 @click.option(
-    "--test/--no-test", default=True, show_default=True, help="Measure on the test split: only a model to be reported."
+    "--test/--no-test",
+    default=Options.test,
+    show_default=True,
+    help="Measure on the test split, too: once, and only a model to be reported.",
 )
 @click.option(
     "--float", "float_out", type=click.Path(path_type=Path), default=None, help="Write the float .tflite here too."

@@ -17,9 +17,9 @@ import click
 import keras
 import numpy as np
 
-from agent.errors import UsageError
-from training import data, predict, protocol
-from training.cli import reported, with_data, with_limit
+from agent.errors import InputError, UsageError
+from training import data, distill, predict, protocol, record
+from training.cli import reported, with_data, with_limit, with_teachers
 from training.config import Augment, Config, Phase, load
 from training.evaluate import evaluate
 from training.loop import fit
@@ -74,7 +74,10 @@ def _changed(config: Config, name: str, text: str) -> Config:
     if type(value) is not type(present) or (allowed and value not in allowed):
         expected = ", ".join(map(str, allowed)) or f"a {type(present).__name__}, such as {present}"
         raise UsageError(f"--vary {name}={text}: expected {expected}")
-    changed: Any = dataclasses.replace(owner, **{field: value})
+    try:
+        changed: Any = dataclasses.replace(owner, **{field: value})
+    except InputError as cause:
+        raise UsageError(f"--vary {name}={text}: {cause}") from cause
     return dataclasses.replace(config, augment=changed) if owner is config.augment else changed
 
 
@@ -85,14 +88,23 @@ def _value(text: str) -> Any:
         return text
 
 
-def run(config: Config, dataset: data.Dataset, folder: Path) -> Result:
-    """Train `config` in `folder`, going on where a killed call stopped; a finished run is not repeated."""
+def run(
+    config: Config, dataset: data.Dataset, folder: Path, teacher: distill.Teacher | distill.OnView | None = None
+) -> Result:
+    """Train `config` in `folder`, going on where a killed call stopped; a finished run is not repeated.
+
+    Raises
+    ------
+    InputError
+        `folder` holds another run, or as `fit`
+    """
     done = folder / "result.json"
     if done.is_file():
+        record.expect(folder, record.of(config, dataset), begun=True)
         return Result(**json.loads(done.read_text()))
     keras.utils.clear_session()  # the networks of the runs before
     start = time.monotonic()
-    fit(config, dataset, folder, resume=True, verbose=0)
+    fit(config, dataset, folder, resume=True, verbose=0, teacher=teacher if config.teacher_share else None)
     minutes = (time.monotonic() - start) / 60
     scores = evaluate(predict.load(folder / "final.keras"), dataset.validation)["majority"]
     result = Result(scores.accuracy.value, scores.macro_f1.value, minutes)
@@ -133,22 +145,26 @@ def _shortened(config: Config, epochs: int | None, side: int | None, seed: int) 
 @click.option("--seed", "seeds", type=int, multiple=True, default=(1, 2), show_default=True, help="May be given often.")
 @click.option("--epochs", type=click.IntRange(min=1), default=None, help="Instead of the config's, in one phase.")
 @click.option("--side", type=click.IntRange(min=16), default=None, help="Input, pixels, instead of the config's.")
+@with_teachers
 @with_limit
 @reported
 def main(
     config: str, changes: tuple[str, ...], directory: Path, out: Path, seeds: tuple[int, ...],
-    epochs: int | None, side: int | None, limit: int | None,
+    epochs: int | None, side: int | None, teachers: tuple[Path, ...], limit: int | None,
 ) -> None:  # fmt: skip
     """Train CONFIG, and CONFIG with each change alone; print validation accuracy, the change and the cost."""
     chosen = variants(load(config), changes)
+    if teachers and not any(variant.teacher_share for variant in chosen.values()):
+        raise InputError(f"config {config} and its changes have teacher_share 0: expected no --teacher, got one")
     dataset = data.load(directory)
     if limit is not None:
         dataset = data.head(dataset, limit)
+    teacher = distill.teacher_of(teachers)
     results: dict[str, list[Result]] = {name: [] for name in chosen}
     for seed in seeds:
         for name, variant in chosen.items():
             folder = out / f"{name.replace(' ', '')}-seed{seed}"
-            result = run(_shortened(variant, epochs, side, seed), dataset, folder)
+            result = run(_shortened(variant, epochs, side, seed), dataset, folder, teacher)
             click.echo(f"{name}, seed {seed}: {result.accuracy:.4f} in {result.minutes:.1f} minutes", err=True)
             results[name].append(result)
     lines = "\n".join(table(results, int(protocol.majority(dataset.validation.votes)[0].sum())))

@@ -1,6 +1,7 @@
 """Faces in memory → augmented batches, the same for a seed and an epoch on every backend."""
 
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import keras
@@ -36,13 +37,16 @@ class Batches(keras.utils.PyDataset):
 
         `weights` (n,) weigh the loss; with `odds` (n,) an epoch draws n faces with replacement. A `teacher` looks at
         the augmented faces, before mixup, and gives `teacher_share` of the target. More `workers` than one prepare
-        batches in threads, in the same order.
+        the batches to come in threads.
         """
-        super().__init__(workers=workers, use_multiprocessing=False)
+        # Not Keras' own `workers`: they run ahead into the next epoch, before `start` says which one that is.
+        super().__init__(workers=1, use_multiprocessing=False)
         self._faces, self._targets, self._weights, self._odds = faces, targets, weights, odds
         self._batch, self._side, self._how, self._mixup, self._seed = batch, side, how, mixup, seed
         self._teacher, self._teacher_share = teacher, teacher_share
-        self._at_teacher = threading.Lock()
+        self._at_teacher, self._at_ahead = threading.Lock(), threading.Lock()
+        self._threads, self._pool = workers, ThreadPoolExecutor(workers) if workers > 1 else None
+        self._ahead: dict[int, Future[tuple[Any, ...]]] = {}
         self.start(0)
 
     def start(self, epoch: int) -> None:
@@ -50,15 +54,31 @@ class Batches(keras.utils.PyDataset):
 
         The loop says which epoch it is: Keras tells a data set of an epoch's end also when it only looks at a batch.
         """
-        self._epoch, rng, n = epoch, np.random.default_rng([self._seed, epoch]), len(self._faces)
-        self._order = rng.permutation(n) if self._odds is None else rng.choice(n, n, p=self._odds)
+        rng, n = np.random.default_rng([self._seed, epoch]), len(self._faces)
+        order = rng.permutation(n) if self._odds is None else rng.choice(n, n, p=self._odds)
+        with self._at_ahead:  # a reader of Keras' may still be at work on the look that it took before
+            self._epoch, self._order = epoch, order
+            for future in self._ahead.values():
+                future.cancel()
+            self._ahead.clear()
 
     def __len__(self) -> int:
         return len(self._faces) // self._batch
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
-        chosen = self._order[index * self._batch : (index + 1) * self._batch]
-        rng = np.random.default_rng([self._seed, self._epoch, index])
+        if self._pool is None:
+            return self._made(self._epoch, self._order, index)
+        with self._at_ahead:
+            for i in range(index, min(index + 2 * self._threads, len(self))):
+                if i not in self._ahead:
+                    self._ahead[i] = self._pool.submit(self._made, self._epoch, self._order, i)
+            future = self._ahead.pop(index)
+        return future.result()
+
+    def _made(self, epoch: int, order: npt.NDArray[np.int64], index: int) -> tuple[Any, ...]:
+        """Return batch `index` of `epoch`, which shows the faces in `order`: no other state has a say in it."""
+        chosen = order[index * self._batch : (index + 1) * self._batch]
+        rng = np.random.default_rng([self._seed, epoch, index])
         views = np.stack([augment(self._faces[i], self._how, rng) for i in chosen])
         x, y = as_input(views, self._side), self._targets[chosen]
         if self._teacher is not None:

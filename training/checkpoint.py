@@ -9,6 +9,8 @@ from typing import Any
 
 import keras
 
+from agent.errors import ModelError
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -25,18 +27,29 @@ class Checkpoint:
 
         Not the saved model itself: Keras does not save which variables its optimizer exempts from weight decay.
         """
-        saved = keras.saving.load_model(self.path / "model.keras")
+        saved = read(self.path / "model.keras", compiled=True)
         model.set_weights(saved.get_weights())
         model.optimizer.build(model.trainable_variables)
         for variable, value in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):
             variable.assign(value)
 
 
+def read(path: Path, *, compiled: bool = False) -> keras.Model:
+    """Return the model in the .keras file `path`, `compiled` with its optimizer, or raise ModelError."""
+    try:
+        return keras.saving.load_model(path, compile=compiled)
+    except Exception as cause:  # Keras, zipfile and h5py each have their own; the reader can only replace the file
+        reason = (str(cause).strip() or type(cause).__name__).splitlines()[0][:200]
+        raise ModelError(f"{path}: expected a readable Keras model, got {type(cause).__name__}: {reason}") from cause
+
+
 def write(model: keras.Model, path: Path) -> None:
-    """Write `model` without its optimizer as the .keras file `path`, whole or not at all."""
+    """Write `model` without its optimizer as the .keras file `path`, whole or not at all, also where power fails."""
     partial = path.with_suffix(".partial.keras")
     model.save(partial, include_optimizer=False)
+    _fsync(partial)
     partial.replace(path)
+    _fsync(path.parent)
 
 
 def save(run: Path, model: keras.Model, history: list[dict[str, float]]) -> None:

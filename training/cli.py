@@ -1,4 +1,4 @@
-"""What the commands of training/ and quantize/ share: two options; errors become one line and an exit code."""
+"""What the commands of training/ and quantize/ share: options; errors become one line and an exit code."""
 
 import functools
 from collections.abc import Callable
@@ -22,6 +22,15 @@ with_data = click.option(
 )
 with_limit = click.option(
     "--limit", type=click.IntRange(min=1), default=None, help="Use only this many faces a split (to try a command)."
+)
+
+with_teachers = click.option(
+    "--teacher",
+    "teachers",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="For a config with teacher_share: a file of training.distill, or a model that looks at each augmented face; "
+    "several models teach their mean.",
 )
 
 

@@ -2,9 +2,12 @@
 
 import importlib
 import importlib.util
+import re
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from types import NoneType
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from agent.errors import InputError
 
@@ -31,6 +34,11 @@ class Augment:
     erase: float = 0.0
     """Probability of erasing one rectangle of 2-20 % of the area."""
 
+    def __post_init__(self) -> None:
+        """Raise InputError for a value that cannot be meant."""
+        shares = ("scale", "shift", "contrast", "erase")
+        _check(self, {"rotate": (0, 180), "brightness": (0, 255), **dict.fromkeys(shares, (0, 1))})
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -39,6 +47,10 @@ class Phase:
     epochs: int
     side: int
     """Network input, pixels."""
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a value that cannot be meant."""
+        _check(self, {"epochs": (1, 100_000), "side": (16, 512)})
 
 
 @dataclass(frozen=True)
@@ -74,22 +86,65 @@ class Config:
     stem_stride: Literal[1, 2] = 2
     """ResNet-50 only: stride of the first convolution."""
     early_stop_epochs: int | None = None
-    """End a phase after this many epochs without a better validation accuracy; None never ends one early."""
+    """End after this many epochs without a better validation accuracy; None never does. Only with one phase: the
+    epochs that are left would be the next phase's."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a value that cannot be meant: a typo must not train another experiment."""
+        if not isinstance(self.name, str) or not re.fullmatch(r"[\w.-]+", self.name):
+            raise InputError(f"name: expected letters, digits and ._- (it names a folder), got {self.name!r}")
+        phases = self.phases
+        if not isinstance(phases, tuple) or not phases or not all(isinstance(phase, Phase) for phase in phases):
+            raise InputError(f"phases: expected a tuple of at least one Phase, got {phases!r}")
+        if not isinstance(self.augment, Augment):
+            raise InputError(f"augment: expected an Augment, got {self.augment!r}")
+        _check(self, _RANGES)
+        if self.early_stop_epochs is not None and len(phases) > 1:
+            raise InputError(
+                f"early_stop_epochs: expected None with several phases, got {self.early_stop_epochs} with {len(phases)}"
+            )
 
     @property
     def epochs(self) -> int:
         """Epochs over all phases."""
         return sum(phase.epochs for phase in self.phases)
 
-    def side_at(self, epoch: int) -> int:
-        """Return the input side of 0-based `epoch`, pixels."""
-        for phase in self.phases:
-            if epoch < phase.epochs:
-                return phase.side
-            epoch -= phase.epochs
-        return self.phases[-1].side
+
+_RANGES: Final = {
+    "batch": (1, 65_536),
+    "learning_rate": (1e-12, 100),
+    "warmup_epochs": (0, 100_000),
+    "weight_decay": (0, 10),
+    "mixup": (0, 100),
+    "ema": (0, 0.999999),
+    "teacher_share": (0, 1),
+    "width": (0.01, 16),
+    "early_stop_epochs": (1, 100_000),
+    "seed": (0, 2**32 - 1),  # what Keras takes
+}
+"""Field of `Config` → its lowest and its highest value: wide, against typos alone."""
+
+
+def _check(owner: Augment | Phase | Config, ranges: dict[str, tuple[float, float]]) -> None:
+    """Raise InputError where a field of `owner` is no member of its Literal, of another type, or out of its range."""
+    for name, kind in get_type_hints(type(owner)).items():
+        value, types = getattr(owner, name), get_args(kind) or (kind,)
+        if get_origin(kind) is Literal:
+            good, expected = value in types, "one of " + ", ".join(map(repr, types))
+        elif kind is bool:
+            good, expected = isinstance(value, bool), "True or False"
+        elif name in ranges:
+            low, high = ranges[name]
+            number: Any = int if int in types else int | float
+            good = isinstance(value, number) and not isinstance(value, bool) and low <= value <= high
+            good = good or (value is None and NoneType in types)
+            expected = f"{'a whole number' if number is int else 'a number'} from {low} to {high}"
+        else:
+            continue
+        if not good:
+            raise InputError(f"{name}: expected {expected}, got {value!r}")
 
 
 def names() -> list[str]:
@@ -103,7 +158,7 @@ def load(name_or_path: str) -> Config:
     Raises
     ------
     InputError
-        no such config, or a file without a CONFIG
+        no such config, or a file that does not run or has no CONFIG
     """
     path = Path(name_or_path)
     if path.suffix != ".py":
@@ -114,8 +169,24 @@ def load(name_or_path: str) -> Config:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as cause:  # the file is the user's: whatever it raises is theirs to read, with its line
+        raise InputError(f"{path}:{_line(cause, path)}: expected a config that runs, got {_said(cause)}") from cause
     config = getattr(module, "CONFIG", None)
     if not isinstance(config, Config):
         raise InputError(f"{path}: expected CONFIG = Config(...), got {type(config).__name__}")
     return config
+
+
+def _line(cause: Exception, path: Path) -> int:
+    """Return the line of the file `path` that `cause` came through; 0 where it is not known."""
+    if isinstance(cause, SyntaxError) and cause.lineno:
+        return cause.lineno
+    lines = [frame.lineno for frame in traceback.extract_tb(cause.__traceback__) if frame.filename == str(path)]
+    return (lines[-1] if lines else 0) or 0
+
+
+def _said(cause: Exception) -> str:
+    text = str(cause) if isinstance(cause, InputError) else f"{type(cause).__name__}: {cause}"
+    return " ".join(text.split())

@@ -8,6 +8,7 @@ Layouts, found by their files:
 import csv
 import hashlib
 import os
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +63,8 @@ def load(directory: Path) -> Dataset:
     Raises
     ------
     InputError
-        no known layout, a wrong column, a pixel row of the wrong length, or CSVs that do not align; the
-        message names file and row
+        no known layout, a split without a face, a wrong column, a pixel row of the wrong length, or CSVs that do
+        not align; the message names file and row
     """
     folder_csvs = [directory / name / "label.csv" for name in FOLDERS.values()]
     pair = [directory / "fer2013.csv", directory / "fer2013new.csv"]
@@ -102,16 +103,23 @@ def _cached(
     key = hashlib.sha256(repr((CACHE_VERSION, stamp)).encode()).hexdigest()[:16]
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fer-agent"
     path = home / f"ferplus-{key}.npz"
-    if path.is_file():
-        with np.load(path) as stored:
-            splits = {name: _from_arrays(name, stored) for name in SPLITS}
-    else:
+    splits = _stored(path)
+    if splits is None:
         splits = read()
         home.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{path.stem}.{os.getpid()}.npz")
         np.savez(temporary, **{k: v for name, split in splits.items() for k, v in _to_arrays(name, split)})
         temporary.replace(path)
     return Dataset(edition=edition, **splits)
+
+
+def _stored(path: Path) -> dict[str, Split] | None:
+    """Return the splits in the cache file `path`; None, to decode again, where it is missing, damaged or lacks one."""
+    try:
+        with np.load(path) as stored:
+            return {name: _from_arrays(name, stored) for name in SPLITS}
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
 
 
 def _to_arrays(name: str, split: Split) -> Iterator[tuple[str, npt.NDArray]]:
@@ -138,6 +146,8 @@ def _read_folders(directory: Path) -> dict[str, Split]:
         path = directory / folder / "label.csv"
         with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))
+        if not rows:
+            raise InputError(f"{path}: expected a row a face, got an empty file")
         faces, votes = [], []
         for number, row in enumerate(tqdm(rows, desc=f"reading {folder}", unit="face", disable=None), 1):
             where = f"{path}:{number}"
@@ -177,16 +187,17 @@ def _read_csvs(pixels_path: Path, votes_path: Path) -> dict[str, Split]:
                 )
             if not vote["Image name"]:
                 continue  # FERPlus names no image where FER2013's row is not a face
-            faces[usage].append(_pixels(pixel["pixels"], f"{pixels_path}:{number}"))
+            faces[usage].append(_pixels(pixel["pixels"] or "", f"{pixels_path}:{number}"))
             votes[usage].append(_votes([vote[c] or "" for c in FERPLUS_COLUMNS], f"{votes_path}:{number}"))
             labels[usage].append(_fer2013_label(pixel["emotion"], f"{pixels_path}:{number}"))
         if (left := next(pixel_rows, None)) or (left := next(vote_rows, None)):
             raise InputError(
                 f"{pixels_path} and {votes_path.name} do not align: one has more rows, e.g. {str(left)[:60]}"
             )
-    return {
-        n: Split(np.stack(faces[u]), np.array(votes[u]), np.array(labels[u])) for n, u in SPLITS.items() if faces[u]
-    }
+    for usage, found in faces.items():
+        if not found:
+            raise InputError(f"{pixels_path}: expected faces with Usage {usage}, got none")
+    return {n: Split(np.stack(faces[u]), np.array(votes[u]), np.array(labels[u])) for n, u in SPLITS.items()}
 
 
 def _expect_columns(reader: csv.DictReader, wanted: set[str], path: Path) -> None:
@@ -204,7 +215,7 @@ def _fer2013_label(cell: str, where: str) -> int:
 def _pixels(text: str, where: str) -> npt.NDArray[np.uint8]:
     try:
         values = np.array(text.split(), dtype=np.int64)
-    except ValueError as cause:
+    except (ValueError, OverflowError) as cause:
         raise InputError(f"{where}: expected {SIDE * SIDE} grey levels, got {text[:20]!r}…") from cause
     if values.size != SIDE * SIDE or values.min() < 0 or values.max() > 255:
         raise InputError(f"{where}: expected {SIDE * SIDE} grey levels 0-255, got {values.size} values")

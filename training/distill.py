@@ -69,7 +69,7 @@ def load(path: Path) -> Teacher:
     try:
         with np.load(path) as stored:
             return Teacher(str(stored["faces_sha256"]), stored["probabilities"])
-    except (OSError, ValueError, KeyError) as cause:
+    except Exception as cause:  # numpy, zipfile and pickle each have their own for a file that is something else
         raise InputError(f"{path}: expected a file of training.distill, got {type(cause).__name__}: {cause}") from cause
 
 
@@ -125,6 +125,8 @@ def main(
     save(out, Teacher(digest(dataset.train.faces), soft), about)
     # Chosen on validation, like everything: how good the ensemble is before it teaches.
     kept, label = protocol.majority(dataset.validation.votes)
+    if not kept.any():
+        raise InputError(f"expected a validation face with a majority, got none in {len(kept)}; raise --limit")
     scores = metrics.measure(ensemble(predictors, dataset.validation.faces[kept]), label[kept])
     a = scores.accuracy
     click.echo(

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 import click
 import numpy as np
 
+from agent.errors import InputError
 from training import data, metrics, predict, protocol
 from training.cli import reported, with_data, with_limit
 
@@ -46,8 +47,11 @@ class Evaluation:
 
 
 def evaluate(predictor: predict.Predictor, split: data.Split) -> dict[str, metrics.Scores]:
-    """Return the scores of `predictor` on `split` under each of `PROTOCOLS`."""
+    """Return the scores of `predictor` on `split` under each of `PROTOCOLS`; InputError if one leaves no face."""
     rules = {name: rule(split.votes) for name, rule in PROTOCOLS.items()}
+    for name, (kept, _) in rules.items():
+        if not kept.any():
+            raise InputError(f"expected a face to measure under {name}, got none in {len(kept)}; use more faces")
     used = np.logical_or.reduce([kept for kept, _ in rules.values()])
     probabilities = np.full((len(split.faces), protocol.N_CLASSES), np.nan)
     probabilities[used] = metrics.softmax(predictor(split.faces[used]))

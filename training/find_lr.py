@@ -14,9 +14,9 @@ import keras
 import numpy as np
 import plotly.graph_objects as go
 
-from training import data, recipe
+from training import data, distill, recipe
 from training.batches import Batches
-from training.cli import reported, with_data
+from training.cli import reported, with_data, with_teachers
 from training.config import Config, load
 from training.loop import prepare
 from training.report import page
@@ -66,10 +66,18 @@ class _Ramp(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-def range_test(config: Config, split: data.Split, *, lowest: float, highest: float, steps: int) -> RangeTest:
-    """Train `config` for at most `steps` steps, raising the rate from `lowest` to `highest`."""
+def range_test(
+    config: Config,
+    split: data.Split,
+    *,
+    lowest: float,
+    highest: float,
+    steps: int,
+    teacher: distill.Teacher | distill.OnView | None = None,
+) -> RangeTest:
+    """Train `config` for at most `steps` steps, raising the rate from `lowest` to `highest`; errors as `targets`."""
     prepare(config)
-    faces, target = recipe.targets(config, split)
+    faces, target = recipe.targets(config, split, teacher)
     wanted = steps * config.batch
     repeats = -(-wanted // len(faces))  # small data is seen more than once
     faces, target = np.tile(faces, (repeats, 1, 1))[:wanted], np.tile(target, (repeats, 1))[:wanted]
@@ -78,8 +86,9 @@ def range_test(config: Config, split: data.Split, *, lowest: float, highest: flo
         optimizer=recipe.optimizer(config, steps, rate=lowest), loss=model.loss, jit_compile=model.jit_compile
     )
     batches = Batches(
-        faces, target, batch=config.batch, side=config.phases[0].side, how=config.augment, seed=config.seed
-    )
+        faces, target, batch=config.batch, side=config.phases[0].side, how=config.augment, seed=config.seed,
+        teacher=teacher if callable(teacher) else None, teacher_share=config.teacher_share,
+    )  # fmt: skip
     rates = [lowest * (highest / lowest) ** (i / max(1, steps - 1)) for i in range(steps)]
     ramp = _Ramp(rates)
     model.fit(batches, epochs=1, callbacks=[ramp], shuffle=False, verbose=0)
@@ -110,11 +119,15 @@ def plot(config: Config, found: RangeTest) -> str:
     "--to", "highest", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, help="Last rate."
 )
 @click.option("--steps", type=click.IntRange(min=3), default=150, show_default=True, help="Steps from first to last.")
+@with_teachers
 @reported
-def main(config: str, directory: Path, out: Path, lowest: float, highest: float, steps: int) -> None:
+def main(
+    config: str, directory: Path, out: Path, lowest: float, highest: float, steps: int, teachers: tuple[Path, ...]
+) -> None:
     """Find a learning rate for CONFIG: a short run on the training split with an ever higher rate."""
     settings = load(config)
-    found = range_test(settings, data.load(directory).train, lowest=lowest, highest=highest, steps=steps)
+    split, teacher = data.load(directory).train, distill.teacher_of(teachers)
+    found = range_test(settings, split, lowest=lowest, highest=highest, steps=steps, teacher=teacher)
     out.write_text(plot(settings, found), encoding="utf-8")
     best = found.suggestion()
     click.echo(f"{out}: {len(found.rates)} steps; suggested peak rate: {'none' if best is None else f'{best:.2g}'}")

@@ -9,7 +9,7 @@ import click
 
 from agent.errors import InputError
 from training import data, distill
-from training.cli import reported, with_data, with_limit
+from training.cli import reported, with_data, with_limit, with_teachers
 from training.config import load
 
 
@@ -20,7 +20,7 @@ from training.config import load
     "--run",
     type=click.Path(path_type=Path),
     default=None,
-    help="Folder for checkpoints [~/.cache/fer-agent/runs/NAME].",
+    help="Folder for checkpoints [~/.cache/fer-agent/runs/NAME, or NAME-seedN with another seed than the config's].",
 )
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint, if there is one.")
 @click.option("--seed", type=int, default=None, help="Instead of the config's seed.")
@@ -30,14 +30,7 @@ from training.config import load
     default=None,
     help="Instead of the config's: bfloat16 pays on GPUs and CPUs with AVX-512 BF16.",
 )
-@click.option(
-    "--teacher",
-    "teachers",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    help="For a config with teacher_share: a file of training.distill, or a model that looks at each augmented face; "
-    "several models teach their mean.",
-)
+@with_teachers
 @click.option(
     "--start",
     type=click.Path(path_type=Path),
@@ -67,6 +60,7 @@ def main(
 ) -> None:
     """Train CONFIG (a name in training/configs/, or a file)."""
     settings = load(config)
+    name = settings.name if seed in (None, settings.seed) else f"{settings.name}-seed{seed}"
     if seed is not None:
         settings = dataclasses.replace(settings, seed=seed)
     if precision is not None:
@@ -79,7 +73,7 @@ def main(
     teacher = distill.teacher_of(teachers)
     from training import checkpoint, loop  # not at the top: they bring Keras, which --help and a wrong name do without
 
-    folder = run or Path.home() / ".cache" / "fer-agent" / "runs" / settings.name
+    folder = run or Path.home() / ".cache" / "fer-agent" / "runs" / name
     if not resume and checkpoint.latest(folder):
         raise InputError(f"{folder}: holds a run already; add --resume, or name another folder with --run")
     verbose = 1 if sys.stderr.isatty() else 2

@@ -42,7 +42,7 @@ class Keeper(keras.callbacks.Callback):
             with averaged(self.model):
                 checkpoint.write(self.model, self._run / "best.keras")
         checkpoint.save(self._run, self.model, self.history)
-        _write_history(self._run / "history.csv", self.history)
+        write_history(self._run / "history.csv", self.history)
         if self._patience is not None and not improved_lately(accuracies(self.history, self.side), self._patience):
             self.model.stop_training = True
 
@@ -57,7 +57,8 @@ def improved_lately(values: list[float], patience: int) -> bool:
     return len(values) - 1 - int(np.argmax(values)) < patience
 
 
-def _write_history(path: Path, history: list[dict[str, float]]) -> None:
+def write_history(path: Path, history: list[dict[str, float]]) -> None:
+    """Write one row an epoch as the CSV file `path`, whole or not at all."""
     with open(path.with_suffix(".partial"), "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(history[0]), extrasaction="ignore")
         writer.writeheader()

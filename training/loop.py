@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from agent.errors import InputError
-from training import checkpoint, data, distill, keeper, models, protocol, recipe
+from agent.errors import InputError, ModelError
+from training import checkpoint, data, distill, keeper, models, protocol, recipe, record
 from training.batches import Batches, as_input
 from training.config import Config
 from training.torch_speed import use_fast_kernels
@@ -24,12 +24,17 @@ def fit(
     workers: int = 1,
     start_from: Path | None = None,
 ) -> keras.Model:
-    """Train `config`, leaving checkpoints, history.csv, best.keras and final.keras in `run`.
+    """Train `config`, leaving run.json, checkpoints, history.csv, best.keras and final.keras in `run`.
 
     `start_from` is a .keras file whose weights a new run begins with, and whose name goes to `run`/started_from.txt; a
-    resumed run has its own.
+    run that is resumed after its first epoch has its own.
 
     Returns the model of the last phase's best validation epoch, with its input side fixed, in float32.
+
+    Raises
+    ------
+    InputError
+        `run` holds another run to resume, `start_from` is not of this network, or as `recipe.targets`
     """
     prepare(config)
     faces, target = recipe.targets(config, dataset.train, teacher)
@@ -37,6 +42,9 @@ def fit(
     steps = recipe.steps_per_epoch(config, len(faces))
     run.mkdir(parents=True, exist_ok=True)
     done = checkpoint.latest(run) if resume else None
+    mine = record.of(config, dataset, start_from)
+    if resume:
+        record.expect(run, mine, begun=done is not None)
     keep = keeper.Keeper(run, list(done.history) if done else [], config.early_stop_epochs)
     last = 0
     for phase in config.phases:
@@ -48,8 +56,8 @@ def fit(
         model = recipe.compiled(config, steps)
         if start and (done := checkpoint.latest(run)):
             done.restore(model)
-        elif not start and start_from is not None:
-            (run / "started_from.txt").write_text(_begin_with(model, start_from), encoding="utf-8")
+        elif not start:
+            _begin(run, mine, model, start_from)
         batches = Batches(
             faces, target, batch=config.batch, side=phase.side, how=config.augment, seed=config.seed,
             mixup=config.mixup, weights=recipe.class_weights(config, target), odds=recipe.draw_odds(config, target),
@@ -61,6 +69,8 @@ def fit(
             shuffle=False,  # Batches does it; torch's loader would do it again, differently after a resume
             callbacks=[keeper.Starter(batches, config.seed), keeper.ValidateAveraged(), keep],
         )  # fmt: skip
+    # Again: a kill between the last checkpoint and its row would leave it one epoch short.
+    keeper.write_history(run / "history.csv", keep.history)
     return _finish(config, run)
 
 
@@ -75,12 +85,22 @@ def prepare(config: Config) -> None:
         keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
 
 
+def _begin(run: Path, mine: record.Record, model: keras.Model, start_from: Path | None) -> None:
+    """Give `model` its first weights, and leave in `run` what they are."""
+    started = run / "started_from.txt"
+    if start_from is None:
+        started.unlink(missing_ok=True)  # of a run that was killed in its first epoch
+    else:
+        started.write_text(_begin_with(model, start_from), encoding="utf-8")
+    mine.write(run)
+
+
 def _begin_with(model: keras.Model, path: Path) -> str:
     """Put the weights of the file `path` into `model` and return their name; InputError if it is another network."""
     try:
-        given = keras.saving.load_model(path, compile=False)
+        given = checkpoint.read(path)
         model.set_weights(given.get_weights())
-    except (ValueError, OSError, KeyError) as cause:
+    except (ValueError, ModelError) as cause:
         reason = (str(cause).strip() or type(cause).__name__).splitlines()[0][:200]
         raise InputError(f"{path}: expected a .keras file of the network {model.name}: {reason}") from cause
     return str(given.name)
@@ -96,6 +116,8 @@ def _validation(split: data.Split, side: int) -> tuple[npt.NDArray, npt.NDArray]
     kept, label = protocol.majority(split.votes)
     chosen = np.flatnonzero(kept)
     chosen = chosen[: len(chosen) - len(chosen) % _devices()]
+    if not len(chosen):
+        raise InputError(f"expected a validation face with a majority, got none in {len(kept)}; use more faces")
     return as_input(split.faces[chosen], side), np.eye(protocol.N_CLASSES, dtype=np.float32)[label[chosen]]
 
 
@@ -107,7 +129,7 @@ def _devices() -> int:
 
 def _finish(config: Config, run: Path) -> keras.Model:
     """Save and return the best epoch's weights in a float32 model of the released input side."""
-    best = keras.saving.load_model(run / "best.keras", compile=False)
+    best = checkpoint.read(run / "best.keras")
     keras.config.set_dtype_policy("float32")
     model = models.build(config, config.phases[-1].side)
     model.set_weights(best.get_weights())

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from agent.emotions import LABELS
 from agent.errors import InputError, ModelError
 from agent.vision import runtime
 from agent.vision.preprocess import preprocess
@@ -44,15 +45,16 @@ def mirrored(predict: Predictor) -> Predictor:
 
 
 def _keras(path: Path) -> Predictor:
-    import keras  # not at the top: a .tflite is measured without waiting for a backend
-
+    from training import checkpoint  # not at the top: a .tflite is measured without waiting for Keras
     from training.batches import as_input
 
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except (ValueError, OSError, KeyError) as cause:
-        raise ModelError(f"{path}: not a readable Keras model: {str(cause).splitlines()[0]}") from cause
-    side = model.input_shape[1] or 48
+    model = checkpoint.read(path)
+    shape, out = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
+    if not isinstance(shape, tuple) or len(shape) != 4 or shape[3] != 1 or out != (None, len(LABELS)):
+        raise ModelError(f"{path}: expected one grey face in and {len(LABELS)} logits out, got {shape} and {out}")
+    side = shape[1]
+    if side is None:
+        raise ModelError(f"{path}: expected a fixed input side, got an open one; use the run's final.keras")
 
     def predict(faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         return np.asarray(model.predict(as_input(faces, side), batch_size=256, verbose=0), dtype=np.float64)
@@ -64,6 +66,13 @@ def tflite(model: bytes, name: str, threads: int, batch: int = 1) -> Predictor:
     """Return the predictor of a .tflite file's bytes, which takes `batch` faces at a time; `name` is for messages."""
     if model[4:8] != b"TFL3":
         raise ModelError(f"{name}: not a TFLite model (no TFL3 mark)")
+    from ai_edge_litert.schema_py_generated import ModelT  # not at the top: half a megabyte of code for one look
+
+    try:  # first, as the native reader ends the process over a file that ends early
+        ModelT.InitFromPackedBuf(model, 0)
+    except Exception as cause:  # the generated reader fails anywhere
+        what = type(cause).__name__
+        raise ModelError(f"{name}: expected a whole TFLite model, got a damaged one ({what})") from cause
     network = Network(model, runtime.choose(), threads=threads, batch=batch)
     return lambda faces: network.logits(np.stack([preprocess(face, network.side) for face in faces]))
 

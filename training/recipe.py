@@ -68,8 +68,10 @@ def targets(
     Raises
     ------
     InputError
-        the config wants a teacher and there is none, or one of other faces
+        the config wants a teacher and there is none, or one of other faces; or there is one that it does not want
     """
+    if teacher is not None and not config.teacher_share:
+        raise InputError(f"config {config.name} has teacher_share 0: expected no --teacher, got one; set the share")
     faces, soft = data.soft_targets(split, config.train_on)
     if config.loss == "majority":
         soft = np.eye(soft.shape[1], dtype=np.float32)[soft.argmax(axis=1)]

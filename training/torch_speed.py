@@ -116,7 +116,8 @@ def _fuse(adamw: Any) -> None:
             (v.value, g, self._momentums[i].value, self._velocities[i].value, self._use_weight_decay(v))
             for v, g, i in zip(variables, grads, indices, strict=True)
         ]
-        step = torch.tensor(float(self.iterations) + 1)
+        # On the weights' device: the fused kernel for CUDA reads it there.
+        step = torch.tensor(float(self.iterations) + 1, device=rows[0][0].device)
         for decays in (True, False):
             group = [row[:4] for row in rows if row[4] is decays]
             if group:

@@ -1,5 +1,6 @@
 """A trained model becomes a bundle: all of it right, or none of it there."""
 
+import dataclasses
 import json
 import resource
 from pathlib import Path
@@ -14,7 +15,8 @@ from agent.vision.model_card import Bundle
 from quantize import convert as command
 from quantize import equalize, graph, integers, lite, pack, representative, scores, source
 from quantize.convert import Converted, convert
-from training import data
+from training import data, record
+from training.config import Config, Phase
 from training.network import Network
 
 
@@ -58,6 +60,14 @@ def test_the_card_says_where_the_network_comes_from(converted: Converted, drawn:
     training = converted.card.training
     assert (training.config, training.epochs, training.started_from) == ("cnn", 4, "cnn-48px-int8-01234567")
     assert training.faces == len(data.soft_targets(drawn.train, "majority")[0])
+
+
+def test_the_card_takes_the_runs_own_word(drawn: data.Dataset, tmp_path: Path) -> None:
+    """run.json beside the model says on what it was trained, whatever a packaged config of its name says."""
+    settings = Config("cnn", "cnn", (Phase(1, 48),), train_on="majority")
+    record.of(settings, dataclasses.replace(data.head(drawn, 40), edition="fer2013new.csv")).write(tmp_path)
+    training = command._training(tmp_path / "final.keras", "cnn", drawn)
+    assert (training.faces, training.data) == (40, "FER2013 + FERPlus, votes of fer2013new.csv")
 
 
 def test_the_integers_keep_what_the_network_learned(converted: Converted) -> None:
@@ -169,6 +179,6 @@ def test_a_network_that_cannot_be_batched_is_refused(resnet_file: Path, drawn: d
 
 
 def test_a_model_that_is_not_reported_leaves_the_test_split_alone(cnn_file: Path, drawn: data.Dataset) -> None:
-    """With test=False (--no-test) the card holds validation numbers only."""
-    card = convert(cnn_file, drawn, command.Options(faces=16, test=False)).card
+    """Without --test the card holds validation numbers only: the test split is looked at once, for what is reported."""
+    card = convert(cnn_file, drawn, command.Options(faces=16)).card
     assert {m.split for m in card.metrics} == {"validation"}

@@ -76,6 +76,24 @@ def adamw(steps: int = 20) -> dict[str, float]:
     return {"difference": float(np.abs(slow - fast).max()), "largest": float(np.abs(slow).max())}
 
 
+def step_device() -> dict[str, list[str]]:
+    """Return the devices of the step that the fused AdamW hands to torch, for weights on "meta" (torch only)."""
+    from types import SimpleNamespace
+
+    import torch
+
+    loop.use_fast_kernels()
+    seen: set[str] = set()
+    torch._fused_adamw_ = lambda *lists, **_: seen.update(str(step.device) for step in lists[5])
+    weight = SimpleNamespace(value=torch.zeros(3, device="meta"))
+    optimizer = SimpleNamespace(
+        _get_variable_index=lambda _: 0, _use_weight_decay=lambda _: True, _momentums=[weight], _velocities=[weight],
+        iterations=4, beta_1=0.9, beta_2=0.999, weight_decay=0.1, epsilon=1e-7,
+    )  # fmt: skip
+    type(keras.optimizers.AdamW())._parallel_update_step(optimizer, [weight.value], [weight], 0.1)
+    return {"devices": sorted(seen)}
+
+
 def kernels() -> dict[str, float]:
     """Return how far a training step of fast kernels is from Keras' own, relative to the largest value (torch only)."""
     inputs = np.random.default_rng(0).normal(size=(4, 9, 9, 6)).astype(np.float32)
@@ -108,6 +126,7 @@ WHAT = {
     "seeds": seeds,
     "kernels": kernels,
     "adamw": adamw,
+    "step_device": step_device,
     "resnet": lambda: {"loss": step(dataclasses.replace(SMALL, model="resnet50", width=0.25))},
     "distributed": lambda: {
         "loss": step(SMALL),

@@ -9,6 +9,8 @@ import pytest
 from tests.training.conftest import BACKENDS, probe
 
 NAMES = ("tensorflow", "torch", "jax")
+LOSS = 4.579
+"""After the probe's two steps: 4.57868 on TensorFlow 2.21, 4.57975 on torch 2.13 (Keras 3.15, x86, 2026-11-26)."""
 pytestmark = pytest.mark.timeout(900)  # a process a backend, on whatever else the machine has to do
 
 
@@ -27,10 +29,9 @@ def one_step(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
 
 @pytest.mark.parametrize("backend", NAMES)
 def test_a_step_of_training_falls_the_same_everywhere(backend: str, one_step: dict[str, float]) -> None:
-    """The loss after two augmented steps is that of the first backend, to float32's rounding."""
+    """The loss after two augmented steps is the same number on each backend, to float32's rounding."""
     needs(backend)
-    assert one_step[backend] == pytest.approx(one_step[BACKENDS[0]], rel=2e-3)
-    assert 0 < one_step[backend] < 10
+    assert one_step[backend] == pytest.approx(LOSS, rel=2e-3)
 
 
 @pytest.mark.long

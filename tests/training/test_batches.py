@@ -38,7 +38,7 @@ def test_all_off_changes_nothing(tiny: data.Dataset) -> None:
 def test_an_option_does_not_shift_anothers_draw(option: str, tiny: data.Dataset) -> None:
     """Whatever is on, a face uses up the same number of random values, so the next face is the same."""
     rng, plain = np.random.default_rng(1), np.random.default_rng(1)
-    augment(tiny.train.faces[0], dataclasses.replace(ALL, **{option: 0}), rng)
+    augment(tiny.train.faces[0], dataclasses.replace(ALL, **{option: False if option == "flip" else 0}), rng)
     augment(tiny.train.faces[0], ALL, plain)
     assert rng.random() == plain.random()
 
@@ -57,6 +57,31 @@ def test_an_epoch_is_the_same_again_and_the_next_one_differs(tiny: data.Dataset)
     assert np.array_equal(first[2][0], again[2][0])
     again.start(1)
     assert not np.array_equal(first[2][0], again[2][0])
+
+
+def as_keras_reads(found: Batches, epochs: range) -> list[tuple[np.ndarray, ...]]:
+    """Return every batch of `epochs`, read in Keras' order: a look at the first one, then epoch by epoch."""
+    found[0]
+    shown = []
+    for epoch in epochs:
+        found.start(epoch)
+        shown += [found[i] for i in range(len(found))]
+    return shown
+
+
+@pytest.mark.parametrize("epochs", [range(2), range(1, 3)], ids=["new", "resumed"])
+def test_workers_change_no_batch(epochs: range, tiny: data.Dataset) -> None:
+    """Four threads that run ahead give what one gives, after the look that Keras takes and from epoch to epoch."""
+    one, four = (as_keras_reads(made(tiny, batch=8, mixup=0.2, workers=n), epochs) for n in (1, 4))
+    assert len(one) == len(four) == 24
+    for (x, y), (same_x, same_y) in zip(one, four, strict=True):
+        assert np.array_equal(x, same_x)
+        assert np.array_equal(y, same_y)
+
+
+def test_keras_itself_runs_no_workers(tiny: data.Dataset) -> None:
+    """Its own run ahead into an epoch that has not been drawn yet."""
+    assert made(tiny, workers=4).workers == 1
 
 
 def test_an_epoch_shows_every_face_once(tiny: data.Dataset) -> None:

@@ -9,9 +9,23 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from agent.errors import InputError, UsageError
-from tests.training.conftest import split, write_folders
-from training import ablate, config, data, distill, evaluate, explore, find_lr, metrics, models, predict, recipe
+from agent.errors import InputError, ModelError, UsageError
+from tests.training.conftest import ROOT, split, write_folders
+from training import (
+    ablate,
+    config,
+    data,
+    distill,
+    evaluate,
+    explore,
+    find_lr,
+    fit,
+    metrics,
+    models,
+    predict,
+    recipe,
+    record,
+)
 
 CONFIG = config.Config("cnn", "cnn", (config.Phase(1, 48),), batch=16)
 
@@ -34,6 +48,16 @@ def keras_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(command: object, *arguments: object) -> tuple[int, str, str]:
     done = CliRunner().invoke(command, [str(a) for a in arguments])
     return done.exit_code, done.stdout, done.stderr
+
+
+def small(folder: Path, more: str = "") -> Path:
+    """Write a config file of a CNN for one epoch, and return its path."""
+    path = folder / "small.py"
+    path.write_text(
+        "from training.config import Config, Phase\n"
+        f"CONFIG = Config(name='small', model='cnn', phases=(Phase(1, 48),), batch=8, optimizer='adamw', {more})\n"
+    )
+    return path
 
 
 def alone(html: str) -> bool:
@@ -77,16 +101,19 @@ class TestFindLr:
 
     def test_it_draws_the_losses_of_rising_rates(self, tiny_dir: Path, tmp_path: Path) -> None:
         """A page with the plot, and the suggestion in one line."""
-        (tmp_path / "small.py").write_text(
-            "from training.config import Config, Phase\n"
-            "CONFIG = Config(name='small', model='cnn', phases=(Phase(1, 48),), batch=8, optimizer='adamw')\n"
-        )
-        code, out, errors = run(
-            find_lr.main, tmp_path / "small.py", "--data", tiny_dir, "--out", tmp_path / "lr.html", "--steps", 6
-        )
+        arguments = ("--data", tiny_dir, "--out", tmp_path / "lr.html", "--steps", 6)
+        code, out, errors = run(find_lr.main, small(tmp_path), *arguments)
         assert code == 0, errors
         assert re.search(r"lr.html: \d steps; suggested peak rate: ", out)
         assert alone((tmp_path / "lr.html").read_text())
+
+    def test_a_student_has_its_teacher(self, keras_file: Path, tiny_dir: Path, tmp_path: Path) -> None:
+        """With --teacher a config with teacher_share runs; one without it is told that it wants none."""
+        arguments = ("--data", tiny_dir, "--out", tmp_path / "lr.html", "--steps", 3, "--teacher", keras_file)
+        code, _, errors = run(find_lr.main, small(tmp_path, "teacher_share=0.5"), *arguments)
+        assert code == 0, errors
+        code, _, errors = run(find_lr.main, small(tmp_path), *arguments)
+        assert (code, "teacher_share 0: expected no --teacher" in errors) == (66, True)
 
     def test_it_suggests_a_third_of_the_rate_of_the_lowest_loss(self) -> None:
         """A loss that falls to its sixth step and explodes."""
@@ -157,6 +184,62 @@ class TestEvaluate:
         assert done == code
         assert [line[:7] for line in lines] == ["error: "]
 
+    def test_a_network_with_an_open_side_is_refused(self, tmp_path: Path) -> None:
+        """Which side it is meant for is not in the file, and 48 px would be a guess."""
+        narrow = config.Config("r", "resnet50", CONFIG.phases, width=0.125)
+        models.build(narrow, None).save(tmp_path / "best.keras")
+        with pytest.raises(ModelError, match=r"best.keras: expected a fixed input side, .* use the run's final.keras"):
+            predict.load(tmp_path / "best.keras")
+
+    def test_another_network_is_refused(self, tmp_path: Path) -> None:
+        """One that takes no faces."""
+        keras.Sequential([keras.Input((4,)), keras.layers.Dense(8)]).save(tmp_path / "other.keras")
+        with pytest.raises(ModelError, match=r"expected one grey face in and 8 logits out, got \(None, 4\)"):
+            predict.load(tmp_path / "other.keras")
+
+    @pytest.mark.parametrize("keep", [0.001, 0.3, 0.9])
+    def test_a_truncated_tflite_file_is_one_line_and_no_crash(self, keep: float) -> None:
+        """The native reader would end the process."""
+        content = (ROOT / "agent" / "models" / "compact" / "model.tflite").read_bytes()
+        with pytest.raises(ModelError, match=r"cut.tflite: expected a whole TFLite model, got a damaged one"):
+            predict.tflite(content[: int(keep * len(content))], "cut.tflite", 1)
+
+    def test_a_limit_that_leaves_no_face_is_one_line(self, keras_file: Path, tiny: data.Dataset) -> None:
+        """Not a single one has a majority."""
+        votes = np.zeros((1, 10), dtype=np.int64)
+        votes[0, :8] = 1
+        one = data.Split(tiny.test.faces[:1], votes, None)
+        with pytest.raises(InputError, match="expected a face to measure under majority, got none in 1"):
+            evaluate.evaluate(predict.load(keras_file), one)
+
+
+class TestFit:
+    """`python -m training.fit`; what it trains is in test_resume.py."""
+
+    def test_another_seed_has_a_folder_of_its_own(
+        self, tiny_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The default folder of seed 2 is not that of the config's seed 1."""
+        monkeypatch.setenv("HOME", str(tmp_path))
+        arguments = (small(tmp_path), "--data", tiny_dir)
+        for more, name in ((("--seed", 2), "small-seed2"), (("--seed", 1), "small"), ((), "small")):
+            folder = tmp_path / ".cache" / "fer-agent" / "runs" / name / "epoch-0001"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "model.keras").touch()
+            (folder / "history.json").write_text("[{}]")
+            code, _, errors = run(fit.main, *arguments, *more)
+            assert code == 66
+            assert f"runs/{name}: holds a run already" in errors
+
+    def test_a_teacher_that_the_config_does_not_want_is_refused(
+        self, keras_file: Path, tiny_dir: Path, tmp_path: Path
+    ) -> None:
+        """It would have no part in training, and the numbers would pass for a student's."""
+        arguments = ("--data", tiny_dir, "--run", tmp_path / "run", "--teacher", keras_file)
+        code, _, errors = run(fit.main, small(tmp_path), *arguments)
+        assert code == 66
+        assert "config small has teacher_share 0: expected no --teacher" in errors
+
 
 class TestDistill:
     """`python -m training.distill`, and what a student makes of its file."""
@@ -187,6 +270,13 @@ class TestDistill:
         alone = metrics.softmax(predict.load(keras_file)(tiny.train.faces))
         assert callable(teacher)
         assert np.allclose(teacher(tiny.train.faces), alone, atol=1e-6)
+
+    @pytest.mark.parametrize("keep", [0, 4, 3000])
+    def test_a_damaged_file_is_one_line(self, keep: int, soft: Path, tmp_path: Path) -> None:
+        """Cut off anywhere, whatever numpy and zipfile raise."""
+        (tmp_path / "cut.npz").write_bytes(soft.read_bytes()[:keep])
+        with pytest.raises(InputError, match=r"cut.npz: expected a file of training.distill"):
+            distill.load(tmp_path / "cut.npz")
 
     def test_a_file_beside_models_is_refused(self, soft: Path, keras_file: Path) -> None:
         """Their mean would mean nothing."""
@@ -243,9 +333,31 @@ class TestAblate:
         assert second == first
         assert (tmp_path / "asconfigured-seed1" / "final.keras").stat().st_mtime_ns == weights
 
+    def test_results_of_another_run_are_not_taken(self, tiny: data.Dataset, tmp_path: Path) -> None:
+        """The same --out with other epochs, side, limit or config: the first field that differs."""
+        record.of(CONFIG, tiny).write(tmp_path)
+        (tmp_path / "result.json").write_text('{"accuracy": 0.5, "macro_f1": 0.5, "minutes": 1}')
+        assert ablate.run(CONFIG, tiny, tmp_path) == ablate.Result(0.5, 0.5, 1)
+        longer = config.Config("cnn", "cnn", (config.Phase(2, 48),), batch=16)
+        with pytest.raises(InputError, match=r"expected config.phases \[{'epochs': 1, .* got \[{'epochs': 2"):
+            ablate.run(longer, tiny, tmp_path)
+        with pytest.raises(InputError, match=r"expected faces 96, .* got 64"):
+            ablate.run(CONFIG, data.head(tiny, 64), tmp_path)
+
+    def test_students_have_their_teacher(self, keras_file: Path, tiny_dir: Path, tmp_path: Path) -> None:
+        """--teacher teaches the variants that have a share of it, and is refused where none has."""
+        arguments = ("--data", tiny_dir, "--out", tmp_path, "--seed", 1, "--teacher", keras_file)
+        student = small(tmp_path, "teacher_share=0.5")
+        code, out, errors = run(ablate.main, student, "--vary", "teacher_share=0.0", *arguments)
+        assert code == 0, errors
+        assert "| teacher_share = 0.0 |" in out
+        code, _, errors = run(ablate.main, "cnn", "--vary", "balance=weights", *arguments)
+        assert (code, "teacher_share 0: expected no --teacher" in errors) == (66, True)
+
     @pytest.mark.parametrize(
         ("change", "says"),
         [
+            ("batch=0", "--vary batch=0: batch: expected a whole number from 1"),
             ("balanse=weights", "no such field; there are"),
             ("balance=wieghts", "expected none, weights, sampler"),
             ("batch=many", "expected a int, such as 64"),

@@ -95,6 +95,35 @@ def test_a_bad_csv_row_is_named(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("usage", ["Training", "PublicTest", "PrivateTest"])
+def test_a_split_without_a_face_is_named_each_time(usage: str, tiny_dir: Path, tmp_path: Path) -> None:
+    """Both files lack its rows; the second call is refused as the first, not answered from the cache."""
+    folder = Path(shutil.copytree(tiny_dir, tmp_path / "set"))
+    for name in ("fer2013.csv", "fer2013new.csv"):
+        lines = (folder / name).read_text().splitlines(keepends=True)
+        (folder / name).write_text("".join(line for line in lines if usage not in line))
+    for _ in range(2):
+        with pytest.raises(InputError, match=f"fer2013.csv: expected faces with Usage {usage}, got none"):
+            data.load(folder)
+
+
+def test_an_empty_label_file_is_named(tiny: data.Dataset, tmp_path: Path) -> None:
+    """It is there, so the layout is found, but holds no row."""
+    folder = write_folders(tmp_path / "set", tiny)
+    (folder / "FER2013Valid" / "label.csv").write_text("")
+    with pytest.raises(InputError, match=r"FER2013Valid/label.csv: expected a row a face, got an empty file"):
+        data.load(folder)
+
+
+def test_a_damaged_cache_is_decoded_again(tiny: data.Dataset, tmp_path: Path) -> None:
+    """Cut short, as a full disk or a kill of an older version left it."""
+    folder = write_folders(tmp_path / "set", tiny)
+    data.load(folder)
+    (cached,) = (tmp_path / "cache" / "fer-agent").iterdir()
+    cached.write_bytes(cached.read_bytes()[:5000])
+    assert same(data.load(folder).train, tiny.train)
+
+
 def test_csvs_of_different_length_are_refused(tiny_dir: Path, tmp_path: Path) -> None:
     """Votes for one face more than there are pictures."""
     folder = Path(shutil.copytree(tiny_dir, tmp_path / "set"))

@@ -1,5 +1,8 @@
 """The networks: what they take, what they give, how large they are."""
 
+import re
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import pytest
@@ -27,12 +30,6 @@ def test_resnet50_is_the_standard_one() -> None:
     assert models.build(config.load("resnet50"), 48).count_params() == standard.count_params()
 
 
-def test_a_side_is_that_of_its_phase() -> None:
-    """Progressive sizes: the side changes with the epoch, and the last one stays."""
-    settings = config.Config("x", "resnet50", (config.Phase(2, 32), config.Phase(1, 48)))
-    assert [settings.side_at(epoch) for epoch in range(5)] == [32, 32, 48, 48, 48]
-
-
 def test_the_rate_warms_up_and_ends_at_zero() -> None:
     """Linear to the peak, then a cosine to zero over all epochs."""
     settings = config.Config("x", "cnn", (config.Phase(4, 48),), learning_rate=0.1, warmup_epochs=1)
@@ -53,7 +50,7 @@ def test_a_config_opens_with_source_cost_result_and_command(name: str) -> None:
 
 def test_an_unknown_config_is_told_which_there_are() -> None:
     """The message lists the names."""
-    with pytest.raises(InputError, match="there are cnn, cnn_bn_dropout, cnn_bn_dropout_augment, resnet50"):
+    with pytest.raises(InputError, match=f"there are {', '.join(config.names())}, or give"):
         config.load("vgg")
 
 
@@ -62,3 +59,61 @@ def test_a_file_without_a_config_is_refused(tmp_path: config.Path) -> None:
     (tmp_path / "mine.py").write_text("CONFIG = 3\n")
     with pytest.raises(InputError, match=r"expected CONFIG = Config\(...\), got int"):
         config.load(str(tmp_path / "mine.py"))
+
+
+ONE = (config.Phase(1, 48),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"model": "resnet51"}, "model: expected one of 'cnn', 'cnn_bn_dropout', 'resnet50', got 'resnet51'"),
+        ({"loss": "hard"}, "loss: expected one of 'soft', 'majority', got 'hard'"),
+        ({"stem_stride": 3}, "stem_stride: expected one of 1, 2, got 3"),
+        ({"batch": 0}, "batch: expected a whole number from 1 to 65536, got 0"),
+        ({"batch": 64.0}, "batch: expected a whole number from 1 to 65536, got 64.0"),
+        ({"learning_rate": "1e-3"}, "learning_rate: expected a number from 1e-12 to 100, got '1e-3'"),
+        ({"learning_rate": float("nan")}, "learning_rate: expected a number from 1e-12 to 100, got nan"),
+        ({"teacher_share": 60}, "teacher_share: expected a number from 0 to 1, got 60"),
+        ({"seed": -1}, "seed: expected a whole number from 0 to 4294967295, got -1"),
+        ({"name": "a/b"}, "name: expected letters, digits and ._- (it names a folder), got 'a/b'"),
+        ({"phases": ()}, "phases: expected a tuple of at least one Phase, got ()"),
+        ({"augment": True}, "augment: expected an Augment, got True"),
+        ({"early_stop_epochs": 2, "phases": ONE * 2}, "early_stop_epochs: expected None with several phases, got 2"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_named(changes: dict[str, object], says: str) -> None:
+    """Field, what was expected, what came: a typo does not train another experiment."""
+    with pytest.raises(InputError, match=re.escape(says)):
+        config.Config(**{"name": "x", "model": "cnn", "phases": ONE, **changes})
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: config.Augment(flip=1), "flip: expected True or False, got 1"),
+        (lambda: config.Augment(shift=6), "shift: expected a number from 0 to 1, got 6"),
+        (lambda: config.Phase(0, 48), "epochs: expected a whole number from 1 to 100000, got 0"),
+        (lambda: config.Phase(4, 4), "side: expected a whole number from 16 to 512, got 4"),
+    ],
+)
+def test_a_part_of_a_config_is_checked_too(make: Callable[[], object], says: str) -> None:
+    """Augmentation and phases."""
+    with pytest.raises(InputError, match=re.escape(says)):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("second", "says"),
+    [
+        ("CONFIG = Config('x', 'cnn', (Phase(1, 48),), batsh=3)", "TypeError: .*batsh"),
+        ("CONFIG = Config('x', 'cnn', (Phase(1, 48),), batch=0)", "batch: expected a whole number from 1"),
+        ("CONFIG = Config(", "SyntaxError"),
+    ],
+)
+def test_a_config_file_that_does_not_run_is_named_with_its_line(second: str, says: str, tmp_path: config.Path) -> None:
+    """A wrong field, a wrong value, a bracket left open."""
+    (tmp_path / "mine.py").write_text(f"from training.config import Config, Phase\n{second}\n")
+    with pytest.raises(InputError, match=rf"mine\.py:2: expected a config that runs, got {says}") as caught:
+        config.load(str(tmp_path / "mine.py"))
+    assert "\n" not in str(caught.value)

@@ -15,9 +15,9 @@ import keras
 import numpy as np
 import pytest
 
-from agent.errors import InputError
+from agent.errors import InputError, ModelError
 from tests.training.conftest import environment
-from training import checkpoint, data, keeper, loop, models, recipe
+from training import checkpoint, data, keeper, loop, models, recipe, record
 from training.config import Augment, Config, Phase
 
 CONFIG_FILE = """
@@ -241,3 +241,87 @@ def test_a_file_to_start_from_that_is_none_is_refused(tiny: data.Dataset, tmp_pa
         models.build(dataclasses.replace(STILL, model=content), 48).save(path)
     with pytest.raises(InputError, match=r"start.keras: expected a .keras file of the network still"):
         loop.fit(STILL, tiny, tmp_path / "run", resume=False, verbose=0, start_from=path)
+
+
+@pytest.mark.parametrize(
+    ("field", "changed"),
+    [
+        ("config.seed 1,.* got 2;", {"config": dataclasses.replace(STILL, seed=2)}),
+        ("config.augment.flip False,.* got True;", {"config": dataclasses.replace(STILL, augment=Augment(flip=True))}),
+        (
+            r"config.phases \[{'epochs': 1, 'side': 48}\],",
+            {"config": dataclasses.replace(STILL, phases=(Phase(2, 48),))},
+        ),
+        ("edition fer2013new.csv,.* got label.csv;", {"edition": "label.csv"}),
+        ("faces 96,.* got 64;", {"limit": 64}),
+        ("start none,.* got other.keras [0-9a-f]{12};", {"start": True}),
+    ],
+)
+def test_another_run_does_not_go_on_there(
+    field: str, changed: dict[str, object], tiny: data.Dataset, tmp_path: Path
+) -> None:
+    """Another seed, config, edition, limit or start: the first field that differs, with both values."""
+    record.of(STILL, tiny).write(tmp_path)
+    dataset = data.head(tiny, changed.get("limit", 96))
+    dataset = dataclasses.replace(dataset, edition=changed.get("edition", tiny.edition))
+    (tmp_path / "other.keras").write_bytes(b"weights")
+    start = tmp_path / "other.keras" if changed.get("start") else None
+    with pytest.raises(InputError, match=f"expected {field}"):
+        loop.fit(changed.get("config", STILL), dataset, tmp_path, resume=True, verbose=0, start_from=start)
+
+
+def test_a_folder_without_a_record_is_gone_on_with(tiny: data.Dataset, tmp_path: Path) -> None:
+    """Runs of older versions have none."""
+    record.expect(tmp_path, record.of(STILL, tiny), begun=True)
+
+
+def test_what_a_run_began_with_is_asked_again_until_its_first_epoch(tiny: data.Dataset, tmp_path: Path) -> None:
+    """Killed in the first epoch, it has no weights yet: random ones would be another run. Later it has its own."""
+    (tmp_path / "start.keras").write_bytes(b"weights")
+    record.of(STILL, tiny, tmp_path / "start.keras").write(tmp_path)
+    plain = record.of(STILL, tiny)
+    with pytest.raises(InputError, match=r"expected start start.keras [0-9a-f]{12}, .* got none"):
+        record.expect(tmp_path, plain, begun=False)
+    record.expect(tmp_path, plain, begun=True)
+
+
+def test_a_run_leaves_its_record_and_a_whole_history(tiny: data.Dataset, tmp_path: Path) -> None:
+    """run.json says what it was; a history.csv that a kill left short, or a start that was another's, is mended."""
+    (tmp_path / "started_from.txt").write_text("of a run that was killed in its first epoch")
+    loop.fit(STILL, tiny, tmp_path, resume=False, verbose=0)
+    assert record.read(tmp_path) == record.of(STILL, tiny)
+    assert not (tmp_path / "started_from.txt").exists()
+    history = (tmp_path / "history.csv").read_text()
+    (tmp_path / "history.csv").write_text(history.splitlines()[0] + "\n")
+    loop.fit(STILL, tiny, tmp_path, resume=True, verbose=0)
+    assert (tmp_path / "history.csv").read_text() == history
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.99])
+def test_a_damaged_keras_file_is_one_line(keep: float, tmp_path: Path) -> None:
+    """Cut off anywhere, whatever Keras and zipfile raise."""
+    models.build(STILL, 48).save(tmp_path / "whole.keras")
+    content = (tmp_path / "whole.keras").read_bytes()
+    (tmp_path / "cut.keras").write_bytes(content[: int(keep * len(content))])
+    with pytest.raises(ModelError, match=r"cut.keras: expected a readable Keras model") as caught:
+        checkpoint.read(tmp_path / "cut.keras")
+    assert "\n" not in str(caught.value)
+
+
+def test_validation_without_a_face_is_one_line(tiny: data.Dataset, tmp_path: Path) -> None:
+    """Every vote is for "unknown"."""
+    votes = np.zeros_like(tiny.validation.votes)
+    votes[:, 8] = 10
+    dataset = dataclasses.replace(tiny, validation=dataclasses.replace(tiny.validation, votes=votes))
+    with pytest.raises(InputError, match="expected a validation face with a majority, got none in 25"):
+        loop.fit(STILL, dataset, tmp_path, resume=False, verbose=0)
+
+
+def test_a_model_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut must not leave an empty final.keras: first the content is flushed, then it is renamed."""
+    done: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda d: done.append(Path(f"/proc/self/fd/{d}").readlink().name) or fsync(d))
+    monkeypatch.setattr(Path, "replace", lambda own, to: done.append(f"-> {to.name}") or replace(own, to))
+    checkpoint.write(models.build(STILL, 48), tmp_path / "final.keras")
+    assert done == ["final.partial.keras", "-> final.keras", tmp_path.name]

@@ -19,6 +19,11 @@ def test_convolution_normalisation_and_pooling_are_the_same_forward_and_backward
     assert found["difference"] < 1e-5
 
 
+def test_the_fused_adamw_counts_steps_where_the_weights_are(tmp_path: Path) -> None:
+    """The kernel for CUDA reads the step on its device; torch's device "meta" stands in for a GPU here."""
+    assert probe("torch", "step_device", tmp_path) == {"devices": ["meta"]}
+
+
 def test_the_fused_adamw_walks_the_same_path(tmp_path: Path) -> None:
     """Twenty steps with decay and an exemption from it end within a thousandth of the largest weight."""
     found = probe("torch", "adamw", tmp_path)

@@ -1,0 +1,92 @@
+"""run.json: which run a folder holds, so that no other run goes on there, and none is taken for another."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from agent.errors import InputError
+from training import data
+from training.config import Config
+
+FILE: Final = "run.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run was begun with."""
+
+    config: dict[str, Any]
+    """`Config`, as JSON has it: lists for tuples."""
+    edition: str
+    """Of the votes, see `data.Dataset`."""
+    faces: int
+    """Trained on; a limit or another data set shows here."""
+    start: str | None
+    """Name and the first digits of the SHA-256 of the file whose weights it began with; None for random weights."""
+
+    def write(self, run: Path) -> None:
+        """Write run.json in the folder `run`, whole or not at all."""
+        partial = run / f".{FILE}.partial"
+        partial.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", encoding="utf-8")
+        partial.replace(run / FILE)
+
+
+def of(config: Config, dataset: data.Dataset, start_from: Path | None = None) -> Record:
+    """Return the record of a run, or raise InputError if there is no file `start_from`."""
+    start = None
+    if start_from is not None:
+        if not start_from.is_file():
+            raise InputError(f"{start_from}: expected a .keras file of the network {config.name}, got no such file")
+        start = f"{start_from.name} {hashlib.sha256(start_from.read_bytes()).hexdigest()[:12]}"
+    return Record(
+        config=json.loads(json.dumps(dataclasses.asdict(config))),
+        edition=dataset.edition,
+        faces=int(data.usable(dataset.train, config.train_on).sum()),
+        start=start,
+    )
+
+
+def read(run: Path) -> Record | None:
+    """Return the record in the folder `run`; None where there is none, as beside runs of older versions."""
+    path = run / FILE
+    if not path.is_file():
+        return None
+    try:
+        return Record(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as cause:
+        raise InputError(f"{path}: expected the record of a run, got {type(cause).__name__}: {cause}") from cause
+
+
+def expect(run: Path, mine: Record, *, begun: bool) -> None:
+    """Raise InputError, with the first field that differs, unless the folder `run` holds `mine` or has no record.
+
+    A run that has `begun`, with an epoch done, has its weights: it needs no word on what it started from.
+    """
+    theirs = read(run)
+    if theirs is None:
+        return
+    old, new = (dict(_flat(dataclasses.asdict(record))) for record in (theirs, mine))
+    if begun and mine.start is None:
+        del new["start"]
+    for name in new:
+        if name in old and old[name] != new[name]:  # a field that another version does not have cannot be compared
+            raise InputError(
+                f"{run}: expected {name} {_shown(old[name])}, with which the run there began, got {_shown(new[name])}; "
+                "repeat that, or name another folder"
+            )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else str(value)
