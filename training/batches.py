@@ -36,8 +36,8 @@ class Batches(keras.utils.PyDataset):
         """Take faces (n, 48, 48) and targets (n, 8).
 
         `weights` (n,) weigh the loss; with `odds` (n,) an epoch draws n faces with replacement. A `teacher` looks at
-        the augmented faces, before mixup, and gives `teacher_share` of the target. More `workers` than one prepare
-        the batches to come in threads.
+        what the student will see, augmented and mixed (Beyer et al. 2022), and gives `teacher_share` of the target.
+        More `workers` than one prepare the batches to come in threads.
         """
         # Not Keras' own `workers`: they run ahead into the next epoch, before `start` says which one that is.
         super().__init__(workers=1, use_multiprocessing=False)
@@ -80,24 +80,26 @@ class Batches(keras.utils.PyDataset):
         chosen = order[index * self._batch : (index + 1) * self._batch]
         rng = np.random.default_rng([self._seed, epoch, index])
         views = np.stack([augment(self._faces[i], self._how, rng) for i in chosen])
-        x, y = as_input(views, self._side), self._targets[chosen]
+        y = self._targets[chosen]
+        if self._mixup:
+            views, y = mixed(views, y, rng.beta(self._mixup, self._mixup))
         if self._teacher is not None:
             with self._at_teacher:  # a TFLite interpreter serves one thread
                 taught = self._teacher(views)
             y = (1 - self._teacher_share) * y + self._teacher_share * taught
-        if self._mixup:
-            x, y = mixed(x, y, rng.beta(self._mixup, self._mixup))
+        x = as_input(views, self._side)
         if self._weights is None:
             return x, y
         return x, y, self._weights[chosen]
 
 
 def mixed(
-    x: npt.NDArray[np.float32], y: npt.NDArray[np.float32], share: float
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return faces and targets, each blended with the batch in reverse: `share` of its own, the rest of the other."""
+    faces: npt.NDArray[np.uint8], y: npt.NDArray[np.float32], share: float
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Return faces (n, h, w) and targets (n, 8), each blended with the batch in reverse: `share` of its own (0-1), the
+    rest of the other; faces to whole grey levels, as a teacher takes them."""
     own, other = np.float32(share), np.float32(1 - share)
-    return own * x + other * x[::-1], own * y + other * y[::-1]
+    return np.rint(own * faces + other * faces[::-1]).astype(np.uint8), own * y + other * y[::-1]
 
 
 def as_input(faces: Any, side: int) -> npt.NDArray[np.float32]:

@@ -98,22 +98,24 @@ def test_an_incomplete_batch_is_left_out(tiny: data.Dataset) -> None:
 
 def test_mixup_blends_targets_as_it_blends_faces() -> None:
     """A quarter of the one and three quarters of the other, in both."""
-    x, y = np.array([0.0, 100.0], np.float32), np.eye(2, dtype=np.float32)
-    mixed_x, mixed_y = batches.mixed(x, y, 0.25)
-    assert mixed_x.tolist() == [75, 25]
+    faces, y = np.array([0, 101], np.uint8), np.eye(2, dtype=np.float32)
+    mixed_faces, mixed_y = batches.mixed(faces, y, 0.25)
+    assert mixed_faces.dtype == np.uint8
+    assert mixed_faces.tolist() == [76, 25]
     assert mixed_y.tolist() == [[0.25, 0.75], [0.75, 0.25]]
 
 
-def test_a_teacher_looks_at_the_augmented_faces(tiny: data.Dataset) -> None:
-    """Its share of the target follows what was shown, not the face in the file; the faces stay as they were."""
+@pytest.mark.parametrize("mixup", [0.0, 0.5], ids=["augmented", "mixed"])
+def test_a_teacher_looks_at_what_the_student_sees(mixup: float, tiny: data.Dataset) -> None:
+    """Its share of the target follows what is shown, not the face in the file; the faces stay as they were."""
     shown = []
 
     def teacher(views: np.ndarray) -> np.ndarray:
         shown.append(views)
         return np.eye(8, dtype=np.float32)[views.sum(axis=(1, 2)) % 8]
 
-    x, y = made(tiny, teacher=teacher, teacher_share=0.25)[1]
-    plain_x, votes = made(tiny)[1]
+    x, y = made(tiny, teacher=teacher, teacher_share=0.25, mixup=mixup)[1]
+    plain_x, votes = made(tiny, mixup=mixup)[1]
     assert np.array_equal(x, plain_x)
     assert np.array_equal(x, batches.as_input(shown[0], 48))
     assert np.allclose(y, 0.75 * votes + 0.25 * np.eye(8)[x.astype(int).sum(axis=(1, 2, 3)) % 8])

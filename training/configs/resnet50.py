@@ -3,7 +3,7 @@
 Source:  the winner of the project's mission (0.8752 there)
 Cost:    23.5 M parameters, 200 M multiply-adds a face; 54 minutes at the speeds measured on two idle x86 cores with
          AVX-512 BF16 (Keras on torch); the released run took 97 minutes beside other work
-Result:  0.7474 on validation, 0.7424 on test (n = 3,137): trained too short; resnet50_distilled goes on from it
+Result:  0.7471 on validation, 0.7424 on test (n = 3,137): trained too short; resnet50_distilled goes on from it
 Command: KERAS_BACKEND=torch python -m training.fit resnet50 --data DIR --resume
 """
 
