@@ -18,6 +18,7 @@ from agent.device.keeper import Keeper
 from agent.device.memory import MemoryBound
 from agent.device.notify import Notifier
 from agent.device.thermal import Reading, Thermal
+from agent.errors import ConfigError
 from agent.records import Frame
 
 
@@ -159,10 +160,13 @@ def test_a_minute_of_life_is_no_crash(tmp_path: Path) -> None:
 
 
 def test_reload_keeps_the_old_when_the_new_is_wrong(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """SIGHUP with a wrong file reports every problem and changes nothing; with a good one it gives the new settings."""
+    """SIGHUP with a wrong file, or one that could not start, reports every problem and changes nothing; with a good one
+    it gives the new settings."""
     path = tmp_path / "agent.toml"
     path.write_text("[camera]\nfps = 1\n")
-    reload = Reload(path, load(path, environ={}), environ={})
+    reload = Reload(
+        path, load(path, environ={}), environ={}, refuse=lambda new: [ConfigError("no start")] * (new.camera.fps == 3)
+    )
     before = signal.getsignal(signal.SIGHUP)
     try:
         reload.listen()
@@ -171,6 +175,10 @@ def test_reload_keeps_the_old_when_the_new_is_wrong(tmp_path: Path, caplog: pyte
         os.kill(os.getpid(), signal.SIGHUP)
         assert reload.wanted() is None
         assert sum("config.kept-old" in r.getMessage() for r in caplog.records) == 2
+        path.write_text("[camera]\nfps = 3\n")
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert reload.wanted() is None
+        assert "no start" in caplog.records[-1].getMessage()
         path.write_text("[camera]\nfps = 2\n")
         os.kill(os.getpid(), signal.SIGHUP)
         loaded = reload.wanted()
