@@ -3,7 +3,6 @@
 Law: what `Service` checks before its camera opens is checked here too, by the same functions.
 """
 
-import time
 from collections.abc import Iterator
 
 from agent.calibration import record
@@ -11,7 +10,6 @@ from agent.config import Mqtt, Settings
 from agent.delivery import security
 from agent.delivery.publish import Publisher
 from agent.errors import FerAgentError
-from agent.insight import weights
 from agent.insight.policy import check_policy, is_live
 from agent.stages import opened
 from agent.trust.guard import models_of
@@ -36,14 +34,7 @@ def calibration_of(settings: Settings, bundle: Bundle) -> record.Calibration | N
     path = record.path_of(settings)
     if not path.exists() and settings.engagement.calibration is None:
         return None
-    return record.load(
-        path,
-        model_sha256=bundle.card.sha256,
-        camera=settings.camera,
-        now=time.time(),
-        weights_id=weights.load(settings.engagement.weights).id,
-        setup=record.setup_hash(settings),
-    )
+    return record.load_for(settings, bundle, path)
 
 
 def _may_watch(settings: Settings) -> None:

@@ -1,9 +1,6 @@
 """calibration.json: what `fer-agent calibrate` measured, numbers only. Written whole, checked whole, refused whole.
 
-    calibration = record.load(
-        path, model_sha256=bundle.card.sha256, camera=settings.camera, now=time.time(),
-        weights_id=weights.id, setup=record.setup_hash(settings),
-    )
+    calibration = record.load_for(settings, bundle, record.path_of(settings))
     for line in calibration.warnings: log.warning(line)                    # expired, settings changed
     bundle = calibration.applied_to(bundle)                                # probabilities re-fitted in this room
     Detector(…, limits=calibration.limits)                                 # None: the defaults
@@ -17,6 +14,7 @@
 import hashlib
 import json
 import re
+import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -28,6 +26,7 @@ from pydantic import ValidationError
 from agent import __version__, config
 from agent.calibration.parts import Parts, Record
 from agent.errors import CannotWriteError, ConfigError
+from agent.insight import weights
 from agent.trust.files import write_atomically
 from agent.vision import model_card
 from agent.vision.model_card import Bundle
@@ -180,6 +179,18 @@ def save(path: Path, new: Record) -> Path | None:
     except OSError as cause:
         raise CannotWriteError(f"{path}: expected a place to write the calibration, got: {cause.strerror}") from cause
     return kept
+
+
+def load_for(settings: config.Settings, bundle: Bundle, path: Path) -> Calibration:
+    """Return the calibration at `path` for the model and the settings that would run now; errors as `load`."""
+    return load(
+        path,
+        model_sha256=bundle.card.sha256,
+        camera=settings.camera,
+        now=time.time(),
+        weights_id=weights.load(settings.engagement.weights).id,
+        setup=setup_hash(settings),
+    )
 
 
 def load(

@@ -233,13 +233,7 @@ def _before(path: Path, bundle: Bundle, settings: config.Settings, asking: _Aski
     if not path.exists():
         return None
     try:
-        return record.load(
-            path,
-            model_sha256=bundle.card.sha256,
-            camera=settings.camera,
-            now=time.time(),
-            weights_id=weights.load(settings.engagement.weights).id,
-        )
+        return record.load_for(settings, bundle, path)
     except ConfigError as error:
         asking.warn(f"starting anew: {error}")
         return None

@@ -49,7 +49,8 @@ class Births:
     def status(self, state: wire.State | None = None, reason: str | None = None) -> Parcel:
         """`state`, or what the agent is now."""
         if state is None:
-            state, reason = self.now().state, self.now().reason
+            now = self.now()
+            state, reason = now.state, now.reason
         epoch, newest = self._spool.epoch, self._spool.newest_seq
         body = payload.status(self._speaker, state, reason, session=self.session, epoch=epoch, newest_seq=newest)
         return Parcel(self._speaker.topics("status"), body.encode(), retain=True)

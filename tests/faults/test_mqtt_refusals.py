@@ -59,14 +59,20 @@ def test_a_wrong_password_is_one_error_a_try(
             assert publisher.wait_connected(10)
 
 
+def _confine(broker: Mosquitto, folder: Path, *topics: str) -> Path:
+    """Let everybody read all and write `topics` alone, from now on; return the ACL file."""
+    acl = folder / "acl"
+    acl.write_text("".join(["topic read #\n", *(f"topic write {topic}\n" for topic in topics)]))
+    broker.configure(f"acl_file {acl}")
+    broker.restart()
+    return acl
+
+
 def test_a_denied_publish_is_named_with_the_line_to_add(
     broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Fault 8. At once (5 s are promised): a log line with the ACL entry to add, degraded; once allowed, all comes."""
-    acl = tmp_path / "acl"
-    acl.write_text(f"topic read #\ntopic write {ROOT}/status\ntopic write {ROOT}/meta\ntopic write {ROOT}/ack\n")
-    broker.configure(f"acl_file {acl}")
-    broker.restart()
+    acl = _confine(broker, tmp_path, f"{ROOT}/status", f"{ROOT}/meta", f"{ROOT}/ack")
     with (
         ReferenceSubscriber(broker.port) as collector,
         Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=tmp_path / "s") as publisher,
@@ -88,13 +94,10 @@ def test_a_renamed_agent_is_not_degraded_by_what_it_left(
     broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Fault 8. The ACL confines it to its new topics: the old retained ones are named once and then forgotten."""
-    acl = tmp_path / "acl"
-    acl.write_text(f"topic read #\ntopic write {ROOT}-2/#\n")
     with Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=tmp_path / "s") as publisher:
         assert publisher.wait_connected(10)
         publisher.state("ready")
-    broker.configure(f"acl_file {acl}")
-    broker.restart()
+    _confine(broker, tmp_path, f"{ROOT}-2/#")
     renamed = settings(broker.port, "fer-2")
     with (
         ReferenceSubscriber(broker.port) as collector,
@@ -112,10 +115,7 @@ def test_a_denied_announcement_is_named_with_its_own_line(
     broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Fault 8. The line to add is that of the topic which was refused, also where it is not below the agent's root."""
-    acl = tmp_path / "acl"
-    acl.write_text(f"topic read #\ntopic write {ROOT}/#\n")
-    broker.configure(f"acl_file {acl}")
-    broker.restart()
+    _confine(broker, tmp_path, f"{ROOT}/#")
     with Publisher(settings(broker.port, home_assistant=True), MADE_BY, pace=FAST):
         wait_until(lambda: any("event=mqtt.trouble" in t for t in _texts(caplog)), 15, "the refusal is told")
     (line,) = {t for t in _texts(caplog) if "event=mqtt.trouble" in t}
