@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from quantize import source
 from quantize.streams import MAKING, Streams
+from training import moments
 
 LARGEST: Final = 64.0
 """A channel that is always near zero is not blown up beyond this."""
@@ -60,7 +60,7 @@ def _shares(model: Any, streams: Streams, faces: npt.NDArray[np.uint8]) -> dict[
 def _widest(model: Any, chosen: list[Any], faces: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float64]]:
     """Return for each layer the largest absolute value of every channel of its output."""
     found = [np.zeros(layer.output.shape[-1]) for layer in chosen]
-    for values in source.between(model, chosen, faces):
+    for values in moments.between(model, chosen, faces):
         found = [
             np.maximum(a, np.abs(v).reshape(-1, v.shape[-1]).max(axis=0)) for a, v in zip(found, values, strict=True)
         ]

@@ -17,7 +17,7 @@ from agent.errors import ModelError
 from quantize import representative, source
 from quantize.streams import MAKING, Streams
 from training import config as configs
-from training import data
+from training import data, moments
 from training.cli import reported, with_data
 
 
@@ -66,7 +66,7 @@ def _carried(
 ) -> dict[str | None, npt.NDArray[np.float64]]:
     """Return for each stream, (channels,), what its channels carry to the `readers`."""
     chosen = [layer for layer in readers if streams.read_by(layer) is not None]
-    found = source.moments(model, [streams.giver(layer) for layer in chosen], faces)
+    found = moments.moments(model, [streams.giver(layer) for layer in chosen], faces)
     carried: dict[str | None, npt.NDArray[np.float64]] = {}
     for layer, (_, varied) in zip(chosen, found, strict=True):
         kernel = layer.get_weights()[0].astype(np.float64)

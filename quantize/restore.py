@@ -16,9 +16,9 @@ import numpy.typing as npt
 from agent.errors import ModelError
 from agent.vision import runtime
 from agent.vision.model_card import Bundle
-from quantize import graph, layers, representative, source
+from quantize import graph, layers, representative
 from training import config as configs
-from training import data
+from training import data, moments
 from training.cli import reported, with_data
 
 
@@ -62,15 +62,9 @@ def restore(bundle: Bundle, config: configs.Config, faces: npt.NDArray[np.uint8]
         if following is None:
             layer.set_weights([kernel, bias])
             continue
-        # As He et al. 2015 would have drawn it: the released kernel has the normalisation's scale in it, and the step
-        # that an optimizer takes is only as large as it should be for a kernel of the usual size.
-        size = np.sqrt((kernel**2).sum(axis=(0, 1, 2)) / 2)
-        size[size == 0] = 1.0
-        layer.set_weights([kernel / size] + [np.zeros_like(bias)] * layer.use_bias)
-        following.set_weights([size * np.sqrt(1 + following.epsilon), bias, np.zeros_like(size), np.ones_like(size)])
-        pairs.append((layer, following, size, bias))
+        pairs.append(moments.Folded(layer, following, kernel, bias))
     if pairs:
-        _normalise(model, pairs, representative.pinned(faces, bundle.card.side))
+        moments.unfold(model, pairs, representative.pinned(faces, bundle.card.side))
     return model
 
 
@@ -86,13 +80,6 @@ def _kernels(bundle: Bundle) -> list[tuple[str, npt.NDArray[np.float32], npt.NDA
         bias = biases[0] if biases else np.zeros(kernel.shape[-1], np.float32)  # the converter leaves out zeros
         found.append((op.inputs[1].name.split("/")[1].removesuffix("_1"), kernel, bias))
     return found
-
-
-def _normalise(model: Any, pairs: list[Any], faces: npt.NDArray[np.uint8]) -> None:
-    """Give each normalisation the moments of its convolution over `faces` (n, side, side, 1), and undo them."""
-    found = source.moments(model, [layer for layer, *_ in pairs], faces)
-    for (_, following, size, bias), (mean, variance) in zip(pairs, found, strict=True):
-        following.set_weights([size * np.sqrt(variance + following.epsilon), bias + size * mean, mean, variance])
 
 
 @click.command(epilog="Example: python -m quantize.restore agent/models/released resnet50 --data DIR --out start.keras")

@@ -3,7 +3,6 @@
 import os
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -83,30 +82,6 @@ def check_ours(model: Any, name: str) -> None:
         raise ModelError(
             f"{name}: not ours: expected logits (a linear last layer), got activation {last.get('activation')}"
         )
-
-
-def between(model: Any, layers: list[Any], faces: npt.NDArray[np.uint8]) -> Iterator[list[npt.NDArray[np.float32]]]:
-    """Yield what each of `layers` gives for `faces` (n, side, side, 1), 0-255, 64 at a time; any backend of Keras."""
-    import keras
-
-    inner = keras.Model(model.input, [layer.output for layer in layers])
-    for start in range(0, len(faces), 64):
-        outputs = inner(faces[start : start + 64].astype(np.float32), training=False)
-        yield [keras.ops.convert_to_numpy(value) for value in keras.tree.flatten(outputs)]
-
-
-def moments(
-    model: Any, layers: list[Any], faces: npt.NDArray[np.uint8]
-) -> list[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
-    """Return (mean, variance), each (channels,), of what each of `layers` gives for `faces`, see `between`."""
-    sums = [np.zeros((2, layer.output.shape[-1])) for layer in layers]
-    counts = np.zeros(len(layers))
-    for values in between(model, layers, faces):
-        for i, value in enumerate(v.astype(np.float64).reshape(-1, v.shape[-1]) for v in values):
-            sums[i] += value.sum(axis=0), (value**2).sum(axis=0)
-            counts[i] += len(value)
-    means = [(total / n, squares / n) for (total, squares), n in zip(sums, counts, strict=True)]
-    return [(mean, np.maximum(square - mean**2, 0)) for mean, square in means]
 
 
 def _side(model: Any, side: int | None, path: Path) -> int:

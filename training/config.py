@@ -15,6 +15,10 @@ FOLDER: Final = Path(__file__).parent / "configs"
 """Where the configs are."""
 
 
+RESNET29_SIDE: Final = 103
+"""Smallest input of resnet29, pixels: its unpadded convolutions leave nothing of a smaller one."""
+
+
 @dataclass(frozen=True)
 class Augment:
     """Random changes to a training face; zeros turn each one off."""
@@ -58,7 +62,7 @@ class Config:
     """One experiment."""
 
     name: str
-    model: Literal["cnn", "cnn_bn_dropout", "resnet50"]
+    model: Literal["cnn", "cnn_bn_dropout", "resnet29", "resnet50"]
     phases: tuple[Phase, ...]
     """Run in order; the last one's side is the released input side."""
     batch: int = 128
@@ -101,6 +105,10 @@ class Config:
         if not isinstance(self.augment, Augment):
             raise InputError(f"augment: expected an Augment, got {self.augment!r}")
         _check(self, _RANGES)
+        if self.model != "resnet50" and len({phase.side for phase in phases}) > 1:
+            raise InputError(f"phases: expected one side for {self.model}, got {[phase.side for phase in phases]}")
+        if self.model == "resnet29" and phases[0].side < RESNET29_SIDE:
+            raise InputError(f"phases: expected a side of {RESNET29_SIDE} or more for resnet29, got {phases[0].side}")
         if self.early_stop_epochs is not None and len(phases) > 1:
             raise InputError(
                 f"early_stop_epochs: expected None with several phases, got {self.early_stop_epochs} with {len(phases)}"

@@ -16,7 +16,8 @@ def build(config: Config, side: int | None) -> keras.Model:
     """
     inputs = keras.Input((side, side, 1), name="face")
     scaled = layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(inputs)
-    features = {"cnn": _cnn, "cnn_bn_dropout": _cnn_bn_dropout, "resnet50": _resnet50}[config.model](scaled, config)
+    networks = {"cnn": _cnn, "cnn_bn_dropout": _cnn_bn_dropout, "resnet29": _resnet29, "resnet50": _resnet50}
+    features = networks[config.model](scaled, config)
     # float32 whatever the precision: softmax and loss lose too much in half precision.
     logits = layers.Dense(len(LABELS), name="logits", dtype="float32")(features)
     return keras.Model(inputs, logits, name=config.name)
@@ -73,3 +74,35 @@ def _resnet50(x: Any, config: Config) -> Any:
         parents = [outputs[t._keras_history.operation.name] for t in keras.tree.flatten(layer.input)]
         outputs[layer.name] = layer(parents if len(parents) > 1 else parents[0])
     return outputs[body.layers[-1].name]
+
+
+def _resnet29(x: Any, _: Config) -> Any:
+    """Return the pooled features of dlib's face recognition network, with batch normalisation: 29 layers, shortcuts
+    without weights (option A of He et al. 2016), convolutions that shrink the map unpadded.
+
+    dlib keeps scale and shift of each channel instead, as normalisation was folded there; `training.pretrained` brings
+    the weights here. Zeros fill a smaller sum, as there.
+    """
+    x = layers.MaxPooling2D(3, strides=2)(layers.ReLU()(_normalised(x, 32, 7, strides=2)))
+    for width, blocks in ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1)):
+        for block in range(blocks):
+            shrinks = block == 0 and (width, blocks) != (32, 3)
+            y = layers.ReLU()(_normalised(x, width, 3, strides=2 if shrinks else 1))
+            y = _normalised(y, width, 3)
+            if shrinks:
+                x = layers.AveragePooling2D(2)(x)
+                short = x.shape[1] - y.shape[1]
+                y = layers.ZeroPadding2D(((0, short), (0, short)))(y) if short else y
+                if more := width - x.shape[-1]:
+                    x = keras.ops.pad(x, ((0, 0), (0, 0), (0, 0), (0, more)))
+            x = layers.ReLU()(layers.Add()([x, y]))
+    return layers.Dropout(0.4)(layers.GlobalAveragePooling2D()(x))
+
+
+def _normalised(x: Any, filters: int, kernel: int, strides: int = 1) -> Any:
+    """Return a convolution of `x` and its normalisation."""
+    x = layers.Conv2D(
+        filters, kernel, strides=strides, padding="same" if strides == 1 else "valid", use_bias=False,
+        kernel_initializer="he_normal",
+    )(x)  # fmt: skip
+    return layers.BatchNormalization()(x)

@@ -30,6 +30,14 @@ def test_resnet50_is_the_standard_one() -> None:
     assert models.build(config.load("resnet50"), 48).count_params() == standard.count_params()
 
 
+def test_resnet29_takes_its_smallest_side() -> None:
+    """Something is left of the smallest input that a config may ask of it, in both directions."""
+    settings = config.Config("x", "resnet29", (config.Phase(1, config.RESNET29_SIDE),))
+    assert models.build(settings, config.RESNET29_SIDE).output_shape == (None, 8)
+    with pytest.raises(ValueError, match="zero or negative"):
+        models.build(settings, config.RESNET29_SIDE - 1)
+
+
 def test_the_rate_warms_up_and_ends_at_zero() -> None:
     """Linear to the peak, then a cosine to zero over all epochs."""
     settings = config.Config("x", "cnn", (config.Phase(4, 48),), learning_rate=0.1, warmup_epochs=1)
@@ -67,7 +75,7 @@ ONE = (config.Phase(1, 48),)
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"model": "resnet51"}, "model: expected one of 'cnn', 'cnn_bn_dropout', 'resnet50', got 'resnet51'"),
+        ({"model": "resnet51"}, "model: expected one of 'cnn', 'cnn_bn_dropout', 'resnet29', 'resnet50', got 'resnet51'"),
         ({"loss": "hard"}, "loss: expected one of 'soft', 'majority', got 'hard'"),
         ({"stem_stride": 3}, "stem_stride: expected one of 1, 2, got 3"),
         ({"batch": 0}, "batch: expected a whole number from 1 to 65536, got 0"),
@@ -80,6 +88,8 @@ ONE = (config.Phase(1, 48),)
         ({"phases": ()}, "phases: expected a tuple of at least one Phase, got ()"),
         ({"augment": True}, "augment: expected an Augment, got True"),
         ({"early_stop_epochs": 2, "phases": ONE * 2}, "early_stop_epochs: expected None with several phases, got 2"),
+        ({"phases": (*ONE, config.Phase(1, 64))}, "phases: expected one side for cnn, got [48, 64]"),
+        ({"model": "resnet29"}, "phases: expected a side of 103 or more for resnet29, got 48"),
     ],
 )
 def test_a_value_that_cannot_be_meant_is_named(changes: dict[str, object], says: str) -> None:

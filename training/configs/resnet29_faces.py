@@ -1,0 +1,26 @@
+"""dlib's face recognition network, taught emotions: a teacher that has seen other faces.
+
+Source:  King 2017, dlib_face_recognition_resnet_model_v1; fine-tuning a face network on FERPlus: Albanie et al. 2018
+         (arXiv 1808.05561)
+Cost:    29 layers
+Result:  
+Command: npm pack @vladmandic/face-api@1.7.15 && tar xzf vladmandic-face-api-1.7.15.tgz
+         python -m training.pretrained package/model resnet29_faces --data DIR --out start.keras
+         KERAS_BACKEND=torch python -m training.fit resnet29_faces --data DIR --start start.keras
+"""
+
+from training.config import Augment, Config, Phase
+
+CONFIG = Config(
+    name="resnet29_faces",
+    model="resnet29",
+    phases=(Phase(epochs=10, side=112),),
+    batch=128,
+    optimizer="adamw",
+    learning_rate=5e-4,
+    warmup_epochs=0.5,
+    weight_decay=0.05,
+    train_on="all",
+    augment=Augment(flip=True, rotate=15, scale=0.12, shift=0.08, contrast=0.2, brightness=20, erase=0.25),
+    precision="mixed_bfloat16",
+)
