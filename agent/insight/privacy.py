@@ -7,7 +7,7 @@ the day's budget.
 import math
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final
 
@@ -82,6 +82,9 @@ class Gate:
 
     def __call__(self, window: Window) -> Summary:
         """Return what may be published of `window`."""
+        if window.seats < self.k_min:
+            # How many there are is public; how much of the time so few were turned to the camera is theirs.
+            window = replace(window, contributing=0, coverage=0.0)
         moods = window.moods
         reason = self._blocked() or window.trouble or self._unfit(window)
         if reason is not None or moods is None:

@@ -53,6 +53,15 @@ def test_people_who_do_not_contribute_do_not_count() -> None:
     assert Gate(Privacy())(window(4, seats=10)).suppressed == "k_min"
 
 
+@pytest.mark.parametrize("gate", [Gate(Privacy()), strict()], ids=["standard", "strict"])
+@pytest.mark.parametrize("blocked", [{}, {"trouble": "camera"}], ids=["k_min", "trouble"])
+def test_what_fewer_people_than_k_min_did_stays(gate: Gate, blocked: dict) -> None:
+    """How much of the time one person was turned to the camera is about that person: one sees how many there are."""
+    seen = [gate(window(1, coverage=coverage, contributing=k, **blocked)) for coverage, k in ((0.38, 1), (0.91, 0))]
+    assert seen[0] == seen[1]
+    assert (seen[0].seats, seen[0].n_eff, seen[0].coverage) == (1, 0.0, 0.0)
+
+
 def test_k_min_can_be_raised() -> None:
     """privacy.k_min = 8 suppresses seven people."""
     gate = Gate(Privacy(k_min=8))
