@@ -20,6 +20,7 @@ class _Line:
 
     def __init__(self, number: int | None) -> None:
         self._number = number
+        self._failed = False
         self._close: Callable[[], None] = lambda: None
 
     @property
@@ -42,6 +43,12 @@ class _Line:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._close()
+
+    def _fail(self, error: Exception) -> None:
+        """Say once that a line which was opened does not work any more."""
+        if not self._failed:
+            log.warning("event=gpio.failed line=%s reason='%s: %s'", self._number, type(error).__name__, error)
+        self._failed = True
 
     def _open_gpiozero(self, number: int) -> None:
         raise NotImplementedError
@@ -76,8 +83,12 @@ class Light(_Line):
         super().__exit__(kind, error, at)
 
     def _switch(self, on: bool) -> None:
-        if self._set is not None:
+        if self._set is None:
+            return
+        try:
             self._set(on)
+        except Exception as error:  # as in __enter__
+            self._fail(error)
 
     def _open_gpiozero(self, number: int) -> None:
         led: Any = importlib.import_module("gpiozero").LED(number, initial_value=False)
@@ -93,7 +104,7 @@ class Light(_Line):
 
 
 class Switch(_Line):
-    """The kill switch: closed to ground means sensing is off. A configured line that does not work counts as closed."""
+    """The kill switch: closed to ground means sensing is off. A configured line that cannot be read counts as closed."""
 
     def __init__(self, number: int | None) -> None:
         super().__init__(number)
@@ -108,7 +119,11 @@ class Switch(_Line):
 
     def closed(self) -> bool:
         """True while sensing must be off."""
-        return self._read()
+        try:
+            return self._read()
+        except Exception as error:  # as in __enter__
+            self._fail(error)
+            return True
 
     def _open_gpiozero(self, number: int) -> None:
         button: Any = importlib.import_module("gpiozero").Button(number, pull_up=True)

@@ -180,6 +180,21 @@ def test_the_switch_is_read_from_its_line(pins) -> None:
         assert not switch.closed()
 
 
+def test_a_line_that_fails_while_it_is_used(pins, caplog: pytest.LogCaptureFixture) -> None:
+    """A switch that cannot be read any more counts as closed, a light that cannot be set is said; neither ends a run."""
+    import gpiozero
+
+    with Light(17) as light, Switch(4) as switch:
+        assert not switch.closed()
+        for device in [gpiozero.Device.pin_factory._reservations[number] for number in list(pins._reservations)]:
+            for reference in device:
+                reference().close()
+        assert [switch.closed(), switch.closed()] == [True, True]
+        light.on()
+    assert caplog.text.count("event=gpio.failed line=4") == 1
+    assert caplog.text.count("event=gpio.failed line=17") == 1
+
+
 def test_no_line_is_a_no_op() -> None:
     """Unset: nothing opens, nothing happens, nothing is paused."""
     with Light(None) as light, Switch(None) as switch:
