@@ -2,6 +2,7 @@
 
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,8 +22,6 @@ _NOMINAL_FPS: Final = 25.0
 """Taken for a container that states no rate and no times."""
 _TOLERANCE_S: Final = 0.0005
 """A frame this much early counts as on the grid: containers round times to milliseconds."""
-_BAD_IN_A_ROW: Final = 1000
-"""Undecodable frames in a row after which the rest of the file is given up."""
 
 
 class VideoFile:
@@ -42,7 +41,6 @@ class VideoFile:
         judge: bool = False,
         closed: Callable[[], str | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         if not fps > 0:
             raise ValueError(f"expected fps > 0, got {fps}")
@@ -52,7 +50,7 @@ class VideoFile:
         self._source, self._fps, self._realtime = source, fps, realtime
         self._settings = settings or Camera()
         self._judge = PictureJudge(self._settings.frozen_after_s) if judge else None
-        self._closed, self._clock, self._sleep = closed, clock, sleep
+        self._closed, self._clock, self._stop = closed, clock, threading.Event()
         self._capture: Any = None
         self._nominal = _NOMINAL_FPS
         self._first: Image | None = None
@@ -91,6 +89,10 @@ class VideoFile:
             self._capture.release()
             self._capture = None
 
+    def stop(self) -> None:
+        """End the iteration, also while it waits for a frame's time; safe from a signal handler or another thread."""
+        self._stop.set()
+
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames of the grid, in order."""
         began, due = self._clock(), 0.0
@@ -101,7 +103,8 @@ class VideoFile:
                 late = self._clock() - began - at
                 if late > 1 / self._fps:
                     continue  # too slow for this video: drop frames, as a camera would
-                self._sleep(max(0.0, -late))
+                if self._stop.wait(max(0.0, -late)):
+                    return
             image = self._first if self._first is not None else self._decode()
             self._first = None
             if image is None:

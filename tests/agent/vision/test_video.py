@@ -1,6 +1,7 @@
 """Video files: frames by media time, the end, and what is refused."""
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -56,6 +57,16 @@ def test_realtime_takes_as_long_as_the_video(tmp_path: Path) -> None:
     began = time.monotonic()
     assert len(times(path, 5, realtime=True)) == 6
     assert time.monotonic() - began >= 0.95
+
+
+def test_a_stop_ends_the_wait_for_a_frame(tmp_path: Path) -> None:
+    """A file that is played at one frame in 50 s ends at once when it is asked to."""
+    path = write_video(tmp_path / "slow.avi", frames=60, fps=1)
+    with open_source(str(path), fps=0.02, realtime=True) as source:
+        frames = iter(source)
+        next(frames)
+        threading.Timer(0.3, source.stop).start()
+        assert next(frames, None) is None
 
 
 def test_realtime_drops_what_comes_late(tmp_path: Path) -> None:
