@@ -10,6 +10,7 @@ import hashlib
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -66,10 +67,11 @@ def load(directory: Path) -> Dataset:
         no known layout, a split without a face, a wrong column, a pixel row of the wrong length, or CSVs that do
         not align; the message names file and row
     """
-    folder_csvs = [directory / name / "label.csv" for name in FOLDERS.values()]
+    folders = [directory / name for name in FOLDERS.values()]
     pair = [directory / "fer2013.csv", directory / "fer2013new.csv"]
-    if all(path.is_file() for path in folder_csvs):
-        return _cached(folder_csvs, "label.csv", lambda: _read_folders(directory))
+    if all((folder / "label.csv").is_file() for folder in folders):
+        files = [path for folder in folders for path in sorted(folder.iterdir())]
+        return _cached(files, "label.csv", lambda: _read_folders(directory))
     if all(path.is_file() for path in pair):
         return _cached(pair, "fer2013new.csv", lambda: _read_csvs(*pair))
     present = sorted(path.name for path in directory.iterdir())[:5] if directory.is_dir() else "no such directory"
@@ -140,11 +142,20 @@ def _votes(cells: list[str], where: str) -> list[int]:
     return [int(c) for c in cells]
 
 
+@contextmanager
+def _readable(name: Path | str) -> Iterator[None]:
+    """Within: bytes of `name` that are no UTF-8, or no CSV, raise InputError."""
+    try:
+        yield
+    except (UnicodeDecodeError, csv.Error) as cause:
+        raise InputError(f"{name}: expected a CSV file in UTF-8, got {type(cause).__name__}: {cause}") from cause
+
+
 def _read_folders(directory: Path) -> dict[str, Split]:
     splits = {}
     for name, folder in FOLDERS.items():
         path = directory / folder / "label.csv"
-        with open(path, newline="", encoding="utf-8") as file:
+        with _readable(path), open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))
         if not rows:
             raise InputError(f"{path}: expected a row a face, got an empty file")
@@ -171,7 +182,11 @@ def _read_csvs(pixels_path: Path, votes_path: Path) -> dict[str, Split]:
     faces: dict[str, list] = {usage: [] for usage in SPLITS.values()}
     votes: dict[str, list] = {usage: [] for usage in SPLITS.values()}
     labels: dict[str, list] = {usage: [] for usage in SPLITS.values()}
-    with open(pixels_path, newline="", encoding="utf-8") as a, open(votes_path, newline="", encoding="utf-8") as b:
+    with (
+        _readable(f"{pixels_path} or {votes_path.name}"),
+        open(pixels_path, newline="", encoding="utf-8") as a,
+        open(votes_path, newline="", encoding="utf-8") as b,
+    ):
         pixel_rows, vote_rows = csv.DictReader(a), csv.DictReader(b)
         _expect_columns(pixel_rows, {"emotion", "pixels", "Usage"}, pixels_path)
         _expect_columns(vote_rows, {"Usage", "Image name", *FERPLUS_COLUMNS}, votes_path)

@@ -51,7 +51,7 @@ class Scores:
     accuracy: Interval
     """0-1."""
     macro_f1: Interval
-    """0-1, mean over the classes that occur."""
+    """0-1, mean over the classes that occur or were predicted; one that was only predicted counts as 0."""
     ece: Interval
     """Expected calibration error, 0-1. Resampling adds noise to every bin, so its interval leans upwards."""
     precision: tuple[Interval, ...]

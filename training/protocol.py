@@ -43,7 +43,7 @@ def argmax(votes: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.bool_], npt.N
     Shapes as in `majority`. Ties go to the first column, as numpy's argmax does.
     """
     label = votes.argmax(axis=1)
-    return label < N_CLASSES, label
+    return (label < N_CLASSES) & votes.any(axis=1), label
 
 
 def distribution(votes: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """FER2013 + FERPlus from disk: both layouts, their counts, and one line for what is wrong with them."""
 
 import dataclasses
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +45,9 @@ def test_the_second_call_reads_the_cache(tiny: data.Dataset, tmp_path: Path) -> 
     folder = write_folders(tmp_path / "set", tiny)
     before = data.load(folder)
     for path in folder.rglob("*.png"):
-        path.unlink()
+        was = path.stat()
+        path.write_bytes(b"?" * was.st_size)
+        os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
     assert same(data.load(folder).train, before.train)
     assert [p.suffix for p in (tmp_path / "cache" / "fer-agent").iterdir()] == [".npz"]
 
@@ -56,6 +59,27 @@ def test_another_label_file_is_not_answered_from_the_cache(tiny: data.Dataset, t
     labels = folder / "FER2013Train" / "label.csv"
     labels.write_text("".join(labels.read_text().splitlines(keepends=True)[:50]))
     assert len(data.load(folder).train.faces) == 50
+
+
+def test_other_pictures_are_not_answered_from_the_cache(tiny: data.Dataset, tmp_path: Path) -> None:
+    """Pictures that were replaced are decoded again, though the labels are the same."""
+    folder = write_folders(tmp_path / "set", tiny)
+    data.load(folder)
+    picture = next(path for path in sorted((folder / "FER2013Train").iterdir()) if path.suffix == ".png")
+    cv2.imwrite(str(picture), np.full((48, 48), 7, np.uint8))
+    assert (data.load(folder).train.faces[0] == 7).all()
+
+
+@pytest.mark.parametrize("added", [b"\xff\xfe\n", b'"' + b"1" * 200_000], ids=["bytes", "quote"])
+@pytest.mark.parametrize(("write", "name"), [(write_csvs, "fer2013new.csv"), (write_folders, "FER2013Valid/label.csv")])
+def test_a_file_that_is_no_csv_is_named(
+    write: Callable[[Path, data.Dataset], Path], name: str, added: bytes, tiny: data.Dataset, tmp_path: Path
+) -> None:
+    """Bytes that are no UTF-8, or a quote that nothing closes: one line with the file."""
+    path = write(tmp_path / "set", tiny) / name
+    path.write_bytes(path.read_bytes() + added)
+    with pytest.raises(InputError, match=f"{path.name}: expected a CSV file in UTF-8"):
+        data.load(tmp_path / "set")
 
 
 def test_an_empty_folder_is_told_what_was_expected(tmp_path: Path) -> None:

@@ -34,6 +34,13 @@ def test_what_the_majority_rule_keeps_has_its_top_vote_there(votes: np.ndarray) 
     assert not kept[0] or (wide[0] and votes[0, label[0]] == votes[0, top[0]])
 
 
+def test_a_face_that_nobody_voted_on_is_nobodys() -> None:
+    """Ten zeros are no top vote for the first column, in either protocol."""
+    nothing = np.zeros((1, 10), np.int64)
+    assert not protocol.argmax(nothing)[0].any()
+    assert not protocol.majority(nothing)[0].any()
+
+
 @given(VOTES)
 def test_a_target_is_a_distribution_or_nothing(votes: np.ndarray) -> None:
     """Rows sum to 1, or to 0 where nobody saw an emotion."""
