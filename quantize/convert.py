@@ -155,6 +155,7 @@ def _training(path: Path, name: str, dataset: data.Dataset) -> Training:
         protocol="majority (FERPlus): single votes zeroed, winner over half of the rest, no unknown or non-face",
         faces=faces,
         epochs=_epochs(path.parent / "history.csv"),
+        teacher=run.teacher if run else None,
         started_from=started.read_text(encoding="utf-8") if started.is_file() else None,
     )
 

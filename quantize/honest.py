@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.calibration import probabilities
-from agent.errors import CheckFailed
+from agent.errors import CheckFailed, InputError
 from agent.insight import weights
 from agent.insight.weights import WeightTable
 from agent.vision import runtime
@@ -75,6 +75,8 @@ class Result:
 
 def measure(bundle: Bundle, faces: scores.Labelled, table: WeightTable, threads: int) -> Result:
     """Return the errors of the bundle's int8 network on `faces`."""
+    if len(faces.faces) < 2:
+        raise InputError(f"{faces.name}: expected at least two faces, got {len(faces.faces)}; raise --limit")
     network = Network(bundle.model, runtime.choose(), threads=threads, batch=_BATCH)
     logits = network.logits(faces.faces, faces.name)
     own = bundle.card.calibration

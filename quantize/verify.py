@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.calibration import probabilities
+from agent.cli._options import Number
 from agent.errors import CheckFailed, ConfigError, ModelError
 from agent.vision import runtime
 from agent.vision.model_card import Bundle, Calibration
@@ -186,8 +187,10 @@ def _say(text: str) -> None:
 @click.argument("model", metavar="INT8", type=click.Path(path_type=Path))
 @with_data
 @click.option("--split", type=click.Choice(["validation", "test"]), default="test", show_default=True)
-@click.option("--drop", type=float, default=Limits.drop, show_default=True, help="Largest loss against float, points.")
-@click.option("--agreement", type=float, default=Limits.agreement, show_default=True, help="Smallest top-1 agreement.")
+@click.option("--drop", type=Number(), default=Limits.drop, show_default=True, help="Most points lost against float.")
+@click.option(
+    "--agreement", type=Number(0, 1), default=Limits.agreement, show_default=True, help="Smallest top-1 agreement."
+)
 @click.option(
     "--python", "pythons", multiple=True, help=f"Another Python that has a runtime [{elsewhere.ENVIRONMENT}]."
 )

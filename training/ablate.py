@@ -98,13 +98,14 @@ def run(
     InputError
         `folder` holds another run, or as `fit`
     """
+    teacher = teacher if config.teacher_share else None
     done = folder / "result.json"
     if done.is_file():
-        record.expect(folder, record.of(config, dataset), begun=True)
+        record.expect(folder, record.of(config, dataset, teacher=teacher.name if teacher else None), begun=True)
         return Result(**json.loads(done.read_text()))
     keras.utils.clear_session()  # the networks of the runs before
     start = time.monotonic()
-    fit(config, dataset, folder, resume=True, verbose=0, teacher=teacher if config.teacher_share else None)
+    fit(config, dataset, folder, resume=True, verbose=0, teacher=teacher)
     minutes = (time.monotonic() - start) / 60
     scores = evaluate(predict.load(folder / "final.keras"), dataset.validation)["majority"]
     result = Result(scores.accuracy.value, scores.macro_f1.value, minutes)

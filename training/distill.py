@@ -5,10 +5,9 @@ mixes that share of the teachers' distribution into the annotators' votes. `trai
 file: the models look at each augmented face as the student does.
 """
 
-import functools
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,15 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.errors import InputError
-from training import data, metrics, predict, protocol
+from training import data, metrics, predict, protocol, record
 from training.cli import reported, with_data, with_limit
-
-OnView = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
-"""Augmented faces (n, h, w), 0-255 → the teachers' mean probabilities for them, (n, 8).
-
-What is left of a face after erasing and turning is what teacher and student should agree on: "consistent teaching",
-Beyer et al. 2022 (arXiv 2106.05237)."""
-
 
 @dataclass(frozen=True)
 class Teacher:
@@ -35,6 +27,8 @@ class Teacher:
     """Of the faces that they belong to, in order."""
     probabilities: npt.NDArray[np.float32]
     """(n, 8), rows sum to 1."""
+    name: str = ""
+    """Of the file, see `record.mark`."""
 
     def of(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return the probabilities (n, 8) for `faces` (n, 48, 48), or raise InputError if they are other faces."""
@@ -43,6 +37,23 @@ class Teacher:
                 f"the teacher file holds other faces ({len(self.probabilities)}) than the data ({len(faces)})"
             )
         return self.probabilities
+
+
+@dataclass(frozen=True)
+class OnView:
+    """Teachers that look at what the student sees, augmented and mixed.
+
+    What is left of a face after erasing and turning is what teacher and student should agree on: "consistent
+    teaching", Beyer et al. 2022 (arXiv 2106.05237).
+    """
+
+    predictors: Sequence[predict.Predictor]
+    name: str
+    """Of the teachers' files, see `record.mark`."""
+
+    def __call__(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return the teachers' mean probabilities (n, 8) for `faces` (n, h, w), 0-255."""
+        return ensemble(self.predictors, faces)
 
 
 def digest(faces: npt.NDArray[np.uint8]) -> str:
@@ -68,7 +79,7 @@ def load(path: Path) -> Teacher:
     """Return the teacher that `save` wrote at `path`, or raise InputError."""
     try:
         with np.load(path) as stored:
-            return Teacher(str(stored["faces_sha256"]), stored["probabilities"])
+            return Teacher(str(stored["faces_sha256"]), stored["probabilities"], record.mark(path))
     except Exception as cause:  # numpy, zipfile and pickle each have their own for a file that is something else
         raise InputError(f"{path}: expected a file of training.distill, got {type(cause).__name__}: {cause}") from cause
 
@@ -83,8 +94,10 @@ def teacher_of(paths: Sequence[Path]) -> Teacher | OnView | None:
     ModelError
         as `predict.load`
     """
+    if not paths:
+        return None
     if not any(path.suffix == ".npz" for path in paths):
-        return functools.partial(ensemble, [predict.load(path) for path in paths]) if paths else None
+        return OnView([predict.load(path) for path in paths], " + ".join(map(record.mark, paths)))
     if len(paths) > 1:
         raise InputError(f"expected one file of training.distill as teacher, or models, got {len(paths)} with a .npz")
     return load(paths[0])

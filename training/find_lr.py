@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import plotly.graph_objects as go
 
+from agent.errors import UsageError
 from training import data, distill, recipe
 from training.batches import Batches
 from training.cli import reported, with_data, with_teachers
@@ -87,7 +88,8 @@ def range_test(
     )
     batches = Batches(
         faces, target, batch=config.batch, side=config.phases[0].side, how=config.augment, seed=config.seed,
-        teacher=teacher if callable(teacher) else None, teacher_share=config.teacher_share,
+        mixup=config.mixup, weights=recipe.class_weights(config, target), odds=recipe.draw_odds(config, target),
+        teacher=teacher if isinstance(teacher, distill.OnView) else None, teacher_share=config.teacher_share,
     )  # fmt: skip
     rates = [lowest * (highest / lowest) ** (i / max(1, steps - 1)) for i in range(steps)]
     ramp = _Ramp(rates)
@@ -125,6 +127,8 @@ def main(
     config: str, directory: Path, out: Path, lowest: float, highest: float, steps: int, teachers: tuple[Path, ...]
 ) -> None:
     """Find a learning rate for CONFIG: a short run on the training split with an ever higher rate."""
+    if lowest >= highest:
+        raise UsageError(f"expected --from below --to, got {lowest:g} and {highest:g}")
     settings = load(config)
     split, teacher = data.load(directory).train, distill.teacher_of(teachers)
     found = range_test(settings, split, lowest=lowest, highest=highest, steps=steps, teacher=teacher)

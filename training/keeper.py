@@ -21,7 +21,7 @@ Logs = dict[str, float] | None
 class Keeper(keras.callbacks.Callback):
     """After each epoch: history.csv, a checkpoint, best.keras if validation improved; stops without progress.
 
-    Accuracies at different input sides do not compare: the best is the best of the current `side`.
+    Accuracies at different input sides do not compare: the best is the best of the current phase.
     """
 
     def __init__(self, run: Path, history: list[dict[str, float]], patience: int | None) -> None:
@@ -29,13 +29,15 @@ class Keeper(keras.callbacks.Callback):
         self._run, self.history, self._patience = run, history, patience
         self.side = 0
         """Input of the current phase, pixels."""
+        self.first = 0
+        """First epoch of the current phase, 0-based."""
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Keep what epoch `epoch` (0-based) gave."""
         record = {"epoch": epoch + 1, "side": self.side, **{k: float(v) for k, v in (logs or {}).items()}}
         if not math.isfinite(record["loss"]):
             raise FerAgentError(f"epoch {epoch + 1}: the loss is {record['loss']}; lower learning_rate")
-        best = max(accuracies(self.history, self.side), default=-1.0)
+        best = max(self.accuracies(), default=-1.0)
         self.history.append(record)
         # best.keras comes first: a kill in between repeats this epoch, and writes the same best.keras again.
         if record["val_accuracy"] > best:
@@ -43,13 +45,12 @@ class Keeper(keras.callbacks.Callback):
                 checkpoint.write(self.model, self._run / "best.keras")
         checkpoint.save(self._run, self.model, self.history)
         write_history(self._run / "history.csv", self.history)
-        if self._patience is not None and not improved_lately(accuracies(self.history, self.side), self._patience):
+        if self._patience is not None and not improved_lately(self.accuracies(), self._patience):
             self.model.stop_training = True
 
-
-def accuracies(history: list[dict[str, float]], side: int) -> list[float]:
-    """Return the validation accuracies of the epochs at `side`, in order."""
-    return [record["val_accuracy"] for record in history if record["side"] == side]
+    def accuracies(self) -> list[float]:
+        """Return the validation accuracies of the current phase's epochs, in order."""
+        return [record["val_accuracy"] for record in self.history[self.first :]]
 
 
 def improved_lately(values: list[float], patience: int) -> bool:

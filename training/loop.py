@@ -38,19 +38,20 @@ def fit(
     """
     prepare(config)
     faces, target = recipe.targets(config, dataset.train, teacher)
-    looking = teacher if config.teacher_share and callable(teacher) else None
+    looking = teacher if config.teacher_share and isinstance(teacher, distill.OnView) else None
     steps = recipe.steps_per_epoch(config, len(faces))
     run.mkdir(parents=True, exist_ok=True)
     done = checkpoint.latest(run) if resume else None
-    mine = record.of(config, dataset, start_from)
+    mine = record.of(config, dataset, start_from, teacher.name if teacher else None)
     if resume:
         record.expect(run, mine, begun=done is not None)
     keep = keeper.Keeper(run, list(done.history) if done else [], config.early_stop_epochs)
     last = 0
     for phase in config.phases:
+        keep.first, keep.side = last, phase.side
         last += phase.epochs
-        start, keep.side = len(keep.history), phase.side
-        if start >= last or _stopped(config, keeper.accuracies(keep.history, phase.side)):
+        start = len(keep.history)
+        if start >= last or _stopped(config, keep.accuracies()):
             continue
         # Each phase starts from the checkpoint, as a resumed run does: Keras ends `fit` by changing the weights (ema).
         model = recipe.compiled(config, steps)

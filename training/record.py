@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent.errors import InputError
+from agent.vision.model_card import FILES
 from training import data
 from training.config import Config
 
@@ -26,7 +27,9 @@ class Record:
     faces: int
     """Trained on; a limit or another data set shows here."""
     start: str | None
-    """Name and the first digits of the SHA-256 of the file whose weights it began with; None for random weights."""
+    """`mark` of the file whose weights it began with; None for random weights."""
+    teacher: str | None = None
+    """`mark` of each teacher; None without one."""
 
     def write(self, run: Path) -> None:
         """Write run.json in the folder `run`, whole or not at all."""
@@ -35,18 +38,25 @@ class Record:
         partial.replace(run / FILE)
 
 
-def of(config: Config, dataset: data.Dataset, start_from: Path | None = None) -> Record:
+def mark(path: Path) -> str:
+    """Return the name of the file or bundle `path`, and the first digits of the SHA-256 of the weights in it."""
+    weights = path / FILES[0] if path.is_dir() else path
+    return f"{path.resolve().name} {hashlib.sha256(weights.read_bytes()).hexdigest()[:12]}"
+
+
+def of(config: Config, dataset: data.Dataset, start_from: Path | None = None, teacher: str | None = None) -> Record:
     """Return the record of a run, or raise InputError if there is no file `start_from`."""
     start = None
     if start_from is not None:
         if not start_from.is_file():
             raise InputError(f"{start_from}: expected a .keras file of the network {config.name}, got no such file")
-        start = f"{start_from.name} {hashlib.sha256(start_from.read_bytes()).hexdigest()[:12]}"
+        start = mark(start_from)
     return Record(
         config=json.loads(json.dumps(dataclasses.asdict(config))),
         edition=dataset.edition,
         faces=int(data.usable(dataset.train, config.train_on).sum()),
         start=start,
+        teacher=teacher,
     )
 
 

@@ -57,7 +57,9 @@ class Training(_Part):
     epochs: int | None = Field(default=None, ge=0)
     """Epochs done when it was converted; None where that is not known."""
     started_from: str | None = None
-    """Whose weights those epochs began with, a bundle's id; None for weights drawn at random."""
+    """Whose weights those epochs began with, a bundle's id or a network's name; None for weights drawn at random."""
+    teacher: str | None = None
+    """Files of the networks whose answers it learned, and the start of their SHA-256; None without."""
 
 
 class Quantization(_Part):

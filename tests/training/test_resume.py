@@ -17,7 +17,7 @@ import pytest
 
 from agent.errors import InputError, ModelError
 from tests.training.conftest import environment
-from training import checkpoint, data, keeper, loop, models, recipe, record
+from training import checkpoint, data, distill, keeper, loop, models, recipe, record
 from training.config import Augment, Config, Phase
 
 CONFIG_FILE = """
@@ -191,7 +191,7 @@ def kept(run: Path, model: keras.Model, side: int, values: list[float], patience
     """Let a run keep epochs of these validation accuracies, after one of 0.9 at 32 px."""
     keep = keeper.Keeper(run, [{"epoch": 1, "side": 32, "loss": 1.0, "val_accuracy": 0.9}], patience)
     keep.set_model(model)
-    keep.side = side
+    keep.side, keep.first = side, 0 if side == 32 else 1
     for epoch, value in enumerate(values, 1):
         keep.on_epoch_end(epoch, {"loss": 1.0, "val_accuracy": value})
 
@@ -199,6 +199,15 @@ def kept(run: Path, model: keras.Model, side: int, values: list[float], patience
 def test_the_best_model_is_one_of_the_last_side(tmp_path: Path) -> None:
     """What was better at a smaller input does not compare: the first epoch at the released side is kept."""
     kept(tmp_path, trained(), 48, [0.5])
+    assert (tmp_path / "best.keras").is_file()
+
+
+def test_the_best_model_is_one_of_the_last_phase(tmp_path: Path) -> None:
+    """A side that comes again is another phase: what was better before the last phase is not released."""
+    keep = keeper.Keeper(tmp_path, [{"epoch": 1, "side": 32, "loss": 1.0, "val_accuracy": 0.9}], None)
+    keep.set_model(trained())
+    keep.side, keep.first = 32, 1
+    keep.on_epoch_end(1, {"loss": 1.0, "val_accuracy": 0.5})
     assert (tmp_path / "best.keras").is_file()
 
 
@@ -283,6 +292,23 @@ def test_what_a_run_began_with_is_asked_again_until_its_first_epoch(tiny: data.D
     with pytest.raises(InputError, match=r"expected start start.keras [0-9a-f]{12}, .* got none"):
         record.expect(tmp_path, plain, begun=False)
     record.expect(tmp_path, plain, begun=True)
+
+
+def test_another_teacher_does_not_go_on_there(tiny: data.Dataset, tmp_path: Path) -> None:
+    """Two teachers are told apart by what they hold, a run with one from a run without."""
+    for name, teacher in (("a", 0), ("b", 5)):
+        distill.save(tmp_path / f"{name}.npz", distill.Teacher(distill.digest(tiny.train.faces), given(teacher)), {})
+    student = dataclasses.replace(STILL, teacher_share=0.5)
+    one, other = (distill.teacher_of([tmp_path / f"{name}.npz"]) for name in "ab")
+    loop.fit(student, tiny, tmp_path / "run", resume=False, verbose=0, teacher=one)
+    loop.fit(student, tiny, tmp_path / "run", resume=True, verbose=0, teacher=one)
+    with pytest.raises(InputError, match=r"expected teacher a.npz [0-9a-f]{12}, .* got b.npz [0-9a-f]{12}; repeat"):
+        loop.fit(student, tiny, tmp_path / "run", resume=True, verbose=0, teacher=other)
+
+
+def given(label: int) -> np.ndarray:
+    """Return a teacher's word on the training faces: this label, whatever it sees."""
+    return np.eye(8, dtype=np.float32)[np.full(96, label)]
 
 
 def test_a_run_leaves_its_record_and_a_whole_history(tiny: data.Dataset, tmp_path: Path) -> None:
