@@ -187,7 +187,9 @@ def _say(text: str) -> None:
 @click.argument("model", metavar="INT8", type=click.Path(path_type=Path))
 @with_data
 @click.option("--split", type=click.Choice(["validation", "test"]), default="test", show_default=True)
-@click.option("--drop", type=Number(), default=Limits.drop, show_default=True, help="Most points lost against float.")
+@click.option(
+    "--drop", type=Number(-100, 100), default=Limits.drop, show_default=True, help="Most points lost against float."
+)
 @click.option(
     "--agreement", type=Number(0, 1), default=Limits.agreement, show_default=True, help="Smallest top-1 agreement."
 )
