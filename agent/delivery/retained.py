@@ -5,8 +5,13 @@ import json
 import logging
 import os
 from pathlib import Path
+from typing import Final
+
+from pydantic import TypeAdapter
 
 log = logging.getLogger("agent.delivery")
+
+_LIST: Final = TypeAdapter(list[str])
 
 
 class RetainedTopics:
@@ -17,8 +22,8 @@ class RetainedTopics:
         self._path = path
         self._topics: set[str] = set()
         if path is not None:
-            with contextlib.suppress(OSError, ValueError):
-                self._topics = {str(t) for t in json.loads(path.read_text(encoding="utf-8"))}
+            with contextlib.suppress(OSError, ValueError):  # absent, or damaged in whatever way: begin anew
+                self._topics = set(_LIST.validate_json(path.read_bytes()))
 
     def add(self, topic: str) -> None:
         """`topic` was, or is about to be, published retained."""
