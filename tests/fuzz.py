@@ -62,7 +62,7 @@ def sums(data: bytes) -> None:
     Bundle.load(folder)
 
 
-_DESK = Desk(Speaker(Topics("s", "r", "a"), "boot", 0), {}, lambda first, last: range(first, last + 1))
+_DESK = Desk(Speaker(Topics("s", "r", "a"), "boot", 0), {}, lambda first, last: range(first, last + 1), lambda: 10**6)
 
 
 def command(data: bytes) -> None:

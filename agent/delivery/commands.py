@@ -42,11 +42,14 @@ _LONGEST: Final = MAX_BYTES
 class Desk:
     """Checks, dispatches and answers commands."""
 
-    def __init__(self, speaker: Speaker, handlers: Mapping[str, Handler], resend: Resend) -> None:
-        """Args: handlers: of `pause`, `resume`, `model-install`; resend: lines up what is kept."""
+    def __init__(
+        self, speaker: Speaker, handlers: Mapping[str, Handler], resend: Resend, newest: Callable[[], int]
+    ) -> None:
+        """Args: handlers: of `pause`, `resume`, `model-install`; resend: lines up what is kept; newest: the last
+        number that was used."""
         unknown = set(handlers) - set(wire_commands.COMMANDS)
         assert not unknown, f"no such commands in the contract: {unknown}"
-        self._speaker, self._resend = speaker, resend
+        self._speaker, self._resend, self._newest = speaker, resend, newest
         self._handlers = {"ping": self._ping, "resend": self._do_resend, **handlers}
         self._gaps: list[tuple[int, int]] = []
         self._seen: deque[tuple[str, str | None, bytes]] = deque(maxlen=_REMEMBERED)
@@ -79,6 +82,10 @@ class Desk:
         first, last = body["from"], body["to"]
         if not first <= last < first + _MOST:
             raise FerAgentError(f"expected from <= to and at most {_MOST} windows, got {first}…{last}")
+        # Numbers that no window had yet are not missing: a collector would pass over the windows to come.
+        if first > (newest := self._newest()):
+            raise FerAgentError(f"expected from <= {newest}, the newest number of this epoch, got {first}")
+        last = min(last, newest)
         kept = self._resend(first, last)
         self._gaps = missing(first, last, kept)
         return {"from": first, "to": last, "sent": len(kept), "missing": self._gaps[:_LISTED]}

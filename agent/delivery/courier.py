@@ -61,7 +61,8 @@ class Courier:
         self._tls: ssl.SSLContext | None = security.context(mqtt)
         self._password = security.password(mqtt)
         self.outbox = Outbox(pace.rate)
-        self._reception = Reception(mqtt, speaker, births, spool, self, Desk(speaker, handlers, self.resend))
+        desk = Desk(speaker, handlers, self.resend, lambda: spool.newest_seq)
+        self._reception = Reception(mqtt, speaker, births, spool, self, desk)
         self._waiting: deque[Parcel] = deque(maxlen=_EVENTS_KEPT)
         self._link: link.Link | None = None
         self._up = False

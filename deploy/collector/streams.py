@@ -52,8 +52,9 @@ class _Stream:
                 self.ahead.discard(self.upto)
                 moved = True
             for first, last in self.lost:
-                if first <= self.upto + 1 <= last:
-                    self.upto, moved = last, True
+                # Nobody can have lost what was never used: a declaration counts as far as numbers are known to exist.
+                if first <= self.upto + 1 <= min(last, self.newest):
+                    self.upto, moved = min(last, self.newest), True
         if self.upto != before:
             self.quiet_since, self.asked, self.answered = at, 0, 0
             self.ahead = {seq for seq in self.ahead if seq > self.upto}
@@ -95,7 +96,8 @@ class Streams:
     def mark_lost(self, stream: int, first: int, last: int, at: float) -> None:
         """Note windows that do not exist any more."""
         s = self._streams[stream]
-        s.lost.append((first, last))
+        if (first, last) not in s.lost:
+            s.lost.append((first, last))
         s.advance(at)
 
     def expect(self, stream: int, newest: int, at: float) -> None:
@@ -103,6 +105,7 @@ class Streams:
         s = self._streams[stream]
         if newest > s.newest:
             s.newest, s.quiet_since = newest, at
+            s.advance(at)
 
     def due(self, at: float) -> list[Hole]:
         """Return the holes that have outlived their timer."""

@@ -76,6 +76,19 @@ def test_declared_loss_closes_the_hole() -> None:
     assert streams.moved() == {1: 6}
 
 
+def test_a_loss_is_believed_no_further_than_there_are_numbers() -> None:
+    """A declared loss that reaches beyond the newest known number moves nothing there: an ack of numbers that were
+    never used is none that an agent can take. It counts as soon as the numbers are known to exist."""
+    streams = opened()
+    streams.add(1, range(1, 11), 0.0)
+    streams.mark_lost(1, 11, 50_000, 0.0)
+    assert streams.moved() == {1: 10}
+    streams.add(1, [13], 0.0)
+    assert streams.moved() == {1: 13}
+    streams.expect(1, 15, 0.0)
+    assert streams.moved() == {1: 15}
+
+
 def test_end_of_stream_is_noticed() -> None:
     """A window that the agent has used and nobody saw is a hole, though nothing came after it."""
     streams = opened(4)

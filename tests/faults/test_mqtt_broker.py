@@ -185,6 +185,27 @@ def test_what_is_not_kept_any_more_is_declared(broker: Mosquitto, tmp_path: Path
         assert collector.payloads("rsp/resend")[0]["result"]["missing"] == [[2, 4]]
 
 
+def test_numbers_that_no_window_had_are_never_declared(broker: Mosquitto, tmp_path: Path) -> None:
+    """Fault 14. A resend far beyond the newest window is answered as far as there are windows, or refused: the
+    collector's ack stays at the newest window, and what comes later still counts."""
+    with (
+        ReferenceSubscriber(broker.port) as collector,
+        Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=tmp_path) as publisher,
+    ):
+        for number in range(5):
+            publisher(summary(number))
+        wait_until(lambda: publisher._spool.depth()[0] == 0, 20)
+        for first in (4, 6):
+            collector.publish(f"{ROOT}/cmd/resend", b'{"from": %d, "to": 50000}' % first)
+        wait_until(lambda: len(collector.payloads("rsp/resend")) == 2, 10)
+        told, refused = collector.payloads("rsp/resend")
+        assert (told["result"]["to"], told["result"]["missing"]) == (5, [[4, 5]])
+        assert refused["error"] == "expected from <= 5, the newest number of this epoch, got 6"
+        publisher(summary(5))
+        wait_until(lambda: publisher._spool.depth()[0] == 0, 20, "the ack of a later window is taken")
+        assert {(e["from"], e["to"]) for e in collector.payloads("event") if e["kind"] == "gap"} == {(4, 5)}
+
+
 def test_a_second_delivery_is_the_same_window(broker: Mosquitto, tmp_path: Path) -> None:
     """Fault 16. A resend brings the same window again: same key, same content but for `replay`."""
     with (
