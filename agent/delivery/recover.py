@@ -1,14 +1,17 @@
 """What a start finds in the spool's folder: good records, damage set aside, and the losses that must be declared."""
 
+import errno
+import itertools
 import json
 import logging
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from agent.delivery import frames
-from agent.delivery.frames import Record
+from agent.delivery.frames import Header, Record, Scan
 from agent.delivery.head import Marks
 from agent.delivery.segment import Segment
 from agent.errors import ConfigError
@@ -38,8 +41,9 @@ class Loss:
 
 
 def load(folder: Path, size: int) -> list[Found]:
-    """Read every segment, oldest first; a damaged one is moved to quarantine/ and its good records are rewritten.
+    """Read every segment, oldest first; a damaged one goes to quarantine/ and its good records are rewritten.
 
+    A full disk leaves it where it is: its good records are read from it, and a later start with more room repairs it.
     Raises OSError if the folder cannot be read or written, ConfigError for a newer version's file.
     """
     for leftover in folder.glob("*.tmp"):
@@ -62,18 +66,32 @@ def _load_one(path: Path, size: int) -> Found | None:
     scan = frames.scan(data, _made_size(data, size))
     if header is not None and not scan.damaged:
         return Found(Segment(path, header, scan), scan.records, torn=False)
-    _quarantine(path)
-    log.error("event=spool.damaged file=%s good_records=%d quarantined=yes", path.name, len(scan.records))
     if header is None:
         # The records may be good, but nothing says which epoch they belong to.
+        path.rename(_aside(path))
+        log.error("event=spool.damaged file=%s good_records=0 repaired=no", path.name)
         return None
+    try:
+        return _repaired(path, data, header, scan)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        log.error("event=spool.damaged file=%s good_records=%d repaired=no: disk full", path.name, len(scan.records))
+        return Found(Segment(path, header, scan), scan.records, scan.torn)
+
+
+def _repaired(path: Path, data: bytes, header: Header, scan: Scan) -> Found:
+    """The good records in a file of their own. It is whole on the disk before the damaged one gives up its name."""
     content, moved = bytearray(), []
     for record in scan.records:
         payload = data[record.offset : record.offset + record.length]
         start = frames.HEADER_BYTES + len(content) + frames.overhead()
         moved.append(Record(record.kind, record.seq, start, record.length))
         content += frames.frame(record.kind, record.seq, payload)
-    repaired = Segment.create(path.parent, header, bytes(content))
+    repaired = Segment.create(path.parent, header, bytes(content), lambda: _quarantine(path))
+    if repaired.path != path:  # somebody renamed it; all that was good in it has its right name now
+        path.unlink()
+    log.error("event=spool.damaged file=%s good_records=%d repaired=yes", path.name, len(moved))
     return Found(repaired, tuple(moved), scan.torn)
 
 
@@ -84,13 +102,21 @@ def _made_size(data: bytes, size: int) -> int:
 
 
 def _quarantine(path: Path) -> None:
-    """Move a damaged file aside; people may want to look at it. The oldest ones go."""
+    """Give a damaged file a second name in quarantine/. No move: a power cut before the repaired one has its place
+    leaves it where a start looks for it. It may fail: it is for people, and the good records are safe."""
+    try:
+        os.link(path, _aside(path))
+    except OSError as error:
+        log.warning("event=spool.not_quarantined file=%s reason=%r", path.name, str(error))
+
+
+def _aside(path: Path) -> Path:
+    """A free name in quarantine/ for a damaged file; people may want to look at it. The oldest ones there go."""
     aside = path.parent / "quarantine"
     aside.mkdir(mode=0o700, exist_ok=True)
-    number = len(list(aside.iterdir()))
-    path.rename(aside / f"{path.stem}-{number:03d}.log")
-    for old in sorted(aside.iterdir(), key=lambda p: p.stat().st_mtime)[:-_QUARANTINED]:
+    for old in sorted(aside.iterdir(), key=lambda p: p.stat().st_mtime)[: 1 - _QUARANTINED]:
         old.unlink()
+    return next(p for n in itertools.count() if not (p := aside / f"{path.stem}-{n:03d}.log").exists())
 
 
 def losses(marks: Marks, found: list[Found]) -> tuple[int, list[Loss]]:

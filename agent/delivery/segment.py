@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,8 +23,13 @@ class Segment:
         self._fd: int | None = None
 
     @classmethod
-    def create(cls, folder: Path, header: Header, content: bytes = b"") -> "Segment":
-        """Make a file that holds `content`; it appears whole or not at all. Raises OSError."""
+    def create(
+        cls, folder: Path, header: Header, content: bytes = b"", ready: Callable[[], None] = lambda: None
+    ) -> "Segment":
+        """Make a file that holds `content`; it appears whole or not at all, in the place of one that has its name.
+
+        Args: ready: called when all is written and synced, before it appears. Raises OSError.
+        """
         path = folder / f"{header.number:012d}.log"
         making = path.with_suffix(".tmp")
         try:
@@ -34,6 +40,7 @@ class Segment:
                 os.fsync(fd)
             finally:
                 os.close(fd)
+            ready()
             making.rename(path)
         except OSError:
             with contextlib.suppress(OSError):

@@ -100,6 +100,76 @@ def test_what_a_full_disk_took_is_declared(tmp_path: Path) -> None:
     assert not windows & lost
 
 
+def test_a_damaged_file_on_a_full_disk_keeps_its_good_records(tmp_path: Path) -> None:
+    """No room for the repaired file: the good records come from the damaged one, at every start, and new windows too;
+    with room again it is repaired and put aside."""
+    with mounted("tmpfs", tmp_path / "small", "size=1M") as disk:
+        spool = DiskSpool(disk / "spool", 64 << 10, 1e9)
+        for _ in range(8):
+            spool.add(_body)
+        spool.release()
+        (file,) = (disk / "spool").glob("*.log")
+        with file.open("r+b") as damaged:
+            damaged.seek(64 + 20 + 300)  # inside the first window
+            damaged.write(b"?")
+        with (disk / "other").open("wb", buffering=0) as other, suppress(OSError):
+            while other.write(b"x" * 4096):
+                pass
+        for start in range(2):
+            spool = DiskSpool(disk / "spool", 64 << 10, 1e9)
+            assert _windows(spool) >= set(range(2, 9)), f"start {start}"
+            spool.add(_body)
+            spool.release()
+        assert list((disk / "spool").glob("*.log")) == [file]
+        kept = _windows(spool)
+        (disk / "other").unlink()
+        spool = DiskSpool(disk / "spool", 64 << 10, 1e9)
+        assert _windows(spool) == kept
+        assert set(spool.find(1, spool.newest_seq)) == set(range(1, spool.newest_seq + 1)), "an undeclared loss"
+        assert len(list((disk / "spool" / "quarantine").iterdir())) == 1
+        spool.close()
+
+
+def _body(epoch: str, seq: int) -> bytes:
+    return json.dumps({"epoch": epoch, "seq": seq, "pad": "x" * 560}).encode()
+
+
+def _windows(spool: DiskSpool) -> set[int]:
+    """Numbers of the windows that can be read."""
+    kept = [e for p in spool.pending() if (e := spool.read(p)) is not None and e.kind == "window"]
+    assert all(json.loads(e.payload)["seq"] == e.seq for e in kept)
+    return {e.seq for e in kept}
+
+
+def test_killed_while_it_repairs_it_loses_no_good_record(tmp_path: Path) -> None:
+    """SIGKILL at each step that gives or takes a name: the next start has every good record."""
+    for call in ("link,linkat", "rename,renameat,renameat2"):
+        folder = tmp_path / call
+        spool = DiskSpool(folder, 64 << 10, 1e9)
+        for _ in range(8):
+            spool.add(_body)
+        spool.release()
+        (file,) = folder.glob("*.log")
+        with file.open("r+b") as damaged:
+            damaged.seek(64 + 20 + 300)
+            damaged.write(b"?")
+        start = f"DiskSpool(pathlib.Path({str(folder)!r}), 65536, 1e9)"
+        code = f"import pathlib; from agent.delivery.disk import DiskSpool; {start}"
+        # The call is not done, and the process dies of it.
+        trace = _strace("-o", str(tmp_path / "log"), "-P", str(file), "-P", str(file.with_suffix(".tmp")))
+        inject = f"inject={call}:error=EIO:signal=KILL"
+        done = subprocess.run(
+            [*trace, "-e", inject, sys.executable, "-B", "-c", code],
+            cwd=ROOT, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        if "ptrace" in done.stderr:
+            pytest.skip("tracing is not possible here")
+        assert done.returncode != 0, "it was not killed"
+        spool = DiskSpool(folder, 64 << 10, 1e9)
+        assert _windows(spool) == set(range(2, 9)), call
+        spool.close()
+
+
 def test_a_read_only_state_folder_means_memory(broker: Mosquitto, tmp_path: Path) -> None:
     """It starts all the same, says "degraded: spool in memory", delivers, and stops cleanly."""
     with mounted("tmpfs", tmp_path / "ro", "size=1M") as disk:
