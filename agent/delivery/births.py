@@ -34,6 +34,13 @@ class Births:
         self._troubles[key] = text
         return changed
 
+    def settle(self, *begins: str) -> bool:
+        """All troubles whose key begins so are over; whether there were any."""
+        over = [key for key in self._troubles if key.startswith(begins)]
+        for key in over:
+            del self._troubles[key]
+        return bool(over)
+
     def spool_news(self) -> bool:
         """Whether the spool's trouble has changed since the last call."""
         before, self._told = self._told, self._spool.trouble

@@ -28,7 +28,7 @@ log = logging.getLogger("agent.delivery")
 _EVENTS_KEPT: Final = 100
 """Messages of QoS 1 that wait for a connection; older ones are dropped."""
 _PACKET_OVERHEAD: Final = 64
-"""Bytes of a packet besides topic and payload, at most."""
+"""Bytes of a packet besides topic, payload and correlation data, at most."""
 
 _NOTHING: Final = Parcel("", b"")
 
@@ -150,16 +150,19 @@ class Courier:
         if self._link is not None:
             self._link.close()
             self._link = None
-        self._reception.closed(news, set(self.outbox.in_flight()))
-        self.outbox.reset()
         # Windows stay in the spool, and births come again; nobody else remembers the rest.
-        self._waiting.extend(p for p in self._sent.values() if p.body and not p.retain)
+        others = [p for p in self._sent.values() if p.body and not p.retain]
+        # One of these may be the packet that was too large: sent again, it would end each connection to come.
+        self._reception.closed(news, set() if others else set(self.outbox.in_flight()))
+        self._waiting.extend(() if news.too_large else others)
+        self.outbox.reset()
         self._sent.clear()
         self._retry(news.reason, herd=was_up and news.by_broker)
 
     def _welcome(self, news: link.Connected) -> None:
         assert self._link is not None
         self._up, self._failures, self._max_packet = True, 0, news.max_packet
+        self._reception.welcome(news.max_packet)
         log.info("event=mqtt.up host=%s port=%d session=%d", self._mqtt.host, self._mqtt.port, self._births.session)
         if not news.assured:
             log.warning(
@@ -208,7 +211,7 @@ class Courier:
     def post(self, parcel: Parcel) -> int:
         """Send one message now, if there is a connection; its packet number, or 0."""
         topic, body, retain = parcel.topic, parcel.body, parcel.retain
-        if self._link is None or not self._up or not self._fits(topic, body):
+        if self._link is None or not self._up or not self._fits(topic, body, parcel.correlation):
             return 0
         if retain and body:
             self._retained.add(topic)
@@ -217,13 +220,16 @@ class Courier:
             self._sent[mid] = parcel
         return mid
 
-    def _fits(self, topic: str, body: bytes) -> bool:
+    def _fits(self, topic: str, body: bytes, correlation: bytes | None = None) -> bool:
         """Whether the broker takes so large a packet; sending it would end the connection, again and again."""
-        size = len(topic) + len(body) + _PACKET_OVERHEAD
+        size = len(topic.encode()) + len(body) + len(correlation or b"") + _PACKET_OVERHEAD
         if self._max_packet is None or size <= self._max_packet:
             return True
         name = topic.rpartition("/")[2]
         limit = f"the broker takes packets of {self._max_packet} bytes, too few for {name}"
+        if correlation is not None:  # whoever asked made it so large: one reply is lost, nothing is wrong here
+            log.warning("event=cmd.reply_too_large %s (%d): send shorter correlation data", limit, size)
+            return False
         if self._births.set_trouble(f"size {name}", limit):
             log.error("event=mqtt.too_large %s (%d): raise max_packet_size on the broker", limit, size)
             if name != "status":
@@ -245,6 +251,7 @@ class Courier:
         else:
             body = payload.replayed(entry.payload) if item.replay else entry.payload
         if not self._fits(topic, body):
+            self._reception.poison.add(item.position)
             return
         mid = self._link.publish(topic, body)
         self._sent[mid] = Parcel(topic, b"")

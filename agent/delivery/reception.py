@@ -45,19 +45,36 @@ class Reception:
         self._sender, self._desk = sender, desk
         self._twin = Twin(speaker.boot_id, speaker.started_ms)
         self._bad_acks = 0
+        self._limit: int | None = None
+        self._deadly: set[int] = set()
         self.poison: set[int] = set()
-        """Positions of the spool that this broker will not take; they stay there for a collector's `resend`."""
+        """Positions of the spool that this broker will not take; they stay there for a collector's `resend`, and for
+        the next connection."""
 
-    def closed(self, news: link.Closed, in_flight: set[int]) -> None:
-        """The connection ended."""
+    def welcome(self, limit: int | None) -> None:
+        """A new connection, to a broker that takes packets of `limit` bytes: what was refused is tried again; what
+        ended a connection only if the limit is larger now."""
+        before, self._limit = self._limit, limit
+        if limit != before and (limit is None or before is None or limit > before):
+            self._deadly.clear()
+            self._births.settle("size")
+        self.poison = set(self._deadly)
+        self._births.settle("refused")
+
+    def closed(self, news: link.Closed, suspects: set[int]) -> None:
+        """The connection ended. `suspects`: positions of what may have been too large, if the broker says so."""
         if news.refused:
             log.error("event=mqtt.refused reason=%r user=%r", news.reason, self._mqtt.username)
         if news.taken_over:
             self._twin.taken_over()
             log.error("event=mqtt.taken_over another client connected as fer-%s", self._speaker.topics.agent)
         if news.too_large:
-            self.poison |= in_flight
-            self._trouble("size", "the broker ended the connection: packet too large; raise max_packet_size there")
+            why = "the broker ended the connection: packet too large; raise max_packet_size there"
+            if suspects:
+                self._deadly |= suspects
+                self._trouble("size", why)
+            else:
+                log.error("event=mqtt.too_large %s", why)
 
     def granted(self, news: link.Granted) -> None:
         """A subscribe was answered."""
@@ -65,15 +82,17 @@ class Reception:
         if refused:
             lines = " and ".join(dict.fromkeys(self._acl("read", topic) for topic in refused))
             self._trouble("acl_read", f"the broker denies subscribing: allow {lines}")
-        else:
-            self._births.set_trouble("acl_read", None)
+        elif self._births.set_trouble("acl_read", None):
+            self._sender.post(self._births.status())
 
     def answered(self, news: link.Answered, topic: str, item: Item | None) -> None:
         """A publish was answered."""
         if news.code < _REFUSED:
             if item is not None:
                 self._spool.confirm(item.position)
-            if topic and self._births.set_trouble(f"acl {topic}", None):
+            # A window that is too large waits in the spool: that a smaller one went through does not end its trouble.
+            over = [f"acl {topic}", f"refused {topic}", *([] if item else [f"size {topic.rpartition('/')[2]}"])]
+            if topic and self._births.settle(*over):
                 log.info("event=mqtt.allowed topic=%s", topic)
                 self._sender.post(self._births.status())
                 self._sender.requeue()
@@ -117,6 +136,10 @@ class Reception:
                 log.warning("event=mqtt.bad_ack expected {epoch, upto_seq}, got %d bytes", len(news.payload))
             return
         self._spool.ack(ack.epoch, ack.upto_seq)
+        if self.poison and not any(self._spool.read(position) for position in self.poison):
+            self.poison.clear()  # nothing waits any more for a broker that takes it
+            if self._births.settle("size"):
+                self._sender.post(self._births.status())
 
     def _own_status(self, news: link.Received) -> None:
         """Somebody spoke on our own status topic: ourselves, a late will of an older session, or a second agent."""

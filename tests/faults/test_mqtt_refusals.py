@@ -298,6 +298,32 @@ def test_a_broker_that_takes_only_small_packets(
         wait_until(lambda: len(collector.stream().windows) == 5, 20)
 
 
+def test_a_reply_that_is_too_large_ends_no_connection(
+    broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fault 17. Correlation data as long as the broker's limit: that one reply is not sent, the next one is; nothing
+    reconnects, no window is held back, nothing is degraded."""
+    broker.configure("max_packet_size 2000")
+    broker.restart()
+    with (
+        ReferenceSubscriber(broker.port) as collector,
+        Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=tmp_path) as publisher,
+    ):
+        publisher.state("ready")
+        assert publisher.wait_connected(10)
+        collector.publish(f"{ROOT}/cmd/ping", b"", CorrelationData=b"c" * 1900)
+        publisher(summary(0))
+        collector.publish(f"{ROOT}/cmd/ping", b"", CorrelationData=b"c" * 100)
+        wait_until(lambda: collector.payloads("rsp/ping"), 10)
+        publisher(summary(1))
+        wait_until(lambda: len(collector.stream().windows) == 2, 10)
+        time.sleep(1)
+        assert sum("event=mqtt.up" in t for t in _texts(caplog)) == 1
+        assert any("event=cmd.reply_too_large" in t for t in _texts(caplog))
+        assert len(collector.payloads("rsp/ping")) == 1
+        assert {s["state"] for s in collector.payloads("status")} <= {"init", "ready"}
+
+
 def test_a_topic_id_cannot_leave_its_place() -> None:
     """An id with "/", "+" or "#" is refused at the start."""
     from agent.delivery.topics import Topics
