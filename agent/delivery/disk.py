@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -17,6 +18,7 @@ from agent.delivery import age, frames, recover
 from agent.delivery.frames import Header, Record
 from agent.delivery.head import Head, Marks
 from agent.delivery.memory import Build, Entry, gap_payload, new_epoch
+from agent.delivery.payload import renumbered
 from agent.delivery.recover import Found
 from agent.delivery.segment import Place, Segment, lock_folder
 
@@ -28,6 +30,8 @@ _SMALLEST: Final = 16 * 1024
 _RESERVE: Final = 16
 """Numbers reserved at a time: the head is written once for so many windows, and so many are declared lost at most
 where a tail was cut off."""
+_RENUMBERED: Final = 500
+"""Most windows that get a new number at once, each with its sync: seconds on a slow card, while the camera waits."""
 
 
 class DiskSpool:
@@ -56,6 +60,7 @@ class DiskSpool:
         self.trouble: str | None = None
         self._confirmed: set[int] = set()
         self._gaps: list[int] = []
+        self._anew = False
         self._head = Head(folder / "head")
         found = recover.load(folder, self._size)
         self._segments = [one.segment for one in found]
@@ -104,11 +109,10 @@ class DiskSpool:
             told |= dict.fromkeys(range(max(first, begin), min(last, end) + 1), position)
         return dict(sorted(told.items()))
 
-    def ack(self, epoch: str, upto: int) -> None:
+    def ack(self, epoch: str, upto: int) -> bool:
         if epoch == self.epoch:
             if upto > self.newest_seq:
-                log.warning("event=spool.bad_ack upto=%d newest=%d", upto, self.newest_seq)
-                return
+                return self._begin_anew(upto)
             self._marks = replace(self._marks, acked=max(upto, self._marks.acked or 0))
         done = []
         for position, place in self._places.items():  # in the order of writing, so the first newer one ends it
@@ -118,6 +122,7 @@ class DiskSpool:
                 done.append(position)
         self._forget(done)
         self._remove_empty()
+        return False
 
     def drop(self) -> tuple[int, int] | None:
         """Give up all that is kept; the numbers that were declared lost for it, if any. Raises OSError."""
@@ -184,6 +189,31 @@ class DiskSpool:
             self.add_gap(loss.first, loss.last, loss.reason)
         self._remove_empty()
         self._drop_old()
+        self._first = self._next
+
+    def _begin_anew(self, upto: int) -> bool:
+        """A collector has numbers that this spool never gave: the folder came from a backup, and what comes next would
+        be taken for what the collector has. A new epoch begins, with the windows of this run; earlier ones keep their
+        numbers, for the collector may have these very windows.
+
+        Once a run: of an epoch so new nobody can honestly acknowledge more than was used.
+        """
+        if self._anew:
+            log.warning("event=spool.bad_ack upto=%d newest=%d", upto, self.newest_seq)
+            return False
+        why = "a new epoch begins: is this a restored card?"
+        log.error("event=spool.numbers_used_before upto=%d newest=%d %s", upto, self.newest_seq, why)
+        mine = [p for p, place in self._places.items() if p >= self._first and place.kind == "window"]
+        self._by_seq.clear()
+        self._lost.clear()
+        self._anew, self._marks, self.newest_seq = True, Marks(new_epoch()), 0
+        self._write_head(clean=False, reserved=_RESERVE)
+        self._grow()
+        for position in mine[-_RENUMBERED:]:
+            if (entry := self.read(position)) is not None:  # a full disk may have taken it just now
+                self.add(partial(renumbered, entry.payload))
+                self._forget([position])
+        return True
 
     # -- writing ---------------------------------------------------------------------------------------------
 

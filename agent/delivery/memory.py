@@ -64,8 +64,8 @@ class Spool(Protocol):
     def find(self, first: int, last: int) -> dict[int, int]:
         """seq → position of what tells of these numbers of this epoch: kept windows, and gaps that were declared."""
 
-    def ack(self, epoch: str, upto: int) -> None:
-        """A collector has everything of `epoch` up to `upto`."""
+    def ack(self, epoch: str, upto: int) -> bool:
+        """A collector has everything of `epoch` up to `upto`; whether that made a new epoch begin."""
 
     def confirm(self, position: int) -> None:
         """The broker took responsibility for this entry (PUBACK): less than an ack."""
@@ -122,15 +122,16 @@ class MemorySpool:
                 told |= dict.fromkeys(range(max(first, begin), min(last, end) + 1), position)
         return told
 
-    def ack(self, epoch: str, upto: int) -> None:
+    def ack(self, epoch: str, upto: int) -> bool:
         if epoch == self.epoch:
             if upto > self.newest_seq:
-                return
+                return False
             self.acked = max(upto, self.acked or 0)
         done = [p for p, e in self._entries.items() if e.epoch == epoch and e.seq <= upto]
         for position in done:
             del self._entries[position]
             self._confirmed.discard(position)
+        return False
 
     def confirm(self, position: int) -> None:
         if position in self._entries:

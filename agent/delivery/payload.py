@@ -129,6 +129,11 @@ def replayed(payload: bytes) -> bytes:
     return json.dumps(json.loads(payload) | {"replay": True}, separators=(",", ":")).encode()
 
 
+def renumbered(payload: bytes, epoch: str, seq: int) -> bytes:
+    """The same window under another number."""
+    return json.dumps(json.loads(payload) | {"epoch": epoch, "seq": seq}, separators=(",", ":")).encode()
+
+
 def status(
     speaker: Speaker, state: wire.State, reason: str | None, *, session: int, epoch: str, newest_seq: int
 ) -> wire.Status:

@@ -135,7 +135,9 @@ class Reception:
             if self._bad_acks == 1:
                 log.warning("event=mqtt.bad_ack expected {epoch, upto_seq}, got %d bytes", len(news.payload))
             return
-        self._spool.ack(ack.epoch, ack.upto_seq)
+        if self._spool.ack(ack.epoch, ack.upto_seq):
+            self._sender.post(self._births.status())  # it names the epoch, so that a collector looks there
+            self._sender.requeue()
         if self.poison and not any(self._spool.read(position) for position in self.poison):
             self.poison.clear()  # nothing waits any more for a broker that takes it
             if self._births.settle("size"):

@@ -60,13 +60,17 @@ class SharedSpool:
         with self._lock:
             return self._spool.read(position)
 
-    def ack(self, epoch: str, upto: int) -> None:
+    def ack(self, epoch: str, upto: int) -> bool:
+        """A collector has everything of `epoch` up to `upto`; whether that made a new epoch begin."""
         with self._lock:
+            believed = epoch != self._spool.epoch or upto <= self._spool.newest_seq
             try:
-                self._spool.ack(epoch, upto)
+                return self._spool.ack(epoch, upto)
             except OSError as error:
                 self._spool = self._in_memory(error, self._spool)
-                self._spool.ack(epoch, upto)
+                if believed:
+                    self._spool.ack(epoch, upto)
+                return True
 
     def confirm(self, position: int) -> None:
         with self._lock:

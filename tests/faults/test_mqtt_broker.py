@@ -1,6 +1,7 @@
 """A broker that is absent, restarted, killed or frozen; a collector that was away (faults 1-4, 14, 16)."""
 
 import json
+import shutil
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -10,6 +11,7 @@ import pytest
 
 from agent.delivery.pace import Pace
 from agent.delivery.publish import Publisher
+from agent.delivery.wallclock import media_clock
 from tests.delivery_agent import Nursery
 from tests.mqtt_world import FAST, MADE_BY, Mosquitto, settings, summary, wait_until
 from tests.reference_subscriber import ReferenceSubscriber
@@ -183,6 +185,35 @@ def test_what_is_not_kept_any_more_is_declared(broker: Mosquitto, tmp_path: Path
         assert (gap["from"], gap["to"], gap["reason"]) == (2, 4, "not_kept")
         wait_until(lambda: collector.payloads("rsp/resend"), 10)
         assert collector.payloads("rsp/resend")[0]["result"]["missing"] == [[2, 4]]
+
+
+def test_a_restored_card_loses_no_window(broker: Mosquitto, tmp_path: Path) -> None:
+    """The state folder is put back to an earlier day: the collector has other windows under the numbers that come next,
+    and gets the new ones all the same, under a new epoch."""
+    state, backup = tmp_path / "state", tmp_path / "backup"
+    with ReferenceSubscriber(broker.port) as collector:
+
+        def run(*numbers: int) -> None:
+            wanted, clock = settings(broker.port), media_clock(0)
+            with Publisher(wanted, MADE_BY, pace=FAST, clock=clock, state_dir=state) as publisher:
+                for number in numbers:
+                    publisher(summary(number))
+                wait_until(lambda: {60_000 * n for n in numbers} <= _starts(collector), 20, "all of them")
+                wait_until(lambda: max(s.upto for s in collector.streams.values()) >= 3, 10)
+                time.sleep(0.3)  # the newest ack reaches the broker
+
+        run(0, 1, 2)
+        shutil.copytree(state, backup)
+        run(3, 4, 5, 6, 7)
+        shutil.rmtree(state)
+        backup.rename(state)
+        run(8, 9)
+    assert len(collector.streams) == 2
+
+
+def _starts(collector: ReferenceSubscriber) -> set[int]:
+    """When the windows that a collector has stored began, in milliseconds: another one for each."""
+    return {window["start_ms"] for stream in collector.streams.values() for window in list(stream.windows.values())}
 
 
 def test_numbers_that_no_window_had_are_never_declared(broker: Mosquitto, tmp_path: Path) -> None:

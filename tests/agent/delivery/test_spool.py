@@ -1,6 +1,7 @@
 """Every spool keeps what it is given until a collector has it; the one on disk also over a restart."""
 
 import json
+import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,8 +50,8 @@ def test_an_ack_takes_what_it_covers(spool: Spool) -> None:
     assert spool.acked == 3
 
 
-@pytest.mark.parametrize(("epoch", "upto"), [("another", 5), (None, 6), (None, 0)])
-def test_an_ack_that_cannot_be_right_changes_nothing(spool: Spool, epoch: str | None, upto: int) -> None:
+@pytest.mark.parametrize(("epoch", "upto"), [("another", 5), (None, 6), (None, 10**300), (None, 0)])
+def test_an_ack_that_cannot_be_right_takes_nothing(spool: Spool, epoch: str | None, upto: int) -> None:
     """Another epoch, numbers that were never used, or nothing at all."""
     for _ in range(5):
         spool.add(body)
@@ -191,6 +192,35 @@ def test_a_lost_head_begins_a_new_epoch(tmp_path: Path) -> None:
         [before.epoch] * 3 + [after.epoch]
     )
     after.close()
+
+
+def test_a_restored_spool_begins_a_new_epoch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An ack of numbers that this spool never gave: it came from a backup, and a collector knows these numbers. What
+    this run added is counted anew, what was there keeps its numbers; once a run, and for good."""
+    card, backup = tmp_path / "card", tmp_path / "backup"
+    opened(card).release()
+    spool = opened(card)
+    for _ in range(4):
+        spool.add(body)
+    spool.close()
+    shutil.copytree(card, backup)
+    used = (spool := opened(backup)).epoch
+    for _ in range(3):
+        spool.add(body)
+    assert spool.ack(used, 40)
+    assert not spool.ack(spool.epoch, 10**300), "again in the same run: somebody's nonsense"
+    spool.add(body)
+    spool.close()
+    assert "event=spool.numbers_used_before upto=40 newest=8" in caplog.text
+    again = opened(backup)
+    assert again.epoch == spool.epoch != used
+    told = {(e.epoch, e.seq): json.loads(e.payload) for p in again.pending() if (e := again.read(p)).kind == "window"}
+    assert {key for key in told if key[0] == again.epoch} == {(again.epoch, seq) for seq in (1, 2, 3, 4)}
+    assert {(used, seq) for seq in (2, 3, 4, 5)} <= told.keys()
+    assert all((window["epoch"], window["seq"]) == key for key, window in told.items())
+    assert again.read(again.add(body)).seq == 5
+    assert all(again.read(p).kind == "window" for p in again.pending() if again.read(p).epoch == again.epoch)
+    again.close()
 
 
 def test_a_spool_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
