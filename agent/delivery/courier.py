@@ -71,6 +71,7 @@ class Courier:
         self._failures = self._connections = 0
         self._next_try = self._deadline = 0.0
         self._stopping: Stop | None = None
+        self._abandoned = False
 
     def fatal(self, error: FerAgentError) -> None:
         """Give up for good: the agent will hear of it, and this thread ends without a word on the network."""
@@ -80,6 +81,11 @@ class Courier:
             self._link.close()
             self._link, self._up = None, False
         self._deadline = 0.0
+
+    def abandon(self) -> None:
+        """Nobody waits for this thread any more: when the network lets go of it, it ends. Called by another thread."""
+        self._abandoned = True
+        log.warning("event=delivery.abandoned the network or the resolver hangs; windows that were not sent are kept")
 
     def _run(self) -> None:
         """Work until `Stop`. An unforeseen error is reported: the agent must not look alive without this."""
@@ -95,8 +101,8 @@ class Courier:
                 self._link.close(fire_will=True)
 
     def _finished(self) -> bool:
-        if self._stopping is None:
-            return False
+        if self._abandoned or self._stopping is None:
+            return self._abandoned
         late = time.monotonic() >= self._deadline
         # Before the first welcome there may still be time to say it all.
         waits = self._link is not None and not self._up
@@ -136,7 +142,10 @@ class Courier:
             gone = isinstance(error, ConnectionRefusedError) and self._failures == 0 and self._connections > 1
             self._retry(security.explain(error, self._mqtt), herd=gone)
         else:
-            self._link = made
+            if self._abandoned:
+                made.close()
+            else:
+                self._link = made
 
     def _retry(self, why: str, *, herd: bool) -> None:
         wait = self._pace.wait(self._failures, herd=herd)

@@ -22,6 +22,9 @@ class Pace:
     """A window that closed this short a time before the connection is still live, seconds."""
     drain_s: float = 5.0
     """Longest wait for the last windows to be taken when the agent stops, seconds."""
+    leave_s: float = 12.0
+    """Longest wait for the delivery's thread when the agent stops, seconds: a connect under way, the last windows, the
+    goodbye. A resolver that does not answer takes longer, and the service manager kills after 20 s (TimeoutStopSec)."""
 
     def wait(self, failures: int, *, herd: bool) -> float:
         """Seconds until try number `failures` + 1, with jitter. `herd`: everybody was sent away at once."""

@@ -97,7 +97,9 @@ class Publisher:
     ) -> None:
         failed = error is not None and not isinstance(error, KeyboardInterrupt)
         self._courier.inbox.put(Stop(failed))
-        self._courier.thread.join()
+        self._courier.thread.join(self._pace.leave_s)
+        if self._courier.thread.is_alive():
+            self._courier.abandon()
         self._spool.close()
 
     def __call__(self, summary: records.Summary) -> bytes:

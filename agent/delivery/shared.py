@@ -96,8 +96,13 @@ class SharedSpool:
             return len(self._spool.pending()), self._spool.size
 
     def close(self) -> None:
+        """A clean stop. A thread that still holds this finds an empty spool with the same counter from now on: the
+        files are closed, and their descriptors may be somebody else's."""
         with self._lock:
+            closed = MemorySpool()
+            closed.epoch, closed.newest_seq, closed.acked = self.epoch, self.newest_seq, self.acked
             self._spool.close()
+            self._spool = closed
 
     def _unsent(self) -> list[int]:
         """All that is not acknowledged. Where no collector ever acknowledged: what the broker did not take, and

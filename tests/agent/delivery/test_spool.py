@@ -10,6 +10,7 @@ import pytest
 
 from agent.delivery.disk import DiskSpool
 from agent.delivery.memory import Build, Entry, MemorySpool, Spool
+from agent.delivery.shared import SharedSpool
 from agent.errors import ConfigError
 
 DAY = 86400.0
@@ -277,6 +278,26 @@ def test_drop_gives_up_everything_and_says_so(tmp_path: Path) -> None:
     assert json.loads(gap.payload) == {"from": 3, "to": 5, "reason": "dropped"}
     assert again.read(again.add(body)).seq == 6
     again.close()
+
+
+def test_a_closed_spool_is_empty_for_whoever_still_holds_it(tmp_path: Path) -> None:
+    """A delivery that hangs in the network comes back after the stop: it finds nothing, keeps the counter's name, and
+    writes to no file, also not to one that has got the descriptor of a closed one."""
+    spool = SharedSpool(lambda: opened(tmp_path / "spool"))
+    positions = [p for _ in range(3) for p in spool.add(body)]
+    epoch = spool.epoch
+    spool.close()
+    after = {path.name: path.read_bytes() for path in (tmp_path / "spool").iterdir()}
+    assert (spool.epoch, spool.newest_seq, spool.trouble) == (epoch, 3, None)
+    others = [(tmp_path / f"other{number}").open("wb") for number in range(8)]
+    spool.confirm(positions[0])
+    assert not spool.ack(epoch, 2)
+    assert spool.backlog(0.0) == ([], [])
+    assert [spool.read(position) for position in positions] == [None] * 3
+    assert {path.name: path.read_bytes() for path in (tmp_path / "spool").iterdir()} == after
+    for other in others:
+        other.close()
+        assert Path(other.name).stat().st_size == 0
 
 
 def test_memory_takes_over_what_a_failed_disk_had() -> None:
