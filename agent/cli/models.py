@@ -91,7 +91,8 @@ def install_command(bundle: Path, force: bool, config: Path | None, state_dir: P
 @command.command("rollback")
 @state_options
 def rollback_command(config: Path | None, state_dir: Path | None, as_json: bool) -> None:
-    """Go back by one model, from the next start on: from a trial to what was in use, from that to the one before.
+    """Go back by one model, from the next start on: from a trial to what was in use, from that to the one before, and
+    from the first to the package's own. What was gone back from comes again by `install` only.
 
     \b
     Example:

@@ -163,7 +163,10 @@ class ModelStore:
         with self._locked():
             state = self._read()
             if not state.candidates():
-                raise ModelError(f"{self.folder}: nothing to roll back, the package's own model is in use")
+                raise ModelError(
+                    f"{self.folder}: nothing to roll back, the package's own model is in use; another one comes by "
+                    "fer-agent models install"
+                )
             after = state.rolled_back()
             name = self.load(after.committed)[0].card.id if after.committed else self.released
             self._roll_back(state, _OPERATOR)

@@ -46,7 +46,8 @@ class State:
 
     def candidates(self) -> list[Slot]:
         """Slots in the order in which they are tried; after them comes the package's bundle."""
-        slots = (self.trial.slot if self.trial else None, self.committed, self.previous)
+        before = self.previous if self.committed is not None else None  # the package's own is what was gone back to
+        slots = (self.trial.slot if self.trial else None, self.committed, before)
         return [slot for slot in dict.fromkeys(slots) if slot is not None]
 
     def free_slot(self) -> Slot:
@@ -83,10 +84,11 @@ class State:
         return replace(self, trial=replace(self.trial, starts=0)) if self.trial else self
 
     def rolled_back(self) -> "State":
-        """Drop the trial; without one go back to the previous model, and without that to the package's."""
+        """Drop the trial; without one go back to the previous model, and without that to the package's. What was gone
+        back from is not offered again: only an install brings it back."""
         if self.trial is not None:
             return replace(self, trial=None)
-        return replace(self, committed=self.previous, previous=self.committed)
+        return replace(self, committed=self.previous, previous=None)
 
     def text(self) -> bytes:
         """The file."""

@@ -8,7 +8,7 @@ import pytest
 from agent.errors import ModelError
 from agent.trust.audit import verify
 from agent.trust.inventory import listed
-from agent.trust.store_state import MAX_STARTS
+from agent.trust.store_state import MAX_STARTS, State
 from tests.agent.trust.conftest import Device
 from tests.agent.trust.signed_bundles import Signer, write_bundle
 
@@ -176,17 +176,36 @@ def test_roll_back_goes_trial_old_package(device: Device) -> None:
     """`rollback` drops a trial, then goes to the model before, then to the package's own."""
     device.commit("first")
     device.commit("second", 2000)
+    assert (device.store().rollback(), device.run()) == ("first", "first")
     device.install("third", 3000)
     assert device.run() == "third"
-    assert (device.store().rollback(), device.run()) == ("second", "second")
+    assert (device.store().rollback(), device.run()) == ("first", "first")
+    assert (device.store().rollback(), device.run()) == (str(device.released), "released")
+    with pytest.raises(ModelError, match="nothing to roll back"):
+        device.store().rollback()
+    assert device.store().preview().card.id == device.run() == "released"
+    assert [row.name for row in listed(device.store()) if row.active] == ["released"]
 
 
-def test_roll_back_from_a_committed_model(device: Device) -> None:
-    """Back to the one before, and forth again; the package's own is the one before the first."""
+def test_what_was_rolled_back_is_no_fall_back(device: Device) -> None:
+    """A model that was gone back from is not taken when the one before it is damaged; installed again it is tried."""
     device.commit("first")
     device.commit("second", 2000)
-    assert (device.store().rollback(), device.run()) == ("first", "first")
-    assert (device.store().rollback(), device.run()) == ("second", "second")
+    device.store().rollback()
+    flip(device.state / "models" / "a" / "model.tflite")
+    assert device.run() == "released"
+    device.store().install(device.state / "models" / "b")
+    assert device.run() == "second"
+
+
+def test_a_state_with_a_model_before_the_package_is_read(device: Device) -> None:
+    """As agents up to now left it after a rollback: nothing committed, "a" before. The package's own runs."""
+    device.commit("first")
+    state = device.state / "models" / "state.json"
+    state.write_bytes(State(committed=None, previous="a", newest=1000).text())
+    assert device.run() == "released"
+    with pytest.raises(ModelError, match="nothing to roll back"):
+        device.store().rollback()
 
 
 def test_nothing_to_roll_back(device: Device) -> None:
