@@ -31,7 +31,8 @@ from agent.insight.privacy import least_people, window_seconds
 from agent.records import Frame, Summary
 from agent.stages import Stages, opened
 from agent.trust.guard import Guard
-from agent.trust.orders import Orders
+from agent.trust.orders import Orders, switching
+from agent.trust.pause import Pause
 from agent.vision.camera import LiveCamera
 from agent.vision.capture import open_source
 from agent.vision.model_card import Bundle
@@ -99,7 +100,7 @@ class Service:
             settings, bundle = calibration.tuned(settings, self._loaded.origins), calibration.applied_to(bundle)
         stages = stack.enter_context(opened(settings, bundle, calibration))
         clock: WallClock = DeviceClock() if live else media_clock()
-        orders = Orders(guard.pause, guard.models, lambda *news: publisher.event(*news))
+        orders = Orders(guard.pause, guard.sensing.reason, guard.models, lambda *news: publisher.event(*news))
         publisher = stack.enter_context(
             Publisher(
                 settings, stages.made_by, clock=clock, handlers=orders.handlers, state_dir=settings.agent.state_dir
@@ -225,8 +226,13 @@ class Service:
             config_hash=config_hash(settings),
         )
         report = {"version": __version__, "state": "degraded", "reason": why}
+        # A pause that comes now holds when the next start opens the camera.
+        pause = Pause(privacy.pause_file, settings.agent.state_dir)
+        handlers = switching(pause, lambda: pause.reason() or "safe mode")
         with (
-            Publisher(settings, made_by, clock=DeviceClock(), state_dir=settings.agent.state_dir) as publisher,
+            Publisher(
+                settings, made_by, clock=DeviceClock(), handlers=handlers, state_dir=settings.agent.state_dir
+            ) as publisher,
             StatusSocket(socket_path(settings), lambda: {**report, **publisher.report()}),
         ):
             publisher.state("degraded", why)

@@ -13,6 +13,7 @@ from agent.delivery import wire_commands
 from agent.delivery.link import Received
 from agent.delivery.payload import MAX_BYTES, Speaker
 from agent.delivery.topics import PREFIX
+from agent.delivery.wire import Wire
 from agent.errors import FerAgentError
 
 log = logging.getLogger("agent.delivery")
@@ -31,7 +32,8 @@ _LISTED: Final = 50
 _REMEMBERED: Final = 256
 """Last commands by which a repeat is known."""
 _ONCE: Final = frozenset({"resend", "resume", "model-install"})
-"""A repeat of these is not done again. A repeated `pause` always is: nothing may keep sensing from being turned off."""
+"""A repeat of these is not done again. A `pause` always is, repeated or with a payload that makes no sense: nothing may
+keep sensing from being turned off."""
 _COMPARED: Final = 256
 """Bytes of the correlation data that count."""
 _REPEATED: Final = "expected new correlation data, got those of an earlier command: not done again; send new ones"
@@ -96,14 +98,13 @@ class Desk:
         if model is None or handler is None:
             known = ", ".join(sorted(set(wire_commands.COMMANDS) & set(self._handlers)))
             return self._no(name, f"unknown command, expected one of: {known}")
-        if len(payload) > _LONGEST:
-            return self._no(name, f"expected at most {_LONGEST} bytes, got {len(payload)}")
-        try:
-            body = model.model_validate_json(payload or b"{}")
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(map(str, first["loc"])) or "payload"
-            return self._no(name, f"{where}: {first['msg']}")
+        body = _read(model, payload)
+        if isinstance(body, str):
+            if name != "pause":
+                return self._no(name, body)
+            # Its payload is only for people, and a later minor version's may hold more: it is done all the same.
+            log.warning("event=cmd.payload-ignored cmd=pause reason=%.120r", body)
+            body = wire_commands.Pause()
         try:
             result = wire_commands.Result.model_validate(handler(body.model_dump(by_alias=True, exclude_none=True)))
         except FerAgentError as error:
@@ -128,6 +129,18 @@ class Desk:
             return own
         levels = asked.split("/")
         return asked if asked.startswith(PREFIX + "/") and "rsp" in levels[2:] and "cmd" not in levels else own
+
+
+def _read(model: type[Wire], payload: bytes) -> Wire | str:
+    """The command's fields, or what is wrong with its payload."""
+    if len(payload) > _LONGEST:
+        return f"expected at most {_LONGEST} bytes, got {len(payload)}"
+    try:
+        return model.model_validate_json(payload or b"{}")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "payload"
+        return f"{where}: {first['msg']}"
 
 
 def missing(first: int, last: int, kept: Collection[int]) -> list[tuple[int, int]]:

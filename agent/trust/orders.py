@@ -15,41 +15,51 @@ from agent.trust.store import ModelStore
 
 log = logging.getLogger(__name__)
 
+Handlers = dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]]
+"""Command → what does it; `delivery.commands.Handler` says how."""
 Told = Callable[[str, str, str], None]
 """f(kind, reason, detail), e.g. `Publisher.event`; called in the thread of the install."""
+
+
+_WORDS: Final = {"paused": "paused in the room", "schedule": "outside the schedule"}
+"""Why sensing is still off after a resume, by `Sensing.reason`."""
+
+
+def switching(pause: Pause, reason: Callable[[], str | None]) -> Handlers:
+    """Return what `pause` and `resume` do. reason: why sensing is off now, or None (`Sensing.reason`)."""
+
+    def off(_: Mapping[str, Any]) -> Mapping[str, Any]:
+        pause.pause()
+        return {"sensing": "off"}
+
+    def on(_: Mapping[str, Any]) -> Mapping[str, Any]:
+        try:
+            pause.resume()
+        except OSError as cause:
+            raise CannotWriteError(f"the pause cannot be removed ({cause.strerror}); it holds") from cause
+        why = reason()
+        return {"sensing": "on"} if why is None else {"sensing": "off", "reason": _WORDS.get(why, why)}
+
+    return {"pause": off, "resume": on}
 
 
 class Orders:
     """The commands of one run.
 
+    reason: why sensing is off now, or None
     told: gets ("model", "installed", id) or ("model", "refused", why) when an install has ended
     """
 
-    def __init__(self, pause: Pause, models: ModelStore, told: Told) -> None:
-        self._pause, self._models, self._told = pause, models, told
+    def __init__(self, pause: Pause, reason: Callable[[], str | None], models: ModelStore, told: Told) -> None:
+        self._models, self._told = models, told
         self._install: threading.Thread | None = None
-        self.handlers: Final[dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]]] = {
-            "pause": self._do_pause,
-            "resume": self._do_resume,
-            "model-install": self._do_install,
-        }
+        self.handlers: Final[Handlers] = {**switching(pause, reason), "model-install": self._do_install}
 
     def wait(self, timeout: float) -> bool:
         """Wait for an install that is under way, at most `timeout` seconds; True if none is left."""
         if self._install is not None:
             self._install.join(timeout)
         return self._install is None or not self._install.is_alive()
-
-    def _do_pause(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
-        self._pause.pause()
-        return {"sensing": "off"}
-
-    def _do_resume(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
-        try:
-            on = self._pause.resume()
-        except OSError as cause:
-            raise CannotWriteError(f"the pause cannot be removed ({cause.strerror}); it holds") from cause
-        return {"sensing": "on"} if on else {"sensing": "off", "reason": "paused in the room"}
 
     def _do_install(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         if not self.wait(0):

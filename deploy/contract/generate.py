@@ -52,7 +52,7 @@ CHANNELS: Final = (
     Channel("event", "event", 1, False, True, "Something that happened once; kind `gap` declares lost windows."),
     Channel("health", "health", 0, False, True, "How the machine does."),
     Channel("ack", "ack", 1, True, False, "Collector to agent: everything up to `upto_seq` is stored."),
-    _command("pause", "Turn sensing off."),
+    _command("pause", "Turn sensing off; it is done whatever the payload holds."),
     _command("resume", "Undo a remote pause; never a local one."),
     _command("resend", "Send windows again that a collector misses."),
     _command("ping", "Are you there?"),

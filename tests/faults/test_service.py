@@ -1,5 +1,6 @@
 """The whole service under faults of process, camera, clock and configuration: a real process, camera and broker."""
 
+import json
 import os
 import shutil
 import signal
@@ -101,6 +102,34 @@ def test_five_crashes_are_safe_mode(
     assert camera.connections == connections
     assert agent.end() == 0
     assert "event=agent.safe-mode" in agent.text()
+
+
+def crash_loop(agent: Agent) -> None:
+    """Leave the record of five crashes: the next start is a safe one."""
+    agent.state.mkdir()
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    (agent.state / "starts.json").write_text(json.dumps([now - 5 + number for number in range(5)]))
+
+
+def test_a_pause_in_safe_mode_holds(agent: Agent, camera: MjpegServer, collector: ReferenceSubscriber) -> None:
+    """FAULTS 30: `cmd/pause` in safe mode is done, and the start after it leaves the camera closed; `resume` says what
+    holds."""
+    crash_loop(agent)
+    agent.start()
+    agent.until(lambda: any("safe mode" in (s["reason"] or "") for s in collector.payloads("status")))
+    room = "fer/v1/test/room/fer"
+    collector.publish(f"{room}/cmd/resume", b"", CorrelationData=b"1")
+    agent.until(lambda: collector.payloads("rsp/resume"), 20)
+    assert collector.payloads("rsp/resume")[-1]["result"] == {"sensing": "off", "reason": "safe mode"}
+    collector.publish(f"{room}/cmd/pause", b'{"until": "noon"}', CorrelationData=b"2")
+    agent.until(lambda: collector.payloads("rsp/pause"), 20)
+    assert collector.payloads("rsp/pause")[-1]["result"] == {"sensing": "off"}
+    assert agent.end() == 0
+    (agent.state / "starts.json").unlink()
+    agent.start()
+    agent.until(lambda: states(collector)[-1] == "paused")
+    assert camera.connections == 0
+    assert agent.end() == 0
 
 
 def test_camera_that_comes_later(tmp_path: Path, broker: Mosquitto, collector: ReferenceSubscriber) -> None:

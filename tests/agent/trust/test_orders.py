@@ -1,16 +1,18 @@
 """What the network may order, and what it is told."""
 
 import threading
+from datetime import UTC
 from pathlib import Path
 
 import pytest
 
-from agent.config import Updates
+from agent.config import Hours, Updates
 from agent.delivery import wire_commands
 from agent.errors import TryAgainError
 from agent.trust.audit import AuditLog
 from agent.trust.orders import Orders
 from agent.trust.pause import Pause
+from agent.trust.sensing import Sensing
 from agent.trust.store import ModelStore
 from agent.vision.model_card import Bundle
 from tests.agent.trust.signed_bundles import Signer, write_bundle
@@ -28,7 +30,10 @@ class Room:
         write_bundle(root / "models" / "offered" / "x", "new", SIGNER)
         updates, audit = Updates(keys=(SIGNER.public,)), AuditLog(root)
         self.models = ModelStore(root, updates, audit, accept=self.slow, released=str(root / "released"))
-        self.orders = Orders(self.pause, self.models, lambda *event: self.told.append(event))
+        self.sensing = Sensing((), self.pause)
+        self.orders = Orders(
+            self.pause, lambda: self.sensing.reason(), self.models, lambda *event: self.told.append(event)
+        )
 
     def slow(self, bundle: Bundle) -> None:
         self.gate.wait(20)
@@ -51,6 +56,17 @@ def test_pause_and_resume(room: Room, tmp_path: Path) -> None:
     (tmp_path / "pause").touch()
     assert room.order("resume") == {"sensing": "off", "reason": "paused in the room"}
     assert (tmp_path / "pause").exists()
+
+
+def test_a_resume_outside_the_schedule_says_that_sensing_is_off(room: Room) -> None:
+    """The reply tells what holds now: the pause is gone, and the camera stays closed until the hours begin."""
+    hours = Hours(days=("mon",), start="10:00", end="11:00")
+    room.sensing = Sensing([hours], room.pause, zone=UTC, clock=lambda: 0.0)  # a Thursday
+    room.order("pause")
+    assert room.order("resume") == {"sensing": "off", "reason": "outside the schedule"}
+    assert room.pause.reason() is None
+    room.sensing = Sensing([hours], room.pause, zone=UTC, clock=lambda: 4 * 86_400 + 10.5 * 3600)
+    assert room.order("resume") == {"sensing": "on"}
 
 
 def test_an_install_is_accepted_then_told(room: Room) -> None:

@@ -1,0 +1,41 @@
+"""Commands and their payloads, before any broker."""
+
+import pytest
+
+from agent.delivery.commands import Desk
+from agent.delivery.link import Received
+from tests.mqtt_world import speaker
+
+ODD = [
+    b'{"until": "12:00"}',
+    b'{"reason": "%s"}' % (b"x" * 201),
+    b'{"reason": 5}',
+    b"null",
+    b" ",
+    b'"pause"',
+    b"\xff\x00",
+    b"[" * 3000,
+    b" " * 100_000,
+]
+"""Payloads that are not those of this version's contract."""
+
+
+def test_a_pause_is_done_whatever_its_payload(caplog: pytest.LogCaptureFixture) -> None:
+    """A key of a later minor version, a reason too long, bytes that are no JSON: sensing is off, and the log says what
+    was ignored."""
+    done: list[object] = []
+    desk = Desk(speaker(), {"pause": lambda body: done.append(body) or {"sensing": "off"}}, lambda *_: ())
+    for payload in ODD:
+        (_, reply, _) = desk.answer(Received(speaker().topics("cmd/pause"), payload, False, None, None))
+        assert (reply.ok, reply.result.sensing) == (True, "off"), payload[:40]
+    assert done == [{}] * len(ODD)
+    assert caplog.text.count("event=cmd.payload-ignored cmd=pause") == len(ODD)
+
+
+@pytest.mark.parametrize("payload", ODD)
+def test_any_other_command_refuses_such_a_payload(payload: bytes) -> None:
+    """What turns sensing on again must be understood: refused, and not done."""
+    desk = Desk(speaker(), {"resume": lambda _: pytest.fail("it was done")}, lambda *_: ())
+    (_, reply, _) = desk.answer(Received(speaker().topics("cmd/resume"), payload, False, None, None))
+    assert not reply.ok
+    assert reply.error
