@@ -50,13 +50,17 @@ class Reload:
         self._asked = False
         try:
             loaded = self._read(self._path, environ=self._environ, overrides=self._overrides)
+            if loaded.settings == self._running.settings:
+                log.info("event=config.unchanged")
+                return None
+            reasons = list(self._refuse(loaded.settings))
         except SettingsError as error:
             self._kept_old(error.problems)
             return None
-        if loaded.settings == self._running.settings:
-            log.info("event=config.unchanged")
+        except Exception as error:  # whatever the new one does to its checks, a healthy service runs on with the old
+            self._kept_old([f"{type(error).__name__}: {error}"])
             return None
-        if reasons := list(self._refuse(loaded.settings)):
+        if reasons:
             self._kept_old(reasons)
             return None
         log.info("event=config.new files=%d", len(loaded.files))

@@ -9,7 +9,7 @@ from agent.calibration import record
 from agent.config import Mqtt, Settings
 from agent.delivery import security
 from agent.delivery.publish import Publisher
-from agent.errors import FerAgentError
+from agent.errors import ConfigError, FerAgentError
 from agent.insight.policy import check_policy, is_live
 from agent.stages import opened
 from agent.trust.guard import models_of
@@ -29,11 +29,15 @@ def refusals(settings: Settings) -> Iterator[FerAgentError | PermissionError]:
 def calibration_of(settings: Settings, bundle: Bundle) -> record.Calibration | None:
     """Return what `fer-agent calibrate` found for this model and camera; None if it was never run.
 
-    Raises ConfigError for one that is damaged or of another camera, `record.OtherModel` for one of another model.
+    Raises ConfigError for one that is damaged, closed to this user or of another camera, `record.OtherModel` for one of
+    another model.
     """
     path = record.path_of(settings)
-    if not path.exists() and settings.engagement.calibration is None:
-        return None
+    try:
+        if not path.exists() and settings.engagement.calibration is None:
+            return None
+    except OSError as cause:
+        raise ConfigError(f"{path}: expected a calibration or none, got: {cause.strerror}") from cause
     return record.load_for(settings, bundle, path)
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Final
 
 from agent import config
-from agent.errors import PolicyError
+from agent.errors import ConfigError, PolicyError
 from agent.insight.countries import EU_EEA, KNOWN
 from agent.insight.privacy import PROFILES
 
 _REQUIRED: Final = ("controller", "purpose", "legal_basis", "consent", "setting", "jurisdiction")
+MARKS: Final = ":!|%"
+"""Characters of addresses and pipelines: a source with one may be more than the path of a file."""
 _PROHIBITED: Final = ("education", "workplace")
 _BLANKS: Final = ("", "-", "?", "…", "...", "n/a", "none", "todo", "tbd", "xxx", "fixme")
 """Texts that say nothing (compared in lower case)."""
@@ -22,12 +24,20 @@ def is_live(source: str) -> bool:
     """True unless `source` is a regular file, or a plain path where nothing is (which opening it will say).
 
     Camera indices, devices, pipes, "picamera2", URLs and whatever else a video library may understand show life.
+    Raises ConfigError for a plain path in a folder that is closed: nobody can say what is there.
     """
     path = Path(source)
-    if path.is_file():
-        return False
     known = source.isdecimal() or source.lower() == "picamera2" or source.startswith("/dev/")
-    return known or path.exists() or any(mark in source for mark in ":!|%")
+    known = known or any(mark in source for mark in MARKS)
+    try:
+        return not path.is_file() and (known or path.exists())
+    except PermissionError as cause:
+        if known:
+            return True
+        what = "expected a video or camera that this user can look at"
+        raise ConfigError(f"{source}: {what}, got: {cause.strerror}; put it where the service can read it") from cause
+    except (OSError, ValueError):
+        return known  # no file can have this name; an address may be that long
 
 
 def check_policy(settings: config.Settings, live: bool) -> None:

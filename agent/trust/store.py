@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from agent import config
-from agent.errors import CannotWriteError, ModelError
+from agent.errors import CannotWriteError, ConfigError, ModelError
 from agent.trust import store_state
 from agent.trust.audit import AuditLog
 from agent.trust.fetch import from_https
@@ -53,10 +53,16 @@ class ModelStore:
     def choose(self) -> Bundle:
         """Return the model to run: the trial, else the committed one, else the one before, else the package's.
 
-        Raises ModelError if even the package's bundle is refused. What is wrong with others is logged and audited.
+        Raises ModelError if even the package's bundle is refused, ConfigError for a state folder that is closed to this
+        user. What is wrong with other bundles is logged and audited.
         """
         self._running = None
-        bundle = self._choose() if self.folder.is_dir() else None
+        try:
+            there = self.folder.is_dir()
+        except OSError as cause:
+            what = f"expected a folder that the service can use, got {self.folder.parent}: {cause.strerror}"
+            raise ConfigError(f"agent.state_dir: {what}") from cause
+        bundle = self._choose() if there else None
         return self._package() if bundle is None else bundle
 
     def preview(self) -> Bundle:

@@ -48,7 +48,7 @@ def open_source(
     """
     camera = camera or Camera()
     # A folder or pipe is no camera either: the video's own check refuses it, unopened.
-    if is_live(source) and (source.startswith("/dev/") or not Path(source).exists()):
+    if is_live(source) and (source.startswith("/dev/") or not _there(source)):
         grab = PicameraGrabber if source.lower() == "picamera2" else OpenCvGrabber
         return LiveCamera(
             lambda: grab(source, camera),
@@ -61,3 +61,11 @@ def open_source(
             notice=notice,
         )
     return VideoFile(source, fps=fps, realtime=realtime, settings=camera, judge=watch is True, closed=closed)
+
+
+def _there(source: str) -> bool:
+    """True if a file, folder or pipe is seen to have this name; a long address is none."""
+    try:
+        return Path(source).exists()
+    except (OSError, ValueError):
+        return False

@@ -128,9 +128,13 @@ def find(name: str) -> Path:
     ModelError
         there is none
     """
-    for path in (Path(name), MODELS / name):
-        if path.is_dir():
-            return path
+    try:
+        for path in (Path(name), MODELS / name):
+            if path.is_dir():
+                return path
+    except (OSError, ValueError) as cause:
+        what = "expected a model bundle that this user can look at"
+        raise ModelError(f"{name[:100]}: {what}, got: {getattr(cause, 'strerror', None) or cause}") from cause
     known = sorted(p.name for p in MODELS.glob("*") if p.is_dir())
     raise ModelError(
         f"{name}: no such model bundle; expected a folder, or one of {', '.join(known) or '(none in the package)'}"

@@ -140,7 +140,11 @@ class VideoFile:
 def check_exists(source: str) -> None:
     """Raise InputError if `source` names no readable file: before anything slow is loaded."""
     path = Path(source)
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError as cause:
+        raise InputError(f"expected a video file, got {source!r}: {cause.strerror}") from cause
+    if not there:
         raise InputError(f"expected a video file, camera index or URL, got {source!r}: no such file")
     if path.is_dir():
         raise InputError(f"expected a video file, got the folder {source!r}")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from agent.config import Settings
 from agent.config_file import Problem, SettingsError, load
 from agent.config_lines import line_of, locate
+from agent.insight.policy import is_live
 
 
 def write(folder: Path, text: str, name: str = "agent.toml") -> Path:
@@ -51,6 +52,42 @@ def test_a_folder_is_no_password_file(tmp_path: Path) -> None:
     """A folder as password_file is called one, and nobody is told to chmod it."""
     (line,) = complaints(write(tmp_path, f'[mqtt]\nusername = "x"\npassword_file = "{tmp_path}"\n'))
     assert "expected a file, got the folder" in line
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize("name", [LONG, "a\\u0000b"])
+@pytest.mark.parametrize(
+    ("section", "key", "more"),
+    [
+        ("agent", "state_dir", ""),
+        ("camera", "source", ""),
+        ("classify", "model", ""),
+        ("engagement", "calibration", ""),
+        ("engagement", "weights", ""),
+        ("privacy", "pause_file", ""),
+        ("mqtt", "password_file", 'username = "x"\n'),
+        ("mqtt", "ca_file", "tls = true\n"),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_a_problem(
+    tmp_path: Path, section: str, key: str, more: str, name: str
+) -> None:
+    """FAULTS 47: a name too long for a file system, or with a NUL in it, is one line with its place."""
+    given = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    with pytest.raises(SettingsError) as caught:
+        load(write(tmp_path, f'[{section}]\n{key} = "{name}"\n{more}'), environ=given)
+    (problem,) = caught.value.problems
+    assert (problem.where, problem.key) == (f"{tmp_path}/agent.toml:2", f"{section}.{key}")
+    assert problem.what.startswith("expected the name of a file")
+
+
+@pytest.mark.parametrize("source", [f"rtsp://camera/live?token={LONG}", f"videotestsrc ! {LONG} ! appsink"])
+def test_a_long_address_of_a_camera_is_none_of_a_file(tmp_path: Path, source: str) -> None:
+    """An address or a pipeline may be longer than any name of a file: it is taken, and it is live."""
+    path = write(tmp_path, f'[camera]\nsource = "{source}"\n')
+    assert is_live(load(path, environ={}).settings.camera.source)
 
 
 def test_empty_file_gives_the_defaults(tmp_path: Path) -> None:

@@ -92,3 +92,20 @@ def test_a_reload_that_could_not_start_keeps_the_old(tmp_path: Path, caplog: pyt
     written(tmp_path, source="other.mp4")
     reload.ask()
     assert reload.wanted().settings.camera.source == "other.mp4"
+
+
+def test_a_reload_whose_checks_fail_keeps_the_old(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """FAULTS 47: a name of a file that cannot be looked at, or a check that fails in a way that nobody foresaw, is
+    logged, and the old configuration stays."""
+    path = written(tmp_path)
+
+    def refuse(new: config.Settings) -> list[Exception]:
+        raise OSError(5, "Input/output error", str(new.camera.source))
+
+    for text, checks in (('[mqtt]\nusername = "a"\npassword_file = "%s"\n' % ("x" * 300), refusals), ("", refuse)):
+        reload = Reload(path, load(written(tmp_path), environ={}), refuse=checks, environ={})
+        written(tmp_path, text, source="other.mp4")
+        reload.ask()
+        assert reload.wanted() is None
+    assert caplog.text.count("event=config.kept-old") == 2
+    assert "Input/output error" in caplog.text

@@ -50,6 +50,40 @@ def test_what_another_user_cannot_read_is_not_checked() -> None:
     assert "not checked: mqtt.password_file: cannot read" in done.stderr
 
 
+CLOSED = [
+    ("state_dir", '[agent]\nstate_dir = "{closed}"\n'),
+    ("model", '[classify]\nmodel = "{closed}"\n'),
+    ("source", '[camera]\nsource = "{closed}/lesson.mp4"\n'),
+    ("calibration", '[engagement]\ncalibration = "{closed}/calibration.json"\n'),
+    ("password", '[mqtt]\nusername = "a"\npassword_file = "{closed}/password"\n'),
+]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("text", [text for _, text in CLOSED], ids=[name for name, _ in CLOSED])
+def test_what_the_service_cannot_look_at_is_exit_78(text: str) -> None:
+    """FAULTS 47: a name in a folder that is closed to the service, as /home is, ends `config check` and `run` with 78
+    and a line that says so."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        folder, closed = Path(name), Path(name) / "home" / "pi"
+        folder.chmod(0o755)
+        closed.mkdir(parents=True)
+        closed.parent.chmod(0o700)
+        base = f'camera.source = "lesson.mp4"\nclassify.model = "compact"\nagent.state_dir = "{folder}"\n'
+        section = text.split("]")[0].lstrip("[")
+        lines = [line for line in base.splitlines() if not line.startswith(f"{section}.")]
+        (folder / "agent.toml").write_text("\n".join(lines) + "\n" + text.format(closed=closed))
+        runs = []
+        for arguments in (["config", "check", f"{folder}/agent.toml"], ["run", "--config", f"{folder}/agent.toml"]):
+            command = [sys.executable, "-m", "tests.agent.cli.imported", "--as-nobody", *arguments]
+            env = {**os.environ, "CREDENTIALS_DIRECTORY": str(folder)}
+            runs.append(subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env, timeout=120))
+    for done in runs:
+        assert done.returncode == 78, done.stderr
+        assert "Permission denied" in (done.stderr + done.stdout).splitlines()[-1]
+        assert "Traceback" not in done.stderr
+
+
 def test_init_writes_what_check_accepts(tmp_path: Path) -> None:
     """All that the file of `config init` lacks for a start is a policy, also with every default that it shows put in
     force; for a video it is good. Never written twice."""
