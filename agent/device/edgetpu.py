@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 LIBRARY: Final = "libedgetpu.so.1"
 USB_IDS: Final = (("1a6e", "089a"), ("18d1", "9302"))
 """(vendor, product): before and after the accelerator's firmware is loaded."""
+_WHY: Final = 80
+"""Characters of a reason that go into `backend`."""
 _TIMEOUT_S: Final = 30.0
 """Loading the firmware over USB takes about 3 s."""
 _CHILD: Final = "agent.device.edgetpu"
@@ -71,8 +73,13 @@ def delegation(
             return Delegation(f"{runtime.name}+edgetpu", compiled, [delegate])
         except (OSError, ValueError, RuntimeError) as error:
             why = str(error) or type(error).__name__
+    return fallback(runtime.name, model, why)
+
+
+def fallback(runtime: str, model: bytes, why: str) -> Delegation:
+    """Return what runs on the CPU instead; log why, and name it in `backend` on one line that a payload holds."""
     log.error("event=edgetpu.fallback reason=%r", why)
-    return Delegation(f"{runtime.name} (edgetpu: {why})", model)
+    return Delegation(f"{runtime} (edgetpu: {' '.join(why.split())[:_WHY]})", model)
 
 
 def trial(runtime: str, compiled: bytes, library: str = LIBRARY, timeout_s: float = _TIMEOUT_S) -> str | None:

@@ -1,6 +1,5 @@
 """Face crops → calibrated probabilities: the bundle's int8 network in batches, softmax and calibration on the host."""
 
-import logging
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Final, Self
@@ -8,7 +7,7 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from agent.device.edgetpu import Delegation
+from agent.device.edgetpu import Delegation, fallback
 from agent.errors import ModelError
 from agent.records import Face, Frame, Reading
 from agent.vision import tiles
@@ -16,8 +15,6 @@ from agent.vision.model_card import Bundle, Calibration
 from agent.vision.preprocess import preprocess
 from agent.vision.runtime import choose
 from agent.vision.turns import Turns
-
-log = logging.getLogger(__name__)
 
 BATCH: Final = 8
 """Most faces given to the network at once: more gains nothing and costs memory."""
@@ -103,8 +100,7 @@ class Classifier:
 
     def _fall_back(self, why: str) -> None:
         """Go on with the CPU, for good."""
-        log.error("event=edgetpu.fallback reason=%r", why)
-        self._on = Delegation(f"{self._runtime.name} (edgetpu: {why[:80]})", self._bundle.model)
+        self._on = fallback(self._runtime.name, self._bundle.model, why)
         self._start()
 
     def _infer(self, inputs: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from agent.delivery.wire import ModelRef
 from agent.device.edgetpu import delegation, present, trial
 from agent.vision.runtime import Runtime, choose
 
 BODIES = {
     "fails": 'if (report) report("no device"); return 0;',
+    "talks": 'if (report) report("%s"); return 0;' % ("no device. " * 30),
     "hangs": "for (;;) sleep(1);",
     "aborts": "abort();",
     "crashes": "*(volatile int *)0 = 1; return 0;",
@@ -62,6 +64,14 @@ def test_a_bad_library_means_the_cpu(libraries: dict[str, str], runtime: Runtime
     assert (got.model, got.delegates) == (b"plain", [])
     assert got.backend.startswith(f"{runtime.name} (edgetpu: ")
     assert reason in got.backend
+
+
+def test_a_long_reason_fits_a_window(libraries: dict[str, str], runtime: Runtime) -> None:
+    """However much the library says, the name of the backend is one line that the contract has room for."""
+    got = delegation(runtime, b"plain", b"compiled", wanted=True, library=libraries["talks"], found="usb")
+    ModelRef(id="x", sha256="y", backend=got.backend)
+    assert "no device" in got.backend
+    assert "\n" not in got.backend
 
 
 def test_a_library_that_hangs_is_killed(libraries: dict[str, str], runtime: Runtime) -> None:
