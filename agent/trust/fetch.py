@@ -35,10 +35,15 @@ def from_https(url: str, origins: Sequence[str]) -> Read:
 
     Raises ModelError unless its origin is one of `origins`.
     """
-    parts = urlsplit(url)
+    wrong = f"expected https://host/folder/ without user, query or .., got {url[:200]!r}"
+    try:
+        parts = urlsplit(url)
+    except ValueError as cause:  # e.g. half of an IPv6 address
+        raise ModelError(f"{wrong}: {cause}") from cause
     origin = f"{parts.scheme}://{parts.netloc}"
-    if parts.scheme != "https" or "@" in parts.netloc or parts.query or parts.fragment or ".." in parts.path:
-        raise ModelError(f"expected https://host/folder/ without user, query or .., got {url[:200]!r}")
+    odd = "@" in parts.netloc or parts.query or parts.fragment or ".." in parts.path
+    if parts.scheme != "https" or odd or not all("!" <= character <= "~" for character in url):
+        raise ModelError(wrong)
     if origin.lower() not in {allowed.lower().rstrip("/") for allowed in origins}:
         raise ModelError(f"{origin} is not in updates.origins; only an operator at the device can add it")
     opener = urllib.request.build_opener(_NoRedirect)

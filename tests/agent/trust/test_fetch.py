@@ -133,14 +133,18 @@ def test_another_origin_is_refused_and_audited(tmp_path: Path, trusted: tuple[st
         lambda url: url.replace("127.0.0.1", "127.0.0.1.example.org"),
         lambda url: "ftp://127.0.0.1/bundle",
         lambda url: "file:///etc",
+        lambda url: "https://[::1/x",
+        lambda url: url + "\u00fc",
+        lambda url: url + " x",
     ],
 )
 def test_urls_that_only_look_allowed_are_refused(tmp_path: Path, trusted: tuple[str, Path], change) -> None:
-    """Plain HTTP, user names, queries, dots, look-alike hosts and other schemes."""
+    """Plain HTTP, user names, queries, dots, look-alike hosts, other schemes, and what is no URL: refused, audited."""
     origin, root = trusted
     write_bundle(root / "bundle", "remote", SIGNER)
     with pytest.raises(ModelError):
         store(tmp_path, origin).install_named(change(f"{origin}/bundle/"))
+    assert "model.refused" in (tmp_path / "state" / "audit.log").read_text()
 
 
 def test_a_redirect_is_refused(tmp_path: Path, trusted: tuple[str, Path]) -> None:
