@@ -43,6 +43,8 @@ SAFE_S: Final = 600.0
 """Safe mode ends after this time, for another try; the starts that led to it are old by then."""
 _OFF: Final = ("paused", "schedule")
 """Reasons of a frame that mean that sensing is off on purpose."""
+_DRIVER_S: Final = 15.0
+"""What a camera's driver may take beyond its time-outs before it counts as stuck."""
 _INSTALL_S: Final = 5.0
 """Longest wait at the end for a model that is being installed."""
 
@@ -152,11 +154,14 @@ class Service:
         return found
 
     def _keeper(self, publisher: Publisher, clock: WallClock, starts: Starts) -> Keeper:
-        live = isinstance(self._source, LiveCamera)
+        camera, live = self._settings.camera, isinstance(self._source, LiveCamera)
+        # A driver may take all of both time-outs, one after the other, before it comes back.
+        still_s = camera.open_timeout_s + camera.read_timeout_s + _DRIVER_S
         return Keeper(
             event=publisher.event,
-            period_s=1 / self._settings.camera.fps,
-            progress={"camera": self._source.progressed_at} if live else None,
+            period_s=1 / camera.fps,
+            progress={"camera": (self._source.progressed_at, still_s)} if live else None,
+            waiting=self._source.waited_at if live else None,
             notifier=self._notifier,
             clock=clock if isinstance(clock, DeviceClock) else None,
             memory=MemoryBound(group_limit()),

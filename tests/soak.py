@@ -250,7 +250,7 @@ def _run(settings, bundle, publisher, closed, samples, events, clock, end) -> No
         source,
         Detector(settings.detect, threads=1) as detector,
         Classifier(bundle, threads=1, faces_per_frame=32) as classifier,
-        Keeper(event=notice, period_s=period, progress={"camera": source.progressed_at}, clock=clock) as keeper,
+        Keeper(event=notice, period_s=period, progress={"camera": (source.progressed_at, 30)}, clock=clock) as keeper,
     ):
         frames = itertools.takewhile(lambda _: time.monotonic() < end, keeper.frames(source))
         stages = keeper.stage("detect", detector), keeper.stage("classify", classifier)

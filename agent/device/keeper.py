@@ -1,6 +1,6 @@
 """Looks after a running agent: wraps the frames and the stages, feeds the watchdog, watches heat, clock and memory.
 
-with Keeper(event=…, period_s=1 / fps, progress={"camera": source.progressed_at}) as keeper:
+with Keeper(event=…, period_s=1 / fps, progress={"camera": (source.progressed_at, 30)}) as keeper:
     pipeline.run(keeper.frames(source), keeper.stage("detect", detector), keeper.stage("classify", classifier), …)
 """
 
@@ -70,7 +70,9 @@ class Keeper:
 
     event : told of steps of heat and clock, from the loop's own thread
     period_s : time between frames, seconds
-    progress : further things that must move, name → when they last did (monotonic seconds)
+    progress : further things that must move, name → when they last did (monotonic seconds), and for how long they may
+        stand still without being stuck, seconds; at least twice the time of a stage is given
+    waiting : when the source of the frames last looked for one: a camera that is silent, or slow to open, is no hang
     """
 
     def __init__(
@@ -78,7 +80,8 @@ class Keeper:
         *,
         event: Event,
         period_s: float,
-        progress: Mapping[str, Callable[[], float]] | None = None,
+        progress: Mapping[str, tuple[Callable[[], float], float]] | None = None,
+        waiting: Callable[[], float] | None = None,
         notifier: Notifier | None = None,
         thermal: Thermal | None = None,
         clock: DeviceClock | None = None,
@@ -94,9 +97,10 @@ class Keeper:
         self._loop = Beat(now)
         self._stages: dict[str, _Stage] = {}
         self._limit_s = max(_LIMIT_S, 3 * period_s)
-        self._watchdog.watch("loop", self._loop.at, self._limit_s)
-        for name, at in (progress or {}).items():
-            self._watchdog.watch(name, at, 2 * self._limit_s)
+        turned = self._loop.at if waiting is None else lambda: max(self._loop.at(), waiting())
+        self._watchdog.watch("loop", turned, self._limit_s)
+        for name, (at, still_s) in (progress or {}).items():
+            self._watchdog.watch(name, at, max(2 * self._limit_s, still_s))
         self._began = self._checked = now()
         self._times: deque[float] = deque(maxlen=_KEPT)
         self._credit = 1.0

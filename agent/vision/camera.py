@@ -24,6 +24,8 @@ from agent.vision.picture import ABSENT, STALLED, PictureJudge
 
 _EMPTY: Final = np.zeros((0, 0, 3), np.uint8)
 """The picture of a frame without one."""
+_LEAVE_S: Final = 5.0
+"""Longest wait for the driver at the end: the service manager gives the whole stop 20 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class LiveCamera:
         self._stop = threading.Event()
         self._last_picture = -np.inf
         self._last_at = -np.inf
+        self._waited_at = clock()
         self._shape: tuple[int, ...] | None = None
         self._lost = False
 
@@ -73,6 +76,10 @@ class LiveCamera:
     def progressed_at(self) -> float:
         """Return when the thread last came back from the camera's driver, seconds: the watchdog's evidence."""
         return self._loop.progressed_at
+
+    def waited_at(self) -> float:
+        """Return when the iteration last looked for a picture, seconds: waiting for one is no hang of the loop."""
+        return self._waited_at
 
     def stop(self) -> None:
         """End the iteration; safe from a signal handler or another thread."""
@@ -101,13 +108,14 @@ class LiveCamera:
     ) -> None:
         """Close the camera; a driver that hangs is left to its thread, which dies with the process."""
         self.stop()
-        self._loop.stop(self._settings.read_timeout_s)
+        self._loop.stop(min(self._settings.read_timeout_s, _LEAVE_S))
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield a frame a period until `stop`."""
         due = self._clock()
         while not self._stop.wait(max(0.0, due - self._clock())):
             frame = self._look(due + self._period)
+            self._waited_at = self._clock()
             if frame is not None:
                 yield frame
             # A loop slower than the rate starts a new grid instead of catching up in bursts.

@@ -151,6 +151,21 @@ def test_camera_that_comes_later(tmp_path: Path, broker: Mosquitto, collector: R
             assert agent.end() == 0
 
 
+def test_a_camera_within_its_time_outs_is_not_stuck(tmp_path: Path, broker: Mosquitto, camera: MjpegServer) -> None:
+    """FAULTS 32: while a camera takes as long to open as it may, neither loop nor camera counts as stuck: the watchdog
+    is fed."""
+    camera.mode = "stall"
+    with Agent(tmp_path, camera.url, broker.port) as agent:
+        text = agent.config.read_text().replace("open_timeout_s = 3", "open_timeout_s = 120")
+        agent.config.write_text(text.replace("read_timeout_s = 3", "read_timeout_s = 120"))
+        agent.start()
+        agent.until(lambda: agent.status().get("uptime_s", 0) > 35)
+        assert agent.status()["stuck"] == []
+        began = time.monotonic()
+        assert agent.end() == 0
+        assert time.monotonic() - began < 20
+
+
 def test_a_stalled_stream_is_published(agent: Agent, camera: MjpegServer, collector: ReferenceSubscriber) -> None:
     """FAULTS 32: a stream that sends nothing more is `camera.stalled` on status and event within its time-out."""
     agent.start()

@@ -110,6 +110,21 @@ def test_a_stage_that_hangs_is_stuck_and_one_that_rests_is_not() -> None:
     assert keeper.report()["stuck"] == []
 
 
+def test_waiting_for_a_camera_is_not_stuck() -> None:
+    """A loop without a frame is alive while its source looks for one, and a driver within its time-outs is; beyond
+    them, or when the source looks no more, they are stuck."""
+    clock, looked = Time(), Time()
+    camera = {"progress": {"camera": (lambda: 0.0, 615.0)}, "waiting": looked}
+    keeper = Keeper(event=lambda *_: None, period_s=1, now=clock, **camera)
+    for second in range(0, 610, 10):
+        clock.now = looked.now = second
+        assert keeper.report()["stuck"] == []
+    clock.now = looked.now = 616
+    assert keeper.report()["stuck"] == ["camera"]
+    clock.now = looked.now + 16
+    assert keeper.report()["stuck"] == ["loop", "camera"]
+
+
 def test_watchdog_is_fed_between_distant_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames further apart than the watchdog's interval do not starve it, and a hung loop does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:

@@ -92,6 +92,28 @@ def test_stall_is_noticed_in_time() -> None:
     assert [n.reason for n in notices] == ["camera.lost", "camera.back"]
 
 
+def test_a_wait_shows_that_the_loop_is_alive() -> None:
+    """While a camera may take its time to open no frame comes, and each look for one is told."""
+    driver = FakeDriver()
+    driver.stalled.set()
+    patient = QUICK.model_copy(update={"open_timeout_s": 300, "read_timeout_s": 300})
+    with camera(driver, settings=patient) as (source, _):
+        frames: list[object] = []
+        loop = threading.Thread(target=lambda: frames.extend(source), daemon=True)
+        loop.start()
+        time.sleep(0.3)
+        before = source.waited_at()
+        time.sleep(0.3)
+        assert source.waited_at() > before
+        assert frames == []
+        source.stop()
+        loop.join(5)
+        before = source.waited_at()
+        time.sleep(0.2)
+        assert source.waited_at() == before
+        driver.stalled.clear()
+
+
 def test_hung_driver_shows_in_progress() -> None:
     """While the driver hangs, the time of progress stands still: that is what stops the watchdog's food."""
     driver = FakeDriver()
