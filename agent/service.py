@@ -73,7 +73,7 @@ class Service:
         self._listen()
         starts = Starts(self._settings.agent.state_dir)
         if starts.begin():
-            return self._safe_mode()
+            return self._safe_mode(starts)
         try:
             with ExitStack() as stack:
                 self._watch(stack, starts)
@@ -216,10 +216,11 @@ class Service:
             **keeper.report(),
         }
 
-    def _safe_mode(self) -> bool:
+    def _safe_mode(self, starts: Starts) -> bool:
         """After too many crashes: delivery and status only, without camera and model, and the reason published.
 
-        Returns False when it is stopped; raises TryAgainError after `SAFE_S`.
+        Returns True for a new configuration, which may have mended it, False when it is stopped; raises TryAgainError
+        after `SAFE_S`.
         """
         why = f"safe mode: {CRASHES} starts within {WINDOW_S:g} s ended badly; see: journalctl -u fer-agent"
         log.critical("event=agent.safe-mode reason=%r", why)
@@ -247,6 +248,10 @@ class Service:
                 publisher.check()
                 beat()
                 watchdog.tick()
+                if self._reload.wanted() is not None:
+                    starts.survived()  # the crashes were the old configuration's
+                    self._notifier.reloading()
+                    return True
         if self._ended.is_set():
             return False
         raise TryAgainError(why)

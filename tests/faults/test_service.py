@@ -132,6 +132,24 @@ def test_a_pause_in_safe_mode_holds(agent: Agent, camera: MjpegServer, collector
     assert agent.end() == 0
 
 
+def test_a_mended_configuration_ends_safe_mode(agent: Agent, collector: ReferenceSubscriber) -> None:
+    """FAULTS 30, 47: SIGHUP in safe mode with a wrong file changes nothing; with another good one the same process
+    starts as usual."""
+    crash_loop(agent)
+    agent.start()
+    agent.until(lambda: any("safe mode" in (s["reason"] or "") for s in collector.payloads("status")))
+    good = agent.config.read_text()
+    agent.config.write_text(good.replace("fps = 4", 'fps = "many"'))
+    agent.process.send_signal(signal.SIGHUP)
+    agent.says("event=config.kept-old", 20)
+    assert states(collector)[-1] == "degraded"
+    agent.write(window_s=3)
+    agent.process.send_signal(signal.SIGHUP)
+    agent.until(lambda: states(collector)[-1] == "ready")
+    assert agent.text().count("event=agent.safe-mode") == 1
+    assert agent.end() == 0
+
+
 def test_camera_that_comes_later(tmp_path: Path, broker: Mosquitto, collector: ReferenceSubscriber) -> None:
     """FAULTS 31, 33: without its camera the service is ready for the service manager and degraded for the world, and
     goes on by itself when the camera is there."""
