@@ -25,7 +25,7 @@ from agent.delivery.payload import config_hash
 from agent.errors import CannotWriteError, CheckFailed, ConfigError, UsageError
 from agent.insight import policy, weights
 from agent.insight.privacy import least_people
-from agent.trust.guard import Guard
+from agent.trust.guard import Guard, models_of
 from agent.vision.capture import open_source
 from agent.vision.model_card import Bundle, find
 from agent.vision.video import check_exists
@@ -46,7 +46,9 @@ all of them must have agreed to it."""
 )
 @click.option("--out", type=_FILE, default=None, metavar="FILE", help="Where to write [engagement.calibration].")
 @click.option("--report", "page", type=_FILE, default=None, metavar="FILE.html", help="Write a report, too.")
-@click.option("--model", default=None, metavar="BUNDLE", help="Name or folder of a model bundle [classify.model].")
+@click.option(
+    "--model", default=None, metavar="BUNDLE", help="Name or folder of a model bundle [the one that run takes]."
+)
 @click.option("--fov", type=Number(1, 179), default=None, metavar="DEGREES", help="Horizontal field of view.")
 @click.option("--k-min", type=click.IntRange(2, 1000), default=None, metavar="N", help="Fewest people of the baseline.")
 @click.option("--labelled", type=_FILE, default=None, metavar="DIR", help="Labelled crops, a folder an emotion.")
@@ -97,8 +99,8 @@ def command(
         plan=device.Plan(timed=timed, warm=min(10, timed), soak_s=soak),
     )
     asking = _Asking(Console(stderr=True, highlight=False), yes)
-    with _allowed(settings, source) as (bundle, opened):
-        path = _place(out, settings)
+    path = _place(out, settings)
+    with _allowed(settings, source, own=model is not None) as (bundle, opened):
         _check_writable(path, page)
         wanted = asking.before(wanted)
         before = _before(path, bundle, settings, asking)
@@ -202,23 +204,30 @@ def _fewest(k_min: int | None, settings: config.Settings, source: str) -> int:
 
 
 @contextmanager
-def _allowed(settings: config.Settings, source: str) -> Iterator[tuple[Bundle, session.Open]]:
-    """Yield the model and what opens the source; for a camera behind the same gates, light and log as `run`."""
+def _allowed(settings: config.Settings, source: str, *, own: bool) -> Iterator[tuple[Bundle, session.Open]]:
+    """Yield the model and what opens the source; for a camera behind the same gates, light and log as `run`.
+
+    own: take classify.model, which the command line named, whatever is installed
+    """
     fps = settings.camera.fps
     if not policy.is_live(source):
-        bundle = Bundle.load(find(settings.classify.model))
-        yield bundle, lambda: open_source(source, fps=fps, camera=settings.camera)
+        yield _model(settings, own), lambda: open_source(source, fps=fps, camera=settings.camera)
         return
     act_as_owner(settings.agent.state_dir)  # before the audit log is opened: it must stay the agent's
     with ExitStack() as stack:
         guard = stack.enter_context(Guard(settings, live=True, config_hash=config_hash(settings)))
         if (reason := guard.sensing()) is not None:
             raise CheckFailed(f"expected a camera that may be open now, got: {reason}; see fer-agent status")
-        bundle = guard.models.preview()  # a calibration that fails is no crash of a model on trial
         yield (
-            bundle,
+            _model(settings, own),
             lambda: open_source(source, fps=fps, camera=settings.camera, closed=guard.sensing),
         )
+
+
+def _model(settings: config.Settings, own: bool) -> Bundle:
+    """Return the model to calibrate: the one that the service would run, looked at only, since a calibration that fails
+    is no crash of a model on trial; or the one that the command line named."""
+    return Bundle.load(find(settings.classify.model)) if own else models_of(settings).preview()
 
 
 def _place(out: Path | None, settings: config.Settings) -> Path:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,12 +14,15 @@ from click.testing import CliRunner
 
 from agent import config
 from agent.calibration import record
-from agent.cli.calibrate import command
+from agent.cli.calibrate import _allowed, command
+from agent.config_file import load
 from agent.errors import CannotWriteError, CheckFailed, InputError, PolicyError, UsageError
 from agent.insight import weights
+from agent.trust.guard import models_of
 from agent.trust.store_state import State, Trial
 from agent.vision import demo_clip
-from agent.vision.model_card import MODELS, Bundle
+from agent.vision.model_card import MODELS, SUMS, Bundle
+from tests.agent.trust.signed_bundles import Signer
 from tests.cameras import mjpeg_server
 from tests.syscalls import trace
 
@@ -209,6 +213,23 @@ def test_a_live_camera_is_behind_the_policy_and_in_the_audit_log(tmp_path: Path)
     assert server.connections > 0
     assert '"sensing":"on"' in (tmp_path / "state" / "audit.log").read_text()
     assert state.read_bytes() == before
+
+
+def test_it_measures_the_model_that_the_service_runs(tmp_path: Path) -> None:
+    """With a model installed the calibration is for that one, from a recording and from the camera; --model names
+    another one for both."""
+    signer, file = Signer(), live(tmp_path, "rtsp://127.0.0.1:1/none")
+    signed = shutil.copytree(MODELS / "compact", tmp_path / "signed")
+    (signed / f"{SUMS}.minisig").write_text(signer.sign((signed / SUMS).read_bytes()))
+    file.write_text(file.read_text() + f'[updates]\nkeys = ["{signer.public}"]\ngood_windows = 1\n')
+    settings = load(file, environ={}).settings
+    installed = models_of(settings).install(signed)
+    assert installed != Bundle.load(MODELS / "released").card.id
+    for source in ("lesson.mp4", settings.camera.source):
+        with _allowed(settings, source, own=False) as (bundle, _):
+            assert bundle.card.id == installed
+        with _allowed(settings, source, own=True) as (bundle, _):
+            assert bundle.path == MODELS / "released"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
