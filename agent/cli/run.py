@@ -7,6 +7,7 @@ from typing import Literal
 
 import click
 
+from agent.cli._state import act_as_owner
 from agent.config_file import DEFAULT_PATH, load
 from agent.config_reload import start_anew
 from agent.device import logs
@@ -29,12 +30,16 @@ def command(config: Path, log_format: Literal["text", "json"]) -> None:
     A live camera starts only with a filled [policy] section: inferring emotions in education is prohibited in the EU
     (AI Act Art. 5(1)(f)) except for medical or safety reasons. SIGHUP reads the configuration again. A camera or
     broker that is not there is waited for. Exit code 78: the configuration, the policy or the model must be mended.
+    As root it becomes the owner of the state folder; secrets that are root's alone reach it through the service manager
+    only: systemctl start fer-agent.
     """
     from agent.service import Service
 
     logs.set_up(log_format)
     try:
-        again = Service(load(config), config).run()
+        loaded = load(config)
+        act_as_owner(loaded.settings.agent.state_dir)  # before anything is written there
+        again = Service(loaded, config).run()
     except FerAgentError:
         raise
     except Exception as error:
