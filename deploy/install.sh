@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs, upgrades or removes fer-agent on Debian or Raspberry Pi OS (bookworm: Python 3.11, trixie: 3.13; 64-bit).
-# Safe to run twice: configuration, secrets and state are never overwritten.
+# Safe to run twice: configuration, secrets and state are never overwritten, and a service that is off stays off.
 set -eu
 
 usage() {
@@ -83,6 +83,8 @@ make_environment() {
 if [ "$mode" = uninstall ]; then uninstall; exit 0; fi
 
 if [ "$python" = yes ]; then check_machine; make_environment; fi
+upgrade=no
+[ ! -e "$root/etc/systemd/system/fer-agent.service" ] || upgrade=yes
 put system/fer-agent.service /etc/systemd/system/fer-agent.service
 put system/fer-agent.sysusers /usr/lib/sysusers.d/fer-agent.conf
 put system/fer-agent.tmpfiles /usr/lib/tmpfiles.d/fer-agent.conf
@@ -97,6 +99,20 @@ fi
 if live; then
     udevadm control --reload 2>/dev/null || true
     systemctl daemon-reload
+fi
+if live && [ "$upgrade" = yes ]; then
+    # Somebody may have switched it off for good: an upgrade starts and enables nothing.
+    at_boot="at boot: $(systemctl is-enabled fer-agent.service 2>/dev/null || true)"
+    case $(systemctl is-active fer-agent.service 2>/dev/null || true) in
+        active|activating|reloading)
+            if fer-agent config check >&2 && systemctl try-restart fer-agent.service; then
+                say "upgraded and restarted ($at_boot); see: fer-agent doctor"
+            else
+                say "upgraded, not restarted ($at_boot): edit /etc/fer-agent/agent.toml, then run: systemctl restart fer-agent (journalctl -u fer-agent says why)"
+            fi ;;
+        *) say "upgraded; the service was not running and stays off ($at_boot); on again: systemctl enable --now fer-agent" ;;
+    esac
+elif live; then
     systemctl enable fer-agent.service
     # A fresh agent.toml has no policy, so a camera does not start yet: that is no failure of the installation.
     if fer-agent config check >&2 && systemctl restart fer-agent.service; then

@@ -225,9 +225,20 @@ def test_the_installer_on_a_running_system(result: dict[str, str]) -> None:
     is enabled; removed, it is gone and the configuration is still there."""
     assert result["fresh"].startswith("0 installed, not started")
     assert result["installed"] == "0 installed and started; see: fer-agent doctor active enabled"
+    assert result["upgraded"].startswith("0 upgraded and restarted (at boot: enabled)")
+    assert result["upgraded"].endswith("active enabled")
     assert result["removed"].startswith("0 removed")
     assert "inactive" in result["removed"]
     assert "agent.toml" in result["removed"].split()
+
+
+@needs_model
+def test_an_upgrade_leaves_off_what_is_off(result: dict[str, str]) -> None:
+    """`systemctl disable --now fer-agent` keeps sensing off over an upgrade, which says so."""
+    assert result["switched_off"].startswith(
+        "0 upgraded; the service was not running and stays off (at boot: disabled)"
+    )
+    assert result["switched_off"].endswith("inactive disabled")
 
 
 @needs_model

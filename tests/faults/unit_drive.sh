@@ -64,17 +64,23 @@ note doctor "$(agent doctor --json 2>/doctor.err | tr -d '\n'; echo " exit ${PIP
 note groups "$(PYTHONHOME=/opt/base PYTHONPATH=/opt/repo:/opt/site /opt/base/bin/python3 -B /owner.py)"
 note doctor_err "$(tr '\n' ' ' < /doctor.err)"
 
-# The installer on a running system: a fresh configuration has no policy, then it gets a video; then all is removed.
-rm -r /etc/systemd/system/fer-agent.service.d /etc/fer-agent/agent.toml
+# The installer on a running system: a fresh configuration has no policy, then it gets a video and is installed anew;
+# then it is upgraded while it runs, and while it is switched off; then all is removed.
+rm -r /etc/systemd/system/fer-agent.service* /etc/fer-agent/agent.toml
 mkdir -p /opt/fer-agent/bin
 printf '#!/bin/sh\nPYTHONHOME=/opt/base PYTHONPATH=/opt/repo:/opt/site exec /opt/base/bin/python3 -B -m agent "$@"\n' \
     > /opt/fer-agent/bin/fer-agent
 chmod +x /opt/fer-agent/bin/fer-agent
 agent config init /etc/fer-agent/agent.toml
 said() { /opt/repo/deploy/install.sh --no-python "$@" > /said 2>&1; echo "$? $(tail -n 1 /said)"; }
+state() { echo "$(value ActiveState) $(systemctl is-enabled fer-agent)"; }
 note fresh "$(said) $(value ExecMainStatus)"
 cp /agent.toml /etc/fer-agent/agent.toml
-note installed "$(said) $(value ActiveState) $(systemctl is-enabled fer-agent)"
+rm /etc/systemd/system/fer-agent.service
+note installed "$(said) $(state)"
+note upgraded "$(said) $(state)"
+systemctl disable --now fer-agent
+note switched_off "$(said) $(state)"
 note removed "$(said --uninstall) $(systemctl is-active fer-agent) $(ls /etc/fer-agent)"
 echo finished >> /result
 systemctl --force --force poweroff
