@@ -89,7 +89,7 @@ class Service:
 
     def _end(self) -> None:
         self._ended.set()
-        if isinstance(self._source, LiveCamera):
+        if self._source is not None:
             self._source.stop()
 
     def _watch(self, stack: ExitStack, starts: Starts) -> None:

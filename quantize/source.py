@@ -6,9 +6,6 @@ import zipfile
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
-
 from agent.emotions import LABELS
 from agent.errors import InputError, ModelError, UsageError
 

@@ -19,6 +19,7 @@ from agent.errors import InputError
 from training import data, metrics, predict, protocol, record
 from training.cli import reported, with_data, with_limit
 
+
 @dataclass(frozen=True)
 class Teacher:
     """Mean probabilities of the teachers, each face looked at once, before training."""

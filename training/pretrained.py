@@ -97,7 +97,9 @@ def start(tensors: Tensors, config: configs.Config, faces: npt.NDArray[np.uint8]
     return model
 
 
-@click.command(epilog="Example: python -m training.pretrained package/model resnet29_faces --data DIR --out start.keras")
+@click.command(
+    epilog="Example: python -m training.pretrained package/model resnet29_faces --data DIR --out start.keras"
+)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("config")
 @with_data

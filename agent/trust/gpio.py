@@ -104,7 +104,7 @@ class Light(_Line):
 
 
 class Switch(_Line):
-    """The kill switch: closed to ground means sensing is off. A configured line that cannot be read counts as closed."""
+    """The kill switch: closed to ground means sensing is off. A configured line that cannot be read is closed."""
 
     def __init__(self, number: int | None) -> None:
         super().__init__(number)

@@ -75,7 +75,10 @@ ONE = (config.Phase(1, 48),)
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"model": "resnet51"}, "model: expected one of 'cnn', 'cnn_bn_dropout', 'resnet29', 'resnet50', got 'resnet51'"),
+        (
+            {"model": "resnet51"},
+            "model: expected one of 'cnn', 'cnn_bn_dropout', 'resnet29', 'resnet50', got 'resnet51'",
+        ),
         ({"loss": "hard"}, "loss: expected one of 'soft', 'majority', got 'hard'"),
         ({"stem_stride": 3}, "stem_stride: expected one of 1, 2, got 3"),
         ({"batch": 0}, "batch: expected a whole number from 1 to 65536, got 0"),

@@ -84,9 +84,9 @@ def features(tensors: pretrained.Tensors, faces: np.ndarray) -> np.ndarray:
 def faces(tiny: Dataset) -> np.ndarray:
     """Faces as the network takes them."""
     side = CONFIG.phases[-1].side
-    return np.stack([np.kron(face, np.ones((3, 3)))[:side, :side] for face in tiny.train.faces[:16]])[
-        ..., None
-    ].astype(np.uint8)
+    return np.stack([np.kron(face, np.ones((3, 3)))[:side, :side] for face in tiny.train.faces[:16]])[..., None].astype(
+        np.uint8
+    )
 
 
 @pytest.fixture(scope="module")

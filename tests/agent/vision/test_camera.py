@@ -197,6 +197,23 @@ def test_closed_by_a_pause() -> None:
         until(frames, lambda f: f.trouble is None)
 
 
+def test_a_pause_does_not_wait_for_the_next_frame() -> None:
+    """At one frame in 20 s, a pause shuts the camera within a second or two."""
+    driver, paused = FakeDriver(), threading.Event()
+    with camera(driver, fps=0.05, closed=lambda: "paused" if paused.is_set() else None) as (source, _):
+        frames = iter(source)
+        assert next(frames).trouble is None
+        rest = threading.Thread(target=lambda: next(frames, None))
+        rest.start()
+        paused.set()
+        end = time.monotonic() + 5
+        while not driver.closed and time.monotonic() < end:
+            time.sleep(0.05)
+        source.stop()
+        rest.join()
+    assert time.monotonic() < end
+
+
 def test_stop_ends_the_iteration() -> None:
     """`stop` from another thread ends the loop and closes the camera, also while no picture comes."""
     driver = FakeDriver()
