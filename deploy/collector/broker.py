@@ -61,6 +61,10 @@ class Delivery:
     mid: int
     connection: int
     """Which connection brought it: a confirmation counts for that one only."""
+    retained: bool = False
+    """A copy that the broker had kept: nobody says this now."""
+    correlation: bytes | None = None
+    """Of an answer: which question it is to."""
 
 
 class Broker:
@@ -134,14 +138,16 @@ class Broker:
         body = json.dumps({"epoch": epoch, "upto_seq": upto})
         self._client.publish(f"{_root(source)}/ack", body, qos=1, retain=True)
 
-    def ask_resend(self, source: Source, first: int, last: int) -> None:
-        """Ask an agent to send windows again."""
+    def ask_resend(self, source: Source, first: int, last: int) -> bytes:
+        """Ask an agent to send windows again; return what its answer will carry."""
+        correlation = uuid.uuid4().bytes
         properties = Properties(PacketTypes.PUBLISH)
         properties.ResponseTopic = f"{_root(source)}/rsp/resend"
-        properties.CorrelationData = uuid.uuid4().bytes
+        properties.CorrelationData = correlation
         properties.MessageExpiryInterval = 30
         body = json.dumps({"from": first, "to": last})
         self._client.publish(f"{_root(source)}/cmd/resend", body, qos=1, properties=properties)
+        return correlation
 
     def _on_connect(self, client: mqtt.Client, _: Any, __: Any, reason: Any, ___: Any) -> None:
         if reason.is_failure:
@@ -168,7 +174,10 @@ class Broker:
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""
-        self._queue.put(Delivery(topic, message.payload, message.qos, message.mid, self._connection))
+        correlation = getattr(message.properties, "CorrelationData", None)
+        self._queue.put(
+            Delivery(topic, message.payload, message.qos, message.mid, self._connection, message.retain, correlation)
+        )
 
     def _say(self, line: str) -> None:
         """Log a change, not a state."""

@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
 from deploy.collector.broker import Broker, Delivery
-from deploy.collector.messages import Message, Refused, Reply, parse_message
+from deploy.collector.messages import Message, Refused, Reply, Source, Status, parse_message
 from deploy.collector.rollup import refresh_hours
 from deploy.collector.store import Progress, Store, Written
 from deploy.collector.streams import Hole, Streams
@@ -29,6 +29,10 @@ TICK_S: Final = 1.0
 """Pause between two rounds of acknowledging."""
 HOURS_S: Final = 5.0
 """Pause between two refreshes of the hourly means."""
+_STALL_S: Final = 30.0
+"""Rounds further apart than this: what came meanwhile still waits at the broker, and its absence proves nothing."""
+_MOST_QUESTIONS: Final = 10_000
+"""Unanswered questions remembered."""
 _BACKOFF_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 
@@ -47,10 +51,16 @@ class Ingest:
         self._broker, self._store, self._tally = broker, store, tally
         self._clock, self._monotonic = clock, monotonic
         self._streams = Streams()
-        self._newest_stream: dict[object, int] = {}
+        self._current: dict[Source, int] = {}
+        """The stream of the epoch that the agent's own status names. Windows of older epochs come late, too."""
+        self._sessions: dict[Source, int | None] = {}
+        self._back: dict[Source, float] = {}
+        """When the agent last connected anew, if we have listened since: then it sends all that it still has."""
+        self._questions: dict[bytes, Hole] = {}
+        """Our own, by correlation data: every member of a group hears the answers to all."""
         self._stop = threading.Event()
         self.failure: Exception | None = None
-        self._next_tick = self._next_hours = 0.0
+        self._next_tick = self._next_hours = self._last_tick = 0.0
 
     def stop(self) -> None:
         """Ask `run` to end after the batch in hand."""
@@ -86,7 +96,8 @@ class Ingest:
         messages = []
         for delivery in batch:
             try:
-                messages.append(parse_message(delivery.topic, delivery.payload))
+                more = {"retained": delivery.retained, "correlation": delivery.correlation}
+                messages.append(parse_message(delivery.topic, delivery.payload, **more))
             except Refused as reason:
                 self._tally.refuse(str(reason))
         self._tally.add("received", len(batch))
@@ -132,15 +143,28 @@ class Ingest:
         self._open({*written.seqs, *written.newest, *(lost[0] for lost in written.lost)}, at)
         for stream, seqs in written.seqs.items():
             self._streams.add(stream, seqs, at)
-            self._newest_stream[self._store.name_of(stream)[0]] = stream
         for stream, first, last in written.lost:
             self._streams.mark_lost(stream, first, last, at)
         for stream, newest in written.newest.items():
             self._streams.expect(stream, newest, at)
-            self._newest_stream[self._store.name_of(stream)[0]] = stream
         for message in messages:
-            if isinstance(message.value, Reply) and message.value.ok:
-                self._streams.answered(self._newest_stream.get(message.source, -1))
+            if isinstance(message.value, Status):
+                self._note_status(message.source, message.value, message.retained, at)
+            elif isinstance(message.value, Reply) and message.correlation is not None:
+                hole = self._questions.pop(message.correlation, None)
+                if hole is not None and message.value.ok:
+                    self._streams.answered(hole)
+
+    def _note_status(self, source: Source, status: Status, retained: bool, at: float) -> None:
+        # A will is as old as the connection: the epoch may have changed since.
+        if status.epoch and (status.state != "lost" or source not in self._current):
+            self._current[source] = self._store.stream_of(source, status.epoch)
+        if status.state in ("lost", "disconnected"):
+            self._back.pop(source, None)
+            return
+        if not retained and self._sessions.get(source, status.session) != status.session:
+            self._back[source] = at
+        self._sessions[source] = status.session
 
     def _open(self, streams: set[int], at: float) -> None:
         new = {stream for stream in streams if stream not in self._streams}
@@ -155,6 +179,8 @@ class Ingest:
 
     def _tick(self) -> None:
         at = self._monotonic()
+        if at - self._last_tick > _STALL_S or not self._broker.connected:
+            self._back.clear()
         if due := self._streams.due(at):
             for stream, known in self._store.progress({hole.stream for hole in due}).items():
                 self._catch_up(stream, known, at)
@@ -165,29 +191,43 @@ class Ingest:
         if at >= self._next_hours:
             self._next_hours = at + HOURS_S
             refresh_hours(self._store.engine)
+        self._last_tick = at
 
     def _mend(self, hole: Hole, at: float) -> None:
         source, _ = self._store.name_of(hole.stream)
-        if self._newest_stream.get(source) != hole.stream or self._streams.hopeless(hole):
-            # An older epoch's spool is gone with it: nobody has these windows any more.
-            self._store.write_lost(hole.stream, hole.first, hole.last, "unanswered", self._now_ms())
-            self._streams.mark_lost(hole.stream, hole.first, hole.last, at)
-            log.warning("event=windows.lost count=%d", hole.last - hole.first + 1)
-            return
-        part = self._streams.asked(hole, at)
-        self._broker.ask_resend(source, part.first, part.last)
-        self._tally.add("resends_asked")
+        if self._current.get(source, hole.stream) == hole.stream:
+            hopeless, part = self._streams.hopeless(hole), self._streams.asked(hole, at)
+            if hopeless:
+                return self._give_up(part, at)
+            self._questions[self._broker.ask_resend(source, part.first, part.last)] = part
+            if len(self._questions) > _MOST_QUESTIONS:
+                del self._questions[next(iter(self._questions))]
+            return self._tally.add("resends_asked")
+        # `resend` speaks of the agent's own epoch only. What it keeps of an older one it sends after each connect.
+        back = self._back.get(source)
+        if back is not None and self._streams.silent(hole, back, at):
+            return self._give_up(hole, at)
+        self._streams.asked(hole, at)
+        return None
+
+    def _give_up(self, hole: Hole, at: float) -> None:
+        self._store.write_lost(hole.stream, hole.first, hole.last, "unanswered", self._now_ms())
+        self._streams.mark_lost(hole.stream, hole.first, hole.last, at)
+        log.warning("event=windows.lost count=%d", hole.last - hole.first + 1)
 
     def _acknowledge(self) -> None:
         moved = self._streams.moved()
         if not moved:
             return
         self._store.save_progress(moved)
-        self._streams.acked(moved)
+        # The last one is the one that stays retained: it must be that of the current epoch.
+        current = {c for stream in moved if (c := self._current.get(self._store.name_of(stream)[0])) is not None}
+        moved = {s: u for s, u in moved.items() if s not in current}
+        moved |= {s: upto for s in current if (upto := self._streams.upto(s)) > 0}
         for stream, upto in moved.items():
             source, epoch = self._store.name_of(stream)
-            if self._newest_stream.get(source) == stream:
-                self._broker.publish_ack(source, epoch, upto)
+            self._broker.publish_ack(source, epoch, upto)
+        self._streams.acked(moved)
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)

@@ -213,6 +213,10 @@ class Message:
     kind: str
     """Last part(s) of the topic: "window", "status", "meta", "event", "health", "rsp/resend"."""
     value: Window | Status | Meta | Health | Reply | Event | Gap
+    retained: bool = False
+    """A copy that the broker had kept: nobody says this now."""
+    correlation: bytes | None = None
+    """Of a reply: which question it answers."""
 
 
 class Refused(Exception):
@@ -227,7 +231,7 @@ def split_topic(topic: str) -> tuple[Source, str]:
     return Source(*parts[2:5]), parts[5]
 
 
-def parse_message(topic: str, payload: bytes) -> Message:
+def parse_message(topic: str, payload: bytes, *, retained: bool = False, correlation: bytes | None = None) -> Message:
     """Check one message. Raises Refused; never anything else, whatever the bytes are."""
     source, kind = split_topic(topic)
     if len(payload) > MAX_BYTES:
@@ -243,7 +247,7 @@ def parse_message(topic: str, payload: bytes) -> Message:
         raise Refused("depth") from None
     if isinstance(value, Window) and (value.site, value.room, value.agent) != (source.site, source.room, source.agent):
         raise Refused("identity")
-    return Message(source, kind, value)
+    return Message(source, kind, value, retained, correlation)
 
 
 def _parse(kind: str, payload: bytes) -> Any:

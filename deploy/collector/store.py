@@ -37,7 +37,7 @@ class Written:
     lost: list[tuple[int, int, int]] = field(default_factory=list)
     """(stream, first, last) that the agent declared lost."""
     newest: dict[int, int] = field(default_factory=dict)
-    """Stream → highest sequence number that the agent says it has used."""
+    """Stream → highest sequence number that the agent says it has used; 0 for none yet."""
 
 
 @dataclass(slots=True)
@@ -75,13 +75,13 @@ class Store:
                 written.duplicates = len(rows) - written.stored
                 self._mark_hours(connection, rows)
             self._write_events(connection, messages, now_ms, written)
-            for statement, values in live_upserts(self._insert, messages, self._agent, self._stream, now_ms):
+            for statement, values in live_upserts(self._insert, messages, self._agent, self.stream_of, now_ms):
                 write_rows(connection, statement, values)
         for row in rows:
             written.seqs[row["stream_id"]].append(row["seq"])
         for m in messages:
-            if isinstance(m.value, Status) and m.value.epoch and m.value.newest_seq:
-                written.newest[self._stream(m.source, m.value.epoch)] = m.value.newest_seq
+            if isinstance(m.value, Status) and m.value.epoch:
+                written.newest[self.stream_of(m.source, m.value.epoch)] = m.value.newest_seq
         return written
 
     def name_of(self, stream: int) -> tuple[Source, str]:
@@ -150,7 +150,7 @@ class Store:
                 body = {"from": m.value.from_, "to": m.value.to, "reason": m.value.reason, "kind": "gap"}
                 body |= {"at_ms": m.value.at_ms} if m.value.at_ms is not None else {}
                 if m.value.epoch is not None:
-                    stream = self._stream(m.source, m.value.epoch)
+                    stream = self.stream_of(m.source, m.value.epoch)
                     written.lost.append((stream, m.value.from_, m.value.to))
                     declared.append(
                         {"stream_id": stream, "from_seq": m.value.from_, "to_seq": m.value.to}
@@ -180,7 +180,7 @@ class Store:
         shares = w.shares or {}
         low, high = e.ci95 if e and e.ci95 else (None, None)
         return {
-            "stream_id": self._stream(message.source, w.epoch),
+            "stream_id": self.stream_of(message.source, w.epoch),
             "seq": w.seq,
             "agent_id": self._agent(message.source),
             "provenance_id": self._provenance[_made_by(w)],
@@ -211,7 +211,8 @@ class Store:
     def _agent(self, source: Source) -> int:
         return self._agents[source]
 
-    def _stream(self, source: Source, epoch: str) -> int:
+    def stream_of(self, source: Source, epoch: str) -> int:
+        """Return the number of a stream that the last batch spoke of."""
         return self._streams[self._agents[source], epoch]
 
     def _learn_ids(self, messages: Iterable[Message]) -> None:

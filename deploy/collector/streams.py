@@ -13,6 +13,8 @@ RETRY_S: Final = (10.0, 30.0, 60.0, 120.0, 300.0)
 """Pauses between asking again for the same hole; the last one repeats for ever."""
 ANSWERS: Final = 3
 """The agent answered this often that it has sent all it has, and the hole stays: those windows are lost."""
+SILENCE_S: Final = 300.0
+"""An older epoch of which nothing came for this long after its agent connected anew has nothing more to come."""
 LONGEST_ASK: Final = 1000
 """Most windows asked for at once."""
 _MOST_AHEAD: Final = 100_000
@@ -37,8 +39,12 @@ class _Stream:
     ahead: set[int] = field(default_factory=set)
     lost: list[tuple[int, int]] = field(default_factory=list)
     acked: int = -1
+    heard: float = 0.0
+    """When a window came last that was not there."""
     quiet_since: float = 0.0
     """When `upto` last moved, or the hole was last asked for."""
+    found: float = 0.0
+    """When the hole first outlived its timer."""
     asked: int = 0
     answered: int = 0
 
@@ -88,6 +94,10 @@ class Streams:
         if s.newest <= s.upto:
             s.quiet_since = at
         for seq in seqs:
+            if seq > s.upto and seq not in s.ahead:
+                s.heard = at
+            if seq <= s.acked:
+                s.acked = -1  # who sends it again has not heard that it may forget it
             s.newest = max(s.newest, seq)
             if seq > s.upto and len(s.ahead) < _MOST_AHEAD:
                 s.ahead.add(seq)
@@ -119,18 +129,30 @@ class Streams:
     def asked(self, hole: Hole, at: float) -> Hole:
         """Note that a hole is being asked for; return the part of it to ask for now."""
         s = self._streams[hole.stream]
+        if s.asked == 0:
+            s.found = at
         s.asked += 1
         s.quiet_since = at
         return Hole(hole.stream, hole.first, min(hole.last, hole.first + LONGEST_ASK - 1))
 
-    def answered(self, stream: int) -> None:
-        """Note that the agent said it has sent again what it has."""
-        if stream in self._streams and self._streams[stream].asked:
-            self._streams[stream].answered += 1
+    def answered(self, hole: Hole) -> None:
+        """Note that the agent said it has sent again what it has of what `asked` returned."""
+        s = self._streams[hole.stream]
+        if s.asked and s.upto + 1 == hole.first:
+            s.answered += 1
 
     def hopeless(self, hole: Hole) -> bool:
         """Whether the agent has answered often enough to give the hole up."""
         return self._streams[hole.stream].answered >= ANSWERS
+
+    def silent(self, hole: Hole, since: float, at: float) -> bool:
+        """Whether the hole was known at `since`, and nothing of its stream has come for long after that."""
+        s = self._streams[hole.stream]
+        return bool(s.asked) and s.found < since and at - max(since, s.heard) >= SILENCE_S
+
+    def upto(self, stream: int) -> int:
+        """Return up to where a stream is complete."""
+        return self._streams[stream].upto
 
     def moved(self) -> dict[int, int]:
         """Return stream → upto for all that moved since it was last acknowledged."""

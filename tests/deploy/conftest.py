@@ -17,6 +17,8 @@ pytest.importorskip("sqlalchemy", reason="the collector's extra is not installed
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from sqlalchemy import Engine, create_engine, text
 
 from agent.errors import UnavailableError
@@ -162,7 +164,10 @@ class Room:
             if seq in self._spool:
                 late = json.loads(self._spool[seq]) | {"replay": True}
                 client.publish(topic_of(self.number), json.dumps(late), qos=1)
-        client.publish(message.properties.ResponseTopic, json.dumps({"cmd": "resend", "ok": True}), qos=1)
+        asked, properties = message.properties, Properties(PacketTypes.PUBLISH)
+        properties.CorrelationData = asked.CorrelationData
+        body = json.dumps({"cmd": "resend", "ok": True})
+        client.publish(asked.ResponseTopic, body, qos=1, properties=properties)
 
     def close(self) -> None:
         self.client.disconnect()

@@ -105,5 +105,18 @@ def test_hole_is_given_up_only_after_answers() -> None:
         streams.asked(hole, 10.0 + n)
     assert not streams.hopeless(hole)
     for _ in range(ANSWERS):
-        streams.answered(1)
+        streams.answered(Hole(1, 7, 7))
+    assert not streams.hopeless(hole)
+    for _ in range(ANSWERS):
+        streams.answered(hole)
     assert streams.hopeless(hole)
+
+
+def test_who_sends_again_is_told_again() -> None:
+    """A window that comes although it was acknowledged is acknowledged again: its agent has not heard."""
+    streams = opened()
+    streams.add(1, [1, 2], 0.0)
+    streams.acked(streams.moved())
+    assert streams.moved() == {}
+    streams.add(1, [2], 1.0)
+    assert streams.moved() == {1: 2}

@@ -1,0 +1,195 @@
+"""An agent whose spool was lost: windows of two epochs come at once, and none is given up that still exists."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from deploy.collector.bench.lessons import topic_of, window_of
+from deploy.collector.broker import Address, Broker, Delivery
+from deploy.collector.ingest import Ingest
+from deploy.collector.store import Store
+from deploy.collector.streams import REORDER_S, RETRY_S, SILENCE_S
+from deploy.collector.tally import Tally
+from tests.deploy.conftest import NOW_MS, Room, collecting, count, wait_for
+
+OLD, NEW = "old", "new"
+
+
+class Line(Broker):
+    """The broker's side without a broker: what was asked and acknowledged."""
+
+    def __init__(self) -> None:
+        super().__init__(Address())
+        self.connected = True
+        self.asked: list[tuple[int, int]] = []
+        self.acks: list[tuple[str, int]] = []
+        self.questions: list[bytes] = []
+
+    def ask_resend(self, source: Any, first: int, last: int) -> bytes:
+        self.asked.append((first, last))
+        self.questions.append(b"question %d" % len(self.questions))
+        return self.questions[-1]
+
+    def publish_ack(self, source: Any, epoch: str, upto: int) -> None:
+        self.acks.append((epoch, upto))
+
+
+class Desk:
+    """A collector whose clock we turn."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.line, self.at = engine, Line(), 0.0
+        self._ingest = Ingest(self.line, Store(engine), Tally(), monotonic=lambda: self.at)
+
+    def hear(self, kind: str, body: bytes, **more: Any) -> None:
+        assert self._ingest._take_in([Delivery(topic_of(1, kind), body, 1, 1, 1, **more)])
+
+    def windows(self, epoch: str, *seqs: int) -> None:
+        for seq in seqs:
+            self.hear("window", window_of(1, seq, NOW_MS + seq * 60_000, epoch=epoch))
+
+    def status(self, newest: int, *, state: str = "ready", session: int = 1, epoch: str = NEW, **more: Any) -> None:
+        body = {"state": state, "session": session, "epoch": epoch, "newest_seq": newest}
+        self.hear("status", json.dumps(body).encode(), **more)
+
+    def answer(self, question: bytes) -> None:
+        self.hear("rsp/resend", b'{"cmd": "resend", "ok": true}', correlation=question)
+
+    def wait(self, seconds: float) -> None:
+        """Let time go by, with a round a second, as a collector has."""
+        for _ in range(round(seconds)):
+            self.at += 1
+            self._ingest._tick()
+
+    def lost(self) -> list[tuple[str, int, int]]:
+        query = "SELECT epoch, from_seq, to_seq FROM gaps JOIN streams ON streams.id = stream_id ORDER BY 1, 2"
+        with self.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(query))]
+
+
+@pytest.fixture
+def desk(sqlite_url: str) -> Iterator[Desk]:
+    from deploy.collector.database import open_database
+
+    engine = open_database(sqlite_url)
+    yield Desk(engine)
+    engine.dispose()
+
+
+def test_a_late_window_of_an_older_epoch_gives_nothing_up(desk: Desk) -> None:
+    """Windows of both epochs come in turns: the holes of the current one are asked for, none is called lost."""
+    desk.status(50)
+    desk.windows(OLD, 7)
+    desk.wait(REORDER_S + 1)
+    desk.windows(NEW, 51)
+    desk.windows(OLD, 8)
+    desk.wait(RETRY_S[0] + 1)
+    assert set(desk.line.asked) == {(1, 50)}
+    assert (desk.lost(), desk.line.acks) == ([], [])
+
+
+def test_both_epochs_are_acknowledged_and_the_current_one_last(desk: Desk) -> None:
+    """An older epoch's windows are acknowledged under its name; what stays retained is the current epoch's."""
+    desk.status(0)
+    desk.windows(NEW, 1, 2)
+    desk.windows(OLD, 1, 2, 3)
+    desk.wait(2)
+    desk.windows(OLD, 4)
+    desk.wait(2)
+    assert desk.line.acks == [(OLD, 3), (NEW, 2), (OLD, 4), (NEW, 2)]
+
+
+def test_a_hole_of_an_older_epoch_waits_for_the_next_connect(desk: Desk) -> None:
+    """`resend` cannot name an older epoch: its hole is given up only when a new connect's backlog has not filled it."""
+    desk.status(0)
+    desk.windows(OLD, 1, 4)
+    desk.wait(4 * SILENCE_S)
+    assert (desk.lost(), desk.line.acks, desk.line.asked) == ([], [(OLD, 1)], [])
+    desk.status(0, session=2)
+    desk.windows(OLD, 4)
+    desk.wait(SILENCE_S / 2)
+    assert desk.lost() == []
+    desk.wait(2 * SILENCE_S)
+    assert (desk.lost(), desk.line.acks[-1]) == ([(OLD, 2, 3)], (OLD, 4))
+
+
+def test_the_next_connect_fills_a_hole_of_an_older_epoch(desk: Desk) -> None:
+    """What a killed collector took with it comes again with the next backlog, and is stored."""
+    desk.status(0)
+    desk.windows(OLD, 1, 4)
+    desk.wait(SILENCE_S)
+    desk.status(0, session=2)
+    desk.windows(OLD, 2, 3, 4)
+    desk.wait(2 * SILENCE_S)
+    assert (desk.lost(), desk.line.acks[-1]) == ([], (OLD, 4))
+
+
+@pytest.mark.parametrize("end", ["lost", "disconnected"])
+def test_an_agent_that_is_gone_again_proves_nothing(desk: Desk, end: str) -> None:
+    """A connect that ended before its backlog came gives no hole up."""
+    desk.status(0)
+    desk.windows(OLD, 1, 4)
+    desk.wait(SILENCE_S)
+    desk.status(0, session=2)
+    desk.status(0, session=2, state=end)
+    desk.wait(3 * SILENCE_S)
+    assert desk.lost() == []
+
+
+def test_a_will_does_not_bring_an_epoch_back(desk: Desk) -> None:
+    """A will was written at the connect: its epoch may be older than the one in use."""
+    desk.status(5)
+    desk.status(9, state="lost", epoch=OLD)
+    desk.windows(NEW, 1, 5)
+    desk.wait(REORDER_S + 1)
+    assert desk.line.asked == [(2, 4)]
+
+
+def test_only_answers_to_own_questions_count(desk: Desk) -> None:
+    """Of three collectors in a group each hears the answers to all; a hole is given up after three of its own."""
+    desk.windows(NEW, 1, 5)
+    desk.wait(REORDER_S + 1)
+    for other in range(9):
+        desk.answer(b"of another %d" % other)
+    desk.wait(RETRY_S[0] + 1)
+    assert (desk.lost(), desk.line.asked) == ([], [(2, 4)] * 2)
+    for _ in range(3):
+        desk.answer(desk.line.questions[-1])  # a second copy of an answer is no second answer
+    desk.wait(RETRY_S[1] + 1)
+    assert (desk.lost(), desk.line.asked) == ([], [(2, 4)] * 3)
+    for question in desk.line.questions:
+        desk.answer(question)
+    desk.wait(RETRY_S[2] + 1)
+    assert desk.lost() == [(NEW, 2, 4)]
+
+
+def test_only_what_was_asked_for_is_given_up(desk: Desk) -> None:
+    """A hole longer than one question is given up only as far as the questions went."""
+    desk.windows(NEW, 5000)
+    desk.wait(REORDER_S + RETRY_S[0] + RETRY_S[1] + 1)
+    for question in desk.line.questions:
+        desk.answer(question)
+    desk.wait(RETRY_S[2])
+    assert desk.lost() == [(NEW, 1, 1000)]
+
+
+def test_three_members_give_a_hole_up_only_after_three_rounds(broker_port: int, postgres_url: str) -> None:
+    """With three real collectors in a group and an agent that answers without the windows, one round is not enough."""
+    from deploy.collector.database import open_database
+
+    engine, room = open_database(postgres_url), Room(broker_port)
+    share = {"share": "school"}
+    with (
+        collecting(broker_port, engine, name="a", **share),
+        collecting(broker_port, engine, name="b", **share),
+        collecting(broker_port, engine, name="c", **share),
+    ):
+        room.publish("status", {"state": "ready", "session": 1, "epoch": "1", "newest_seq": 2}, retain=True)
+        wait_for(lambda: len(room.asked) >= 3)
+        wait_for(lambda: len(room.asked) >= 6, 25)
+        assert count(engine, "SELECT count(*) FROM gaps") == 0
+    room.close()
+    engine.dispose()
