@@ -1,12 +1,13 @@
 """Every query that the page makes of the past. Few points whatever the range: raw windows, buckets, or hours."""
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, func, literal, select
+from sqlalchemy import Connection, Engine, case, func, literal, select
 
 from deploy.collector.messages import Source
 from deploy.collector.tables import HOUR_MS, MEANS, agents, events, gaps, hours, provenance, streams, windows
@@ -91,14 +92,16 @@ class History:
         step = max(HOUR_MS, _nice_step((span.end - span.start) // MOST_POINTS))
         h = hours.c
         bucket = h.hour_ms - h.hour_ms % step
-        # An hour without a result has no weight in the means of results, but has one in those of people.
-        results = func.nullif(func.sum(h.results), 0)
+        # An hour without a result has no weight in the means of results, but has one in those of people; one whose
+        # results lack this number (profile `strict` publishes the index alone) has none in that number's mean. Within
+        # an hour that mixes both, `results` counts both: its weight is too great, its mean is right.
         columns = [bucket.label("t"), func.sum(h.windows), func.sum(h.results)]
         for name in _AVERAGED:
             if name in ("seats", "n_eff", "coverage"):
                 columns.append(func.sum(h[name] * h.windows) / func.sum(h.windows))
             else:
-                columns.append(func.sum(h[name] * h.results) / results)
+                results = func.sum(case((h[name].is_not(None), h.results), else_=0))
+                columns.append(func.sum(h[name] * h.results) / func.nullif(results, 0))
         query = select(*columns).where(h.agent_id == agent, h.hour_ms >= span.start - span.start % HOUR_MS)
         query = query.where(h.hour_ms < span.end, h.windows > 0).group_by(bucket).order_by(bucket)
         with self._reading() as connection:
@@ -158,7 +161,7 @@ def _columns(rows: Any, names: list[str]) -> dict[str, list[Any]]:
 def _plain(value: Any) -> Any:
     """Round for the wire; PostgreSQL gives sums of integers as Decimal."""
     if type(value) is float:
-        return round(value, 4)
+        return round(value, 4) if math.isfinite(value) else None  # JSON has no other numbers
     if value is None or isinstance(value, int | str):
         return value
     number = float(value)

@@ -20,8 +20,13 @@ from deploy.collector.tables import agents, live
 log = logging.getLogger("fer.collector")
 
 POLL_S: Final = 0.5
-_OVERLAP_MS: Final = 15_000
-"""Rows are asked for again this long: a slow commit carries an older stamp than a quick one before it."""
+_MARKS: Final = (
+    *(live.c.agent_id, live.c.changed_ms, live.c.status_ms, live.c.window_ms, live.c.health_ms),
+    *(live.c.window_stream, live.c.window_seq),
+)
+"""What shows that a row is another one. Compared, never ordered: the clocks of collectors disagree, and are set."""
+_AT_ONCE: Final = 500
+"""Rows named in one query."""
 _MOST_PAGES: Final = 500
 _QUEUE: Final = 20
 """Updates kept for a slow page before it is told to load all anew."""
@@ -37,7 +42,7 @@ class Hub:
         self._history = History(engine)
         self._rooms: dict[int, dict[str, Any]] = {}
         self._trends: dict[int, list[tuple[int, float | None]]] = {}
-        self._since = 0
+        self._marks: dict[int, tuple[Any, ...]] = {}
         self._pages: set[asyncio.Queue[str]] = set()
         self.well = True
 
@@ -50,6 +55,7 @@ class Hub:
         """Poll until cancelled; a database that is away is said once and tried again."""
         while True:
             try:
+                known = set(self._rooms)
                 changed = await run_in_threadpool(self._poll)
                 self.well = True
             except SQLAlchemyError:
@@ -58,14 +64,15 @@ class Hub:
                 self.well = False
                 await asyncio.sleep(2)
                 continue
-            if changed:
-                self._tell(changed)
+            gone = not known <= self._rooms.keys()
+            if changed or gone:
+                self._tell(changed, reload=gone)
             await asyncio.sleep(POLL_S)
 
-    def _tell(self, changed: list[dict[str, Any]]) -> None:
+    def _tell(self, changed: list[dict[str, Any]], *, reload: bool) -> None:
         text = f"event: rooms\ndata: {json.dumps(changed, separators=(',', ':'))}\n\n"
         for page in self._pages:
-            if page.full():
+            if reload or page.full():
                 while not page.empty():
                     page.get_nowait()
                 page.put_nowait("event: reload\ndata: {}\n\n")
@@ -90,10 +97,20 @@ class Hub:
             self._pages.discard(page)
 
     def newest(self) -> Sequence[Any]:
-        """Read the rows that may have changed since the last time."""
+        """Read the rows that changed since the last time; forget the rooms whose rows are gone."""
         query = select(live, agents.c.site, agents.c.room, agents.c.agent).join_from(live, agents)
         with self._engine.connect() as connection:
-            return connection.execute(query.where(live.c.changed_ms >= self._since - _OVERLAP_MS)).all()
+            marks = {row[0]: tuple(row) for row in connection.execute(select(*_MARKS))}
+            wanted = sorted(agent for agent, mark in marks.items() if self._marks.get(agent) != mark)
+            found: list[Any] = []
+            for start in range(0, len(wanted), _AT_ONCE):
+                some = live.c.agent_id.in_(wanted[start : start + _AT_ONCE])
+                found += connection.execute(query.where(some)).all()
+        self._marks = marks
+        for agent in self._rooms.keys() - marks.keys():
+            del self._rooms[agent]
+            self._trends.pop(agent, None)
+        return found
 
     def _poll(self) -> list[dict[str, Any]]:
         changed = []
@@ -104,14 +121,16 @@ class Hub:
                 room["trend"] = self._trend(row.agent_id, room["window"])
                 self._rooms[row.agent_id] = room
                 changed.append(room)
-            self._since = max(self._since, row.changed_ms)
         return changed
 
     def _trend(self, agent: int, window: dict[str, Any] | None) -> list[tuple[int, float | None]]:
         trend = self._trends.get(agent)
+        if window is None:  # not yet, or too old to be kept; so is all before it
+            self._trends.pop(agent, None)
+            return []
         if trend is None:
             trend = self._history.recent(agent, _TREND)
-        elif window and (not trend or trend[-1][0] != window["end_ms"]):
+        elif not trend or trend[-1][0] != window["end_ms"]:
             value = window["engagement"]["value"] if "engagement" in window else None
             trend = [*trend[1 - _TREND :], (window["end_ms"], value)]
         self._trends[agent] = trend

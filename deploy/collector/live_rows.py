@@ -4,12 +4,25 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Table, or_
+from sqlalchemy import Delete, Table, and_, delete, or_, select
 
-from deploy.collector.messages import Message, Source, Status, Window
-from deploy.collector.tables import live
+from deploy.collector.messages import Forgotten, Message, Source, Status, Window
+from deploy.collector.tables import agents, live
 
 Upsert = tuple[Any, list[dict[str, Any]]]
+
+
+def since_forgotten(messages: Sequence[Message]) -> tuple[list[Source], list[Message]]:
+    """Return who is to be forgotten, and what was said after that, or by others."""
+    last = {m.source: n for n, m in enumerate(messages) if isinstance(m.value, Forgotten)}
+    order = sorted(last, key=lambda source: (source.site, source.room, source.agent))
+    return order, [m for n, m in enumerate(messages) if n > last.get(m.source, -1)]
+
+
+def forget(source: Source) -> Delete:
+    """Return the statement that takes a room's card away."""
+    mine = (agents.c.site == source.site, agents.c.room == source.room, agents.c.agent == source.agent)
+    return delete(live).where(live.c.agent_id.in_(select(agents.c.id).where(*mine)))
 
 
 def live_upserts(
@@ -27,13 +40,18 @@ def live_upserts(
             live.c.window_seq.is_(None), live.c.window_stream != new.window_stream, live.c.window_seq < new.window_seq
         )
         yield _upsert(statement, rows, older), rows
-    births, wills = _statuses(messages, agent_of, now_ms)
-    if births:
-        yield _upsert(make_insert(live), births, None), births
-    if wills:
-        statement = make_insert(live)
-        same = or_(live.c.session.is_(None), live.c.session <= statement.excluded.session)
-        yield _upsert(statement, wills, same), wills
+    for retained in (True, False):
+        births, wills = _statuses([m for m in messages if m.retained is retained], agent_of, now_ms)
+        for rows, will in ((births, False), (wills, True)):
+            if rows:
+                statement = make_insert(live)
+                new, conditions = statement.excluded, []
+                if will:
+                    conditions.append(or_(live.c.session.is_(None), live.c.session <= new.session))
+                if retained:  # a copy of what is known says nothing of now
+                    other = (live.c.status.is_(None), live.c.status != new.status)
+                    conditions.append(or_(*other, live.c.session.is_distinct_from(new.session)))
+                yield _upsert(statement, rows, and_(*conditions) if conditions else None), rows
     for kind in ("meta", "health"):
         if rows := _objects(kind, messages, agent_of, now_ms):
             yield _upsert(make_insert(live), rows, None), rows

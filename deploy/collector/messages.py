@@ -15,6 +15,8 @@ from agent.emotions import LABELS
 ID: Final = re.compile(r"[a-z0-9-]{1,64}")
 MAX_BYTES: Final = 16_384
 """Longest payload that is looked at; the contract's own limit is 4 KB."""
+_OFF_BY: Final = 0.05
+"""How far from 1 shares may sum that somebody rounded one by one; ours sum to 1."""
 _MAX_TIME: Final = 4_102_444_800_000
 """2100-01-01 in milliseconds: later is no time of a window."""
 
@@ -25,6 +27,8 @@ Millis = Annotated[int, Field(ge=0, lt=_MAX_TIME)]
 Counter = Annotated[int, Field(ge=0, lt=2**53)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Points = Annotated[float, Field(ge=0, le=100)]
+Bound = Annotated[float, Field(ge=-1000, le=1000)]
+"""End of an interval: it may leave the scale, but not the range in which sums of it are numbers."""
 Signed = Annotated[float, Field(ge=-1, le=1)]
 
 
@@ -53,7 +57,7 @@ class Engagement(_Payload):
     """The index. A facial-expression proxy, not validated as a measure of learning."""
 
     value: Points
-    ci95: tuple[float, float] | None = None
+    ci95: tuple[Bound, Bound] | None = None
     delta: Annotated[float, Field(ge=-100, le=100)] | None = None
     weights_id: Text
 
@@ -63,6 +67,12 @@ class Engagement(_Payload):
         if isinstance(data, dict) and isinstance(data.get("ci95"), list):
             return {**data, "ci95": tuple(data["ci95"])}
         return data
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Engagement":
+        if self.ci95 is not None and self.ci95[0] > self.ci95[1]:
+            raise ValueError("expected the lower end first")
+        return self
 
 
 class Noise(_Payload):
@@ -112,6 +122,10 @@ class Window(_Payload):
             raise ValueError("a suppressed window must not carry a result")
         if self.shares is not None and not set(LABELS) <= set(self.shares):
             raise ValueError("expected a share for each of the eight emotions")
+        if self.shares is not None and abs(sum(self.shares[label] for label in LABELS) - 1) > _OFF_BY:
+            raise ValueError("expected shares that sum to 1")
+        if self.start_ms > self.end_ms:
+            raise ValueError("expected start_ms <= end_ms")
         return self
 
 
@@ -125,6 +139,10 @@ class Status(_Payload):
     epoch: Epoch | None = None
     newest_seq: Counter = 0
     """Last sequence number in use: shows a hole at the end of the stream."""
+
+
+class Forgotten(_Payload):
+    """A cleared status: the room was removed, and is nobody's present any more. What it said before is history."""
 
 
 class MetaModel(_Payload):
@@ -212,7 +230,7 @@ class Message:
     source: Source
     kind: str
     """Last part(s) of the topic: "window", "status", "meta", "event", "health", "rsp/resend"."""
-    value: Window | Status | Meta | Health | Reply | Event | Gap
+    value: Window | Status | Forgotten | Meta | Health | Reply | Event | Gap
     retained: bool = False
     """A copy that the broker had kept: nobody says this now."""
     correlation: bytes | None = None
@@ -254,6 +272,8 @@ def _parse(kind: str, payload: bytes) -> Any:
     if kind in ("window", "last"):
         return Window.model_validate_json(payload)
     if kind == "status":
+        if not payload:
+            return Forgotten()
         return Status.model_validate_json(payload)
     if kind == "event":
         return _parse_event(payload)

@@ -1,5 +1,6 @@
 """Makes the hours anew that got windows since the last time, so that a year of a room is read in milliseconds."""
 
+import logging
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -15,8 +16,11 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DataError
 
 from deploy.collector.tables import HOUR_MS, MEANS, hours, stale_hours, windows
+
+log = logging.getLogger("fer.collector")
 
 _ONE_AT_A_TIME: Final = 7_251_963
 """Lock of PostgreSQL: two collectors that remake one hour at once could leave the older result."""
@@ -26,7 +30,10 @@ _AVERAGED: Final = ("seats", "n_eff", "coverage", "engagement", "ci_low", "ci_hi
 
 
 def refresh_hours(engine: Engine) -> int:
-    """Remake every marked hour; return how many. Raises SQLAlchemyError; then nothing changed."""
+    """Remake every marked hour; return how many marks. One that the database cannot make is said and left out.
+
+    Raises SQLAlchemyError; then nothing changed.
+    """
     done = 0
     while True:
         with engine.begin() as connection:
@@ -37,13 +44,28 @@ def refresh_hours(engine: Engine) -> int:
             taken = connection.execute(select(stale_hours).order_by(stale_hours.c.id).limit(_MOST)).all()
             if not taken:
                 return done
-            _remake(connection, sorted({(row.agent_id, row.hour_ms) for row in taken}))
+            _remake_each(connection, sorted({(row.agent_id, row.hour_ms) for row in taken}))
             ids = [row.id for row in taken]
             for start in range(0, len(ids), 5000):
                 connection.execute(delete(stale_hours).where(stale_hours.c.id.in_(ids[start : start + 5000])))
             done += len(taken)
         if len(taken) < _MOST:
             return done
+
+
+def _remake_each(connection: Connection, pairs: list[tuple[int, int]]) -> None:
+    """Remake what can be: one hour with numbers too great for a mean must not stop those of every other room."""
+    try:
+        with connection.begin_nested():
+            _remake(connection, pairs)
+    except DataError as error:
+        if len(pairs) == 1:
+            reason = str(error.orig).splitlines()[0][:200]
+            log.error("event=hour.not_made agent_id=%d hour_ms=%d reason=%r", *pairs[0], reason)
+            return
+        half = len(pairs) // 2
+        _remake_each(connection, pairs[:half])
+        _remake_each(connection, pairs[half:])
 
 
 def _remake(connection: Connection, pairs: list[tuple[int, int]]) -> None:

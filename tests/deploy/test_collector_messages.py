@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.emotions import LABELS
 from deploy.collector.bench.lessons import suppressed_window, topic_of, window_of
 from deploy.collector.messages import Gap, Refused, Window, parse_message
 
@@ -63,6 +64,11 @@ def test_gap_event() -> None:
         {"suppressed": "k_min"},
         {"engagement": None},
         {"engagement": {"value": 101, "ci95": None, "delta": None, "weights_id": "w"}},
+        {"engagement": {"value": 60, "ci95": [-1e308, 1e308], "delta": None, "weights_id": "w"}},
+        {"engagement": {"value": 60, "ci95": [70, 50], "delta": None, "weights_id": "w"}},
+        {"start_ms": 1_700_000_000_001},
+        {"shares": dict.fromkeys(LABELS, 1.0)},
+        {"shares": dict.fromkeys(LABELS, 0.0)},
         {"room": "elsewhere"},
         {"agent": "fer-2"},
         {"site": "../../etc"},
@@ -72,6 +78,12 @@ def test_window_outside_the_contract_is_refused(more: dict[str, Any]) -> None:
     """One wrong field refuses the whole window."""
     with pytest.raises(Refused):
         parse_message(topic_of(1), changed(**more))
+
+
+def test_shares_rounded_one_by_one_are_taken() -> None:
+    """Shares may miss 1 by what rounding each of them does."""
+    shares = dict.fromkeys(LABELS, 0.13)
+    assert parse_message(topic_of(1), changed(shares=shares)).value.shares == shares
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from deploy.collector.history import History, Span
 from deploy.collector.hub import Hub
 from deploy.collector.messages import Message, Refused, Source, parse_message
 from deploy.collector.rollup import refresh_hours
-from deploy.collector.store import Progress, Store
+from deploy.collector.store import Progress, Store, Written
 from deploy.collector.tables import hours, live, windows
 from tests.deploy.conftest import NOW_MS, count
 
@@ -133,12 +133,123 @@ def test_hours_are_the_means_of_their_windows(engine: Engine) -> None:
 def test_prune_deletes_only_what_is_old(engine: Engine) -> None:
     """Pruning removes windows that ended before the date, and does not open a hole."""
     store = Store(engine)
-    written = store.write([window(1, n) for n in (1, 2, 3)], 1)
+    written = store.write([window(1, n) for n in (1, 2, 3)], NOW_MS + 3 * MINUTE)
     stream = next(iter(written.seqs))
     store.save_progress({stream: 3})
     assert store.prune(NOW_MS + 2 * MINUTE) == 1
     assert count(engine) == 2
     assert store.progress([stream]) == {stream: Progress(3)}
+
+
+def test_prune_does_not_believe_a_wrong_clock(engine: Engine) -> None:
+    """Windows of a device that does not know the time, or is years ahead, go when they were received long ago."""
+    store = Store(engine)
+    lost, ahead = {"synced": False, "source": None}, NOW_MS + 70 * 365 * 24 * 60 * MINUTE
+
+    def odd(seq: int, end_ms: int, clock: dict[str, Any]) -> Message:
+        return parse_message(topic_of(1), window_of(1, seq, end_ms, clock=clock))
+
+    synced = {"synced": True, "source": "ntp"}
+    store.write([odd(1, 3_600_000, lost), odd(2, ahead, lost), odd(3, ahead, synced)], NOW_MS)
+    refresh_hours(engine)
+    assert (store.prune(NOW_MS - MINUTE), count(engine, "SELECT sum(windows) FROM hours")) == (0, 3)
+    assert store.prune(NOW_MS + 120 * MINUTE) == 3
+    refresh_hours(engine)
+    assert count(engine, "SELECT sum(windows) FROM hours") == 0
+
+
+def test_prune_makes_the_hour_of_its_limit_again(engine: Engine) -> None:
+    """An hour that was pruned in part is the mean of what is left."""
+    store = Store(engine)
+    store.write([window(1, n) for n in range(1, 60)], NOW_MS + 60 * MINUTE)
+    refresh_hours(engine)
+    store.prune(NOW_MS + 30 * MINUTE)
+    refresh_hours(engine)
+    assert count(engine, "SELECT windows FROM hours") == count(engine) == 30
+
+
+def test_prune_takes_old_rooms_off_the_page(engine: Engine) -> None:
+    """A result older than the limit goes from the page; so does the room of which nothing was heard since."""
+    store, hub, day = Store(engine), Hub(engine), 24 * 60 * MINUTE
+    status = {"state": "ready", "session": 1}
+    other = parse_message(topic_of(2, "status"), json.dumps(status).encode())
+    store.write([window(1, 1), message("status", **status), window(2, 1), other], NOW_MS)
+    store.write([message("health", fps=1.0)], NOW_MS + 2 * day)
+    hub._poll()
+    store.prune(NOW_MS + day)
+    hub._poll()
+    assert [(r["agent"], r["window"], r["trend"]) for r in hub.rooms] == [("fer-1", None, [])]
+
+
+def test_cleared_status_forgets_the_card(engine: Engine) -> None:
+    """An empty retained status takes a removed room off the page, keeps its history, and a birth brings it back."""
+    store, hub = Store(engine), Hub(engine)
+    cleared = parse_message(topic_of(1, "status"), b"")
+    birth = message("status", state="ready", session=2)
+    store.write([window(1, 1), birth], 1)
+    hub._poll()
+    assert store.write([window(1, 2), cleared], 2).stored == 1
+    hub._poll()
+    assert (hub.rooms, count(engine)) == ([], 2)
+    store.write([cleared, birth], 3)
+    assert (live_row(engine).status_ms, live_row(engine).window) == (3, None)
+    assert store.write([parse_message(topic_of(9, "status"), b"")], 4) == Written()
+    assert count(engine, "SELECT count(*) FROM agents") == 1
+
+
+def retained(state: str, session: int) -> Message:
+    body = {"state": state, "session": session}
+    return parse_message(topic_of(1, "status"), json.dumps(body).encode(), retained=True)
+
+
+def test_a_retained_copy_is_not_heard_now(engine: Engine) -> None:
+    """What the broker repeats of a known status moves no time; a status that we missed is news."""
+    store = Store(engine)
+    store.write([message("status", state="disconnected", session=1)], 10)
+    store.write([retained("disconnected", 1)], 99)
+    assert live_row(engine).status_ms == 10
+    store.write([retained("ready", 2)], 100)
+    assert (live_row(engine).status_ms, json.loads(live_row(engine).status)["state"]) == (100, "ready")
+    store.write([retained("lost", 1)], 101)
+    assert live_row(engine).status_ms == 100
+
+
+def test_page_follows_whatever_clocks_say(engine: Engine) -> None:
+    """A collector an hour behind, or whose clock was set back, still moves the page; what stays is not sent again."""
+    store, hub = Store(engine), Hub(engine)
+    for seq, now in enumerate((NOW_MS, NOW_MS - 20_000, NOW_MS - 3_600_000, 1, 1, NOW_MS), 1):
+        store.write([window(1, seq)], now)
+        assert [room["window"]["seq"] for room in hub._poll()] == [seq]
+        assert hub._poll() == []
+
+
+def year_of(engine: Engine) -> dict[str, Any]:
+    refresh_hours(engine)
+    day = 24 * 60 * MINUTE
+    return History(engine).series(1, Span(NOW_MS - 300 * day, NOW_MS + day))
+
+
+def test_hours_without_a_number_do_not_dilute_its_mean(engine: Engine) -> None:
+    """Half a day with valence and half without: the year's mean is that of the windows that have one."""
+    alone = dict.fromkeys(("valence", "arousal", "expressivity", "shares"))
+    start = NOW_MS // (12 * 60 * MINUTE) * 12 * 60 * MINUTE
+    bodies = [window_of(1, n, start + n * 10 * MINUTE, **({"valence": 0.5} if n < 36 else alone)) for n in range(1, 71)]
+    Store(engine).write([parse_message(topic_of(1), body) for body in bodies], NOW_MS)
+    found = year_of(engine)
+    assert (found["results"], found["valence"]) == ([70], [0.5])
+
+
+def test_one_hour_that_cannot_be_made_stops_no_other(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    """Numbers too great for a mean, as older versions took them: one line, and every other hour is made; once."""
+    store = Store(engine)
+    store.write([window(1, 1), window(1, 2), *(window(room, 1) for room in range(2, 9))], NOW_MS)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE windows SET ci_low = -1e308, ci_high = 1e308 WHERE agent_id = 1"))
+    found = year_of(engine)
+    assert json.dumps(found, allow_nan=False)
+    assert count(engine, "SELECT count(*) FROM hours WHERE agent_id > 1") == 7
+    assert count(engine, "SELECT count(*) FROM stale_hours") == 0
+    assert caplog.text.count("event=hour.not_made") == (engine.dialect.name == "postgresql")
 
 
 def test_newer_schema_is_refused(database_url: str) -> None:

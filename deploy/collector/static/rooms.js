@@ -30,7 +30,11 @@ export function roomsView(main) {
 
   function draw() {
     let fresh = false;
+    for (const name of cards.keys()) {
+      if (!rooms.has(name)) fresh = cards.delete(name); // the room was removed
+    }
     for (const name of dirty) {
+      if (!rooms.has(name)) continue;
       if (!cards.has(name)) {
         cards.set(name, h("a.card", { href: `#/room/${name}` }));
         fresh = true;
@@ -61,7 +65,7 @@ export function roomsView(main) {
   const stop = listen(schedule);
   const timer = setInterval(() => {
     // Silence is not an event: look at the clock.
-    for (const [name, card] of cards) if (card.dataset.condition !== stamp(rooms.get(name))) dirty.add(name);
+    for (const [name, card] of cards) if (rooms.has(name) && card.dataset.condition !== stamp(rooms.get(name))) dirty.add(name);
     draw();
     if (chosen.sort !== "name") arrange();
   }, 5000);
