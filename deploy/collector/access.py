@@ -1,7 +1,9 @@
 """Who may look: one token, a signed cookie, headers that leave a browser nothing to run but our own files."""
 
+import contextlib
 import hashlib
 import hmac
+import os
 import secrets
 import time
 from collections import deque
@@ -32,12 +34,11 @@ _HEADERS: Final = {
 
 
 def read_token(path: Path) -> str:
-    """Return the token in the first line of `path`; make a new one there if the file is missing."""
+    """Return the token in the first line of `path`; make a new one there if the file is missing or empty."""
     try:
-        if not path.exists():
+        if not path.exists() or not path.read_bytes().strip():
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=0o600, exist_ok=False)
-            path.write_text(secrets.token_urlsafe(24) + "\n", encoding="utf-8")
+            _make_token(path)
         token = path.read_text(encoding="utf-8").partition("\n")[0].strip()
     except OSError as error:
         raise CannotWriteError(f"token file {path}: {error.strerror}") from error
@@ -46,6 +47,23 @@ def read_token(path: Path) -> str:
     if len(token) < 16:
         raise ConfigError(f"token file {path}: expected at least 16 characters, got {len(token)}")
     return token
+
+
+def _make_token(path: Path) -> None:
+    """Put a whole file there or none: a power cut must not leave an empty one."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(secrets.token_urlsafe(24) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            aside.replace(path)
+        else:
+            with contextlib.suppress(FileExistsError):  # another process was quicker: its token counts
+                path.hardlink_to(aside)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 class Door:

@@ -7,6 +7,7 @@ that what a killed collector had not stored is delivered again.
 import json
 import logging
 import queue
+import sys
 import time
 import uuid
 from collections.abc import Sequence
@@ -20,7 +21,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from agent.errors import ConfigError
+from agent.config import Mqtt
+from agent.delivery.security import explain
+from agent.errors import ConfigError, FerAgentError
 from deploy.collector.messages import Source
 
 log = logging.getLogger("fer.collector")
@@ -67,6 +70,19 @@ class Delivery:
     """Of an answer: which question it is to."""
 
 
+class _Client(mqtt.Client):
+    """Keeps what its thread dies of: paho would go on as if nothing were."""
+
+    failure: Exception | None = None
+
+    def loop_forever(self, *args: Any, **more: Any) -> mqtt.MQTTErrorCode:
+        try:
+            return super().loop_forever(*args, **more)
+        except Exception as error:
+            self.failure = error
+            raise
+
+
 class Broker:
     """A connection that comes back by itself. Publishing and confirming are for one thread, the ingest's."""
 
@@ -77,7 +93,7 @@ class Broker:
         self._connection = 0
         self.connected = False
         self._said = ""
-        self._client = mqtt.Client(
+        self._client = _Client(
             CallbackAPIVersion.VERSION2, f"fer-collector-{address.name}", protocol=mqtt.MQTTv5, manual_ack=True
         )
         self._client.max_inflight_messages_set(1000)
@@ -113,10 +129,17 @@ class Broker:
         self._client.loop_stop()
 
     def take(self, most: int, wait_s: float, linger_s: float) -> list[Delivery]:
-        """Return up to `most` messages: wait for the first, then gather for `linger_s`."""
+        """Return up to `most` messages: wait for the first, then gather for `linger_s`.
+
+        Raises FerAgentError if the thread that should bring them is dead.
+        """
         try:
             batch = [self._queue.get(timeout=wait_s)]
         except queue.Empty:
+            if (dead := self._client.failure) is not None:
+                raise FerAgentError(
+                    f"collector: the thread that talks to the broker died of {type(dead).__name__}: {dead}"
+                ) from dead
             return []
         until = time.monotonic() + linger_s
         while len(batch) < most:
@@ -161,7 +184,10 @@ class Broker:
         return None
 
     def _on_connect_fail(self, _: Any, __: Any) -> None:
-        self._say("event=broker.away action='trying again'")
+        reason = sys.exc_info()[1]  # paho calls this while it handles what failed
+        where = Mqtt(host=self._address.host, port=self._address.port)
+        told = explain(reason, where).replace("set mqtt.ca_file", "give --ca-file") if reason else None
+        self._say(f"event=broker.away reason={told!r} action='trying again'")
 
     def _on_disconnect(self, _: Any, __: Any, ___: Any, reason: Any, ____: Any) -> None:
         self.connected = False

@@ -1,8 +1,6 @@
 """The command line `fer-collector`."""
 
 import logging
-import os
-import re
 import sys
 import time
 from datetime import UTC, datetime
@@ -13,8 +11,8 @@ import click
 
 from agent.cli._ending import Program, run_program
 from agent.cli._options import Number
-from agent.errors import CannotWriteError, InputError, UsageError
-from deploy.collector.broker import Address
+from agent.errors import CannotWriteError, InputError, UnavailableError, UsageError
+from deploy.collector.options import broker_address, host_port
 
 _DEFAULT_DB = "sqlite:////var/lib/fer-collector/windows.db"
 _DEFAULT_TOKEN = Path("/var/lib/fer-collector/token")
@@ -96,7 +94,7 @@ def run(no_page: bool, db: str, keep_days: float | None, **options: Any) -> None
     from deploy.collector.service import collect
 
     page = None if no_page else _page_settings(options)
-    collect(_address(options), db, page, keep_days)
+    collect(broker_address(options), db, page, keep_days)
 
 
 @cli.command()
@@ -123,8 +121,10 @@ def export(db: str, start: str | None, end: str | None, room: str | None, file: 
 
     Example: fer-collector export --from 2026-09-01 --to 2027-02-01 term.parquet
     """
+    from sqlalchemy.exc import SQLAlchemyError
+
     from deploy.collector.database import open_database
-    from deploy.collector.export import csv_text, write_parquet
+    from deploy.collector.export import write_file
     from deploy.collector.history import History, Span
     from deploy.collector.messages import Source
 
@@ -142,14 +142,12 @@ def export(db: str, start: str | None, end: str | None, room: str | None, file: 
         if agent is None:
             raise InputError(f"--room: expected SITE/ROOM/AGENT of a known room, got {room[:80]!r}")
     try:
-        if file.suffix == ".csv":
-            with file.open("w", encoding="utf-8", newline="") as text:
-                text.writelines(csv_text(engine, span, agent))
-        else:
-            with file.open("wb") as data:
-                write_parquet(engine, span, data, agent)
+        write_file(engine, span, file, agent)
     except OSError as error:
         raise CannotWriteError(f"{file}: {error.strerror}") from error
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0][:200]
+        raise UnavailableError(f"database: {reason}; {file} is as it was") from error
     click.echo(f"wrote {file}", err=True)
 
 
@@ -162,10 +160,10 @@ def prune(db: str, keep_days: float) -> None:
     Example: fer-collector prune --keep-days 400
     """
     from deploy.collector.database import open_database
-    from deploy.collector.store import Store
+    from deploy.collector.prune import prune as delete_old
 
     before = int((time.time() - keep_days * 86_400) * 1000)
-    click.echo(f"deleted {Store(open_database(db)).prune(before)} windows")
+    click.echo(f"deleted {delete_old(open_database(db, create=False), before)} windows")
 
 
 @cli.command()
@@ -186,7 +184,7 @@ def demo(rooms: int, speed: float, listen: str, folder: Path | None) -> None:
     """
     from deploy.collector.demo import run_demo
 
-    run_demo(rooms, speed, _host_port(listen), folder)
+    run_demo(rooms, speed, host_port(listen), folder)
 
 
 @cli.group()
@@ -243,32 +241,13 @@ def bench_queries(db: str | None, postgres: bool, windows: int, rooms: int) -> N
         measure(url, windows, rooms)
 
 
-def _address(options: dict[str, Any]) -> Address:
-    file: Path | None = options["password_file"]
-    password = file.read_text(encoding="utf-8").partition("\n")[0] if file else os.environ.get("FER_MQTT_PASSWORD")
-    names = ("host", "port", "username", "tls", "ca_file", "name", "share")
-    if not options["host"]:
-        raise UsageError("--host: expected the name of an MQTT broker, got ''")
-    for option in ("name", "share"):
-        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", options[option] or "none"):
-            raise UsageError(f"--{option}: expected up to 64 letters, digits, -, _ or ., got {options[option]!r}")
-    return Address(password=password, **{name: options[name] for name in names})
-
-
 def _page_settings(options: dict[str, Any]) -> Any:
     from deploy.collector.service import PageSettings
 
     if bool(options["tls_cert"]) != bool(options["tls_key"]):
         raise UsageError("--tls-cert and --tls-key: expected both or none")
-    host, port = _host_port(options["listen"])
+    host, port = host_port(options["listen"])
     return PageSettings(host, port, options["token_file"], options["tls_cert"], options["tls_key"])
-
-
-def _host_port(listen: str) -> tuple[str, int]:
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise UsageError(f"--listen: expected HOST:PORT, got {listen!r}")
-    return host, int(port)
 
 
 def _millis(text: str | None, default: int) -> int:
@@ -276,7 +255,7 @@ def _millis(text: str | None, default: int) -> int:
         return default
     try:
         return int(datetime.fromisoformat(text).astimezone(UTC).timestamp() * 1000)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise UsageError(f"expected a date or time like 2026-09-01 or 2026-09-01T08:00, got {text!r}") from None
 
 

@@ -9,17 +9,18 @@ from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, ProgrammingError, SQLAlchemyError
 
-from agent.errors import CannotWriteError, ConfigError, UnavailableError
+from agent.errors import CannotWriteError, ConfigError, InputError, UnavailableError
 from deploy.collector.tables import HOUR_MS, VERSION, metadata, versions
 
 _SCHEMA_LOCK = 7_251_962
 """Any fixed number: two collectors that start at once must not both create the tables."""
 
 
-def open_database(url: str, *, read_only: bool = False) -> Engine:
-    """Return an engine on a database with our tables.
+def open_database(url: str, *, read_only: bool = False, create: bool = True) -> Engine:
+    """Return an engine on a database with our tables; `create` makes them where there are none.
 
-    Raises ConfigError for a URL that makes no sense or a newer schema, UnavailableError if it is not there.
+    Raises ConfigError for a URL that makes no sense or a newer schema, UnavailableError if it is not there, InputError
+    if it was not to be created and has no tables.
     """
     try:
         parsed = make_url(url)
@@ -30,7 +31,7 @@ def open_database(url: str, *, read_only: bool = False) -> Engine:
         start = url.partition(":")[0][:20]
         raise ConfigError(f"database: expected sqlite:///PATH or postgresql://…, got {start!r}…") from None
     if parsed.get_backend_name() == "sqlite":
-        engine = _sqlite(parsed, read_only)
+        engine = _sqlite(parsed, read_only, create)
     elif parsed.get_backend_name() == "postgresql":
         options = "-c default_transaction_read_only=on" if read_only else ""
         args = {"options": options} if options else {}
@@ -39,7 +40,7 @@ def open_database(url: str, *, read_only: bool = False) -> Engine:
     else:
         raise ConfigError(f"database: expected sqlite or postgresql, got {parsed.get_backend_name()!r}")
     try:
-        _prepare(engine, read_only)
+        _prepare(engine, read_only, create)
     except (OperationalError, ProgrammingError) as error:
         reason = str(error.orig).strip().splitlines()[0]
         raise UnavailableError(f"database {parsed.render_as_string()}: {reason}") from error
@@ -49,9 +50,11 @@ def open_database(url: str, *, read_only: bool = False) -> Engine:
     return engine
 
 
-def _sqlite(url: URL, read_only: bool) -> Engine:
+def _sqlite(url: URL, read_only: bool, create: bool) -> Engine:
     if not url.database or url.database == ":memory:":
         raise ConfigError("database: expected sqlite:///PATH, got no path: several threads read it")
+    if not create and not Path(url.database).is_file():
+        raise InputError(f"database {url.database}: expected a collector's database, got no such file; check --db")
     if not read_only:
         _make_folder(Path(url.database).parent)
     elif not Path(url.database).is_file():
@@ -85,13 +88,15 @@ def _make_folder(folder: Path) -> None:
         raise CannotWriteError(f"database folder {folder}: {error.strerror}") from error
 
 
-def _prepare(engine: Engine, read_only: bool) -> None:
+def _prepare(engine: Engine, read_only: bool, create: bool) -> None:
     if read_only:
         with engine.connect() as connection:
             if inspect(connection).has_table("schema_version"):
                 return _check_version(connection)
         raise UnavailableError("database: no tables of a collector in it; start `fer-collector run` first")
     with engine.begin() as connection:
+        if not create and not inspect(connection).has_table("schema_version"):
+            raise InputError("database: expected the tables of a collector in it, got none; check --db")
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _SCHEMA_LOCK})
         fresh = not inspect(connection).has_table("schema_version")

@@ -2,7 +2,9 @@
 
 import csv
 import io
+import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from sqlalchemy import Engine, Select, select
@@ -32,6 +34,26 @@ def _query(span: Span, agent: int | None) -> Select[Any]:
     if agent is not None:
         query = query.where(windows.c.agent_id == agent)
     return query.order_by(windows.c.agent_id, windows.c.end_ms)
+
+
+def write_file(engine: Engine, span: Span, file: Path, agent: int | None = None) -> None:
+    """Write `file`, .csv or .parquet, whole or not at all: what was there stays until all is written.
+
+    Raises OSError and SQLAlchemyError.
+    """
+    target = file.resolve()
+    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with aside.open("wb") as data:
+            if file.suffix == ".csv":
+                data.writelines(text.encode() for text in csv_text(engine, span, agent))
+            else:
+                write_parquet(engine, span, data, agent)
+            data.flush()
+            os.fsync(data.fileno())
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def csv_text(engine: Engine, span: Span, agent: int | None = None) -> Iterator[str]:

@@ -96,8 +96,11 @@ class Ingest:
         messages = []
         for delivery in batch:
             try:
-                more = {"retained": delivery.retained, "correlation": delivery.correlation}
-                messages.append(parse_message(delivery.topic, delivery.payload, **more))
+                messages.append(
+                    parse_message(
+                        delivery.topic, delivery.payload, retained=delivery.retained, correlation=delivery.correlation
+                    )
+                )
             except Refused as reason:
                 self._tally.refuse(str(reason))
         self._tally.add("received", len(batch))

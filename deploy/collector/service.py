@@ -23,6 +23,7 @@ from deploy.collector.access import Door, read_token
 from deploy.collector.broker import Address, Broker
 from deploy.collector.database import open_database
 from deploy.collector.ingest import Ingest
+from deploy.collector.prune import prune
 from deploy.collector.store import Store
 from deploy.collector.tally import Tally
 from deploy.collector.web import Page
@@ -141,6 +142,8 @@ def collecting(address: Address, engine: Engine, tally: Tally, keep_days: float 
             ingest.stop()
             worker.join(timeout=10)
             log.info("event=collector.stopped stored=%s refused=%s", tally.snapshot().get("stored", 0), tally.refused())
+            if isinstance(ingest.failure, FerAgentError):
+                raise ingest.failure
             if ingest.failure is not None:
                 raise FerAgentError(f"collector: {type(ingest.failure).__name__} in the ingest") from ingest.failure
 
@@ -148,7 +151,7 @@ def collecting(address: Address, engine: Engine, tally: Tally, keep_days: float 
 def _prune_hourly(engine: Engine, keep_days: float) -> None:
     while True:
         try:
-            if deleted := Store(engine).prune(int((time.time() - keep_days * 86_400) * 1000)):
+            if deleted := prune(engine, int((time.time() - keep_days * 86_400) * 1000)):
                 log.info("event=windows.pruned count=%d", deleted)
         except SQLAlchemyError:
             log.warning("event=prune.failed action='again in an hour'")

@@ -7,38 +7,13 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import (
-    Connection,
-    Engine,
-    Table,
-    and_,
-    bindparam,
-    column,
-    delete,
-    insert,
-    or_,
-    select,
-    text,
-    tuple_,
-    update,
-)
+from sqlalchemy import Connection, Engine, Table, bindparam, column, insert, select, text, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from agent.emotions import LABELS
 from deploy.collector.live_rows import forget, live_upserts, since_forgotten
 from deploy.collector.messages import Forgotten, Gap, Message, Source, Status, Window
-from deploy.collector.tables import (
-    HOUR_MS,
-    agents,
-    events,
-    gaps,
-    hours,
-    live,
-    provenance,
-    stale_hours,
-    streams,
-    windows,
-)
+from deploy.collector.tables import HOUR_MS, agents, events, gaps, provenance, stale_hours, streams, windows
 
 _MOST_CACHED: Final = 200_000
 """Entries of a cache of ids before it starts anew."""
@@ -156,36 +131,6 @@ class Store:
         row = {"stream_id": stream, "from_seq": first, "to_seq": last, "reason": reason, "received_ms": now_ms}
         with self.engine.begin() as connection:
             connection.execute(self._insert(gaps).on_conflict_do_nothing(), [row])
-
-    def prune(self, before_ms: int) -> int:
-        """Delete windows and events that ended before `before_ms`, and what the page shows of them; how many windows.
-
-        A device's clock may be wrong: where it was not synchronised, and for what it says is later, the time counts at
-        which the window came.
-        """
-        old = or_(windows.c.received_ms < before_ms, and_(windows.c.clock_synced, windows.c.end_ms < before_ms))
-        hour = windows.c.end_ms - windows.c.end_ms % HOUR_MS
-        with self.engine.begin() as connection:
-            # The hour of the limit is made again from what is left of it, as is one that a wrong clock named.
-            touched = select(windows.c.agent_id, hour).where(old, windows.c.end_ms >= before_ms - HOUR_MS).distinct()
-            connection.execute(insert(stale_hours).from_select(["agent_id", "hour_ms"], touched))
-            done = connection.execute(delete(windows).where(old))
-            connection.execute(delete(events).where(events.c.at_ms < before_ms))
-            kept = select(windows.c.seq).where(
-                windows.c.agent_id == hours.c.agent_id,
-                windows.c.end_ms >= hours.c.hour_ms,
-                windows.c.end_ms < hours.c.hour_ms + HOUR_MS,
-            )
-            connection.execute(delete(hours).where(hours.c.hour_ms < before_ms - HOUR_MS, ~kept.exists()))
-            self._prune_live(connection, before_ms)
-            return done.rowcount
-
-    def _prune_live(self, connection: Connection, before_ms: int) -> None:
-        """Take old results off the page, and the card of a room that nothing was heard of since."""
-        stamps = (live.c.status_ms, live.c.window_ms, live.c.health_ms)
-        connection.execute(delete(live).where(*(or_(stamp.is_(None), stamp < before_ms) for stamp in stamps)))
-        gone = dict.fromkeys(("window", "window_stream", "window_seq", "window_ms"))
-        connection.execute(update(live).where(live.c.window_ms < before_ms).values(gone))
 
     def _mark_hours(self, connection: Connection, rows: Iterable[dict[str, Any]]) -> None:
         hit = {(row["agent_id"], row["end_ms"] // HOUR_MS * HOUR_MS) for row in rows}

@@ -20,6 +20,7 @@ from deploy.collector.bench.lessons import suppressed_window, topic_of, window_o
 from deploy.collector.cli import cli, main
 from deploy.collector.database import open_database
 from deploy.collector.messages import parse_message
+from deploy.collector.options import broker_address
 from deploy.collector.store import Store
 from tests.deploy.conftest import NOW_MS, free_port, wait_for
 
@@ -35,7 +36,7 @@ def filled(database_url: str) -> str:
     for room in (1, 2):
         bodies = [window_of(room, n, NOW_MS + n * MINUTE, model=evil) for n in range(1, 9)]
         bodies += [suppressed_window(room, n, NOW_MS + n * MINUTE) for n in (9, 10)]
-        Store(engine).write([parse_message(topic_of(room), body) for body in bodies], NOW_MS)
+        Store(engine).write([parse_message(topic_of(room), body) for body in bodies], NOW_MS + 10 * MINUTE)
     engine.dispose()
     return database_url
 
@@ -127,6 +128,80 @@ def test_wrong_use_is_one_line(
     assert says in lines[-1]
 
 
+def test_prune_makes_no_database(tmp_path: Path) -> None:
+    """A path without a database, or with one of something else, is named; nothing is made there."""
+    import sqlite3
+
+    other = tmp_path / "other.db"
+    sqlite3.connect(other).execute("CREATE TABLE t (n)").connection.close()
+    for path in (tmp_path / "typo" / "w.db", other):
+        done = CliRunner().invoke(cli, ["prune", "--db", f"sqlite:///{path}", "--keep-days", "400"])
+        assert (done.exit_code, "expected" in done.output) == (66, True), done.output
+    assert not (tmp_path / "typo").exists()
+    assert sqlite3.connect(other).execute("SELECT name FROM sqlite_master").fetchall() == [("t",)]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_failed_export_leaves_the_one_before(sqlite_url: str, tmp_path: Path, kind: str) -> None:
+    """A database that breaks half-way is exit code 69; the file of last time is as it was, and nothing lies beside."""
+    engine = open_database(sqlite_url)
+    bodies = [window_of(1, n, NOW_MS + n * MINUTE) for n in range(1, 7001)]
+    Store(engine).write([parse_message(topic_of(1), body) for body in bodies], NOW_MS)
+    engine.dispose()
+    database, folder = tmp_path / "windows.db", tmp_path / "exports"
+    whole = database.read_bytes()
+    database.write_bytes(whole[: len(whole) * 3 // 4] + b"\xa5" * (len(whole) - len(whole) * 3 // 4))
+    folder.mkdir()
+    (folder / f"term.{kind}").write_text("the last good one")
+    done = CliRunner().invoke(cli, ["export", "--db", sqlite_url, str(folder / f"term.{kind}")])
+    assert (done.exit_code, "is as it was" in done.output) == (69, True), done.output
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [(f"term.{kind}", "the last good one")]
+
+
+def test_a_day_that_no_clock_can_name(tmp_path: Path) -> None:
+    """A time that another zone would put past the last year is wrong use, not a flaw of ours."""
+    command = [sys.executable, "-m", "deploy.collector", "export", "--to", "9999-12-31T23:30", str(tmp_path / "w.csv")]
+    import os
+
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"TZ": "America/New_York"})
+    assert (done.returncode, "expected a date or time" in done.stderr) == (2, True), done.stderr
+
+
+def options(**more: Any) -> dict[str, Any]:
+    """What click gives for a `run` with these options about the broker."""
+    nothing = {"tls": False, "ca_file": None, "name": "1", "share": None, "port": 1883, "username": None}
+    return {"host": "127.0.0.1", **nothing, **more}
+
+
+def test_first_line_of_the_password_file(tmp_path: Path) -> None:
+    """A password file written on Windows has the same password."""
+    file = tmp_path / "password"
+    file.write_bytes("gehe\u00efm \r\nmore\r\n".encode())
+    assert broker_address(options(password_file=file)).password == "gehe\u00efm "
+
+
+@pytest.mark.parametrize(("host", "warned"), [("broker.invalid", 1), ("127.0.0.1", 0), ("localhost", 0)])
+def test_password_in_clear_is_said(tmp_path: Path, host: str, warned: int, caplog: pytest.LogCaptureFixture) -> None:
+    """A password that leaves the machine without TLS is a warning."""
+    file = tmp_path / "password"
+    file.write_text("secret")
+    broker_address(options(host=host, username="u", password_file=file))
+    assert caplog.text.count("event=broker.password_in_clear") == warned
+    assert "secret" not in caplog.text
+
+
+def test_dead_thread_ends_the_process(tmp_path: Path) -> None:
+    """A collector whose connection's thread died does not live on collecting nothing."""
+    lines = (
+        "from deploy.collector.broker import Address",
+        "from deploy.collector.service import collect",
+        f"collect(Address(host='a..b'), 'sqlite:///{tmp_path}/w.db', None, None)",
+    )
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "the thread that talks to the broker died of UnicodeError" in done.stderr.splitlines()[-1]
+
+
 def test_unknown_room(filled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A room that is not there is named, with exit code 66."""
     monkeypatch.setattr(sys, "argv", ["x", "export", "--db", filled, "--room", "a/b/c", str(tmp_path / "w.csv")])
@@ -200,6 +275,12 @@ def _environment(tmp_path: Path) -> dict[str, str]:
         (["--db", "postgresql://h:port/x"], 78, "expected a number as the port"),
         (["--db", "sqlite:///{noise}"], 78, "file is not a database"),
         (["--host", ""], 2, "--host: expected"),
+        (["--host", "a..b"], 2, "--host: expected the name or address of a host, got 'a..b'"),
+        (["--listen", "a..b:8080"], 2, "--listen: expected the name or address of a host, got 'a..b'"),
+        (["--listen", "127.0.0.1:\u00b2"], 2, "--listen: expected HOST:PORT"),
+        (["--ca-file", "{noise}"], 2, "--ca-file: expected --tls beside it"),
+        (["--password-file", "{noise}"], 78, "--password-file: expected text in UTF-8"),
+        (["--password-file", "/dev/null"], 78, "--password-file: expected"),
         (["--share", "a/+"], 2, "--share: expected"),
         (["--tls", "--ca-file", "{noise}"], 78, "--ca-file: expected a PEM certificate"),
         (["--tls-cert", "{noise}", "--tls-key", "{noise}"], 78, "--tls-cert: expected a PEM certificate"),

@@ -14,6 +14,7 @@ from deploy.collector.database import open_database
 from deploy.collector.history import History, Span
 from deploy.collector.hub import Hub
 from deploy.collector.messages import Message, Refused, Source, parse_message
+from deploy.collector.prune import prune
 from deploy.collector.rollup import refresh_hours
 from deploy.collector.store import Progress, Store, Written
 from deploy.collector.tables import hours, live, windows
@@ -136,7 +137,7 @@ def test_prune_deletes_only_what_is_old(engine: Engine) -> None:
     written = store.write([window(1, n) for n in (1, 2, 3)], NOW_MS + 3 * MINUTE)
     stream = next(iter(written.seqs))
     store.save_progress({stream: 3})
-    assert store.prune(NOW_MS + 2 * MINUTE) == 1
+    assert prune(engine, NOW_MS + 2 * MINUTE) == 1
     assert count(engine) == 2
     assert store.progress([stream]) == {stream: Progress(3)}
 
@@ -152,8 +153,8 @@ def test_prune_does_not_believe_a_wrong_clock(engine: Engine) -> None:
     synced = {"synced": True, "source": "ntp"}
     store.write([odd(1, 3_600_000, lost), odd(2, ahead, lost), odd(3, ahead, synced)], NOW_MS)
     refresh_hours(engine)
-    assert (store.prune(NOW_MS - MINUTE), count(engine, "SELECT sum(windows) FROM hours")) == (0, 3)
-    assert store.prune(NOW_MS + 120 * MINUTE) == 3
+    assert (prune(engine, NOW_MS - MINUTE), count(engine, "SELECT sum(windows) FROM hours")) == (0, 3)
+    assert prune(engine, NOW_MS + 120 * MINUTE) == 3
     refresh_hours(engine)
     assert count(engine, "SELECT sum(windows) FROM hours") == 0
 
@@ -163,7 +164,7 @@ def test_prune_makes_the_hour_of_its_limit_again(engine: Engine) -> None:
     store = Store(engine)
     store.write([window(1, n) for n in range(1, 60)], NOW_MS + 60 * MINUTE)
     refresh_hours(engine)
-    store.prune(NOW_MS + 30 * MINUTE)
+    prune(engine, NOW_MS + 30 * MINUTE)
     refresh_hours(engine)
     assert count(engine, "SELECT windows FROM hours") == count(engine) == 30
 
@@ -176,7 +177,7 @@ def test_prune_takes_old_rooms_off_the_page(engine: Engine) -> None:
     store.write([window(1, 1), message("status", **status), window(2, 1), other], NOW_MS)
     store.write([message("health", fps=1.0)], NOW_MS + 2 * day)
     hub._poll()
-    store.prune(NOW_MS + day)
+    prune(engine, NOW_MS + day)
     hub._poll()
     assert [(r["agent"], r["window"], r["trend"]) for r in hub.rooms] == [("fer-1", None, [])]
 

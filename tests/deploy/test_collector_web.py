@@ -111,6 +111,14 @@ def test_token_file_is_made_for_the_owner_alone(tmp_path: Path) -> None:
     assert read_token(file) == token
 
 
+def test_token_file_that_a_power_cut_left_empty_is_made_anew(tmp_path: Path) -> None:
+    """An empty token file locks nobody out for ever, and nothing else is left beside the new one."""
+    file = tmp_path / "token"
+    file.write_text("\n")
+    assert len(read_token(file)) >= 32
+    assert (file.stat().st_mode & 0o777, list(tmp_path.iterdir())) == (0o600, [file])
+
+
 @pytest.mark.parametrize("path", [*CLOSED, "/login", "/static/app.js", "/healthz", "/nothing", "/static/../access.py"])
 def test_every_answer_has_the_headers(page: World, path: str) -> None:
     """Whatever is asked, the answer lets a browser run only our own files, in no frame, with no referrer."""
