@@ -264,3 +264,38 @@ def test_restart_is_survived(tmp_path: Path, chrome: Any) -> None:
         with collector(found, tmp_path):
             wait_for(lambda: text(chrome, f"{card(BUSY)} .value b") == "3", 30)
             assert one(chrome, "#link[data-state=live]")
+
+
+def test_a_removed_room_leaves_an_open_page(tmp_path: Path, chrome: Any) -> None:
+    """A room whose retained status is cleared goes from the page that shows it; the others stay."""
+    with world(tmp_path) as found:
+        for room in (BUSY, BUSY + 1):
+            found.publish(room, "window", window_of(room, 1, now_ms()))
+        chrome.get(f"{found.url}/login#{TOKEN}")
+        wait_for(lambda: one(chrome, card(BUSY)) and one(chrome, card(BUSY + 1)))
+        found.publish(BUSY, "status", b"")
+        wait_for(lambda: not one(chrome, card(BUSY)))
+        assert one(chrome, card(BUSY + 1))
+
+
+def test_a_room_heard_while_all_are_loaded_stays(tmp_path: Path, chrome: Any) -> None:
+    """An answer that was under way when a room was heard for the first time does not take it away again."""
+    slow = """
+        const real = window.fetch;
+        window.fetch = async (...asked) => {
+          const answer = await real(...asked);
+          await new Promise((done) => setTimeout(done, 4000));
+          return answer;
+        };
+        import("/static/live.js").then((live) => live.loadAll()).then(() => (document.body.dataset.loaded = "1"));
+    """
+    with world(tmp_path) as found:
+        found.publish(BUSY, "window", window_of(BUSY, 1, now_ms()))
+        chrome.get(f"{found.url}/login#{TOKEN}")
+        wait_for(lambda: one(chrome, card(BUSY)))
+        chrome.execute_script(slow)
+        time.sleep(0.5)
+        found.publish(BUSY + 1, "window", window_of(BUSY + 1, 1, now_ms()))
+        wait_for(lambda: one(chrome, "body[data-loaded]"))
+        time.sleep(0.5)
+        assert one(chrome, card(BUSY + 1))

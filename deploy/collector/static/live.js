@@ -2,6 +2,7 @@
 
 export const rooms = new Map();
 const listeners = new Set();
+const loads = new Set();
 let skew = 0;
 
 export const now = () => Date.now() + skew;
@@ -25,10 +26,17 @@ function take(changed) {
 }
 
 export async function loadAll() {
-  const answer = await fetchJson("/api/rooms");
-  skew = answer.now - Date.now();
-  rooms.clear();
-  take(answer.rooms);
+  const heard = new Set(); // while the answer was under way: newer than what it says
+  loads.add(heard);
+  try {
+    const answer = await fetchJson("/api/rooms");
+    skew = answer.now - Date.now();
+    const there = new Set(answer.rooms.map(key));
+    for (const name of rooms.keys()) if (!there.has(name) && !heard.has(name)) rooms.delete(name);
+    take(answer.rooms.filter((room) => !heard.has(key(room))));
+  } finally {
+    loads.delete(heard);
+  }
 }
 
 export function connect(say) {
@@ -39,7 +47,9 @@ export function connect(say) {
   });
   source.addEventListener("rooms", (event) => {
     say("live");
-    take(JSON.parse(event.data));
+    const changed = JSON.parse(event.data);
+    for (const heard of loads) for (const room of changed) heard.add(key(room));
+    take(changed);
   });
   source.addEventListener("reload", () => loadAll().catch(() => say("lost")));
   source.addEventListener("error", () => {
