@@ -24,7 +24,7 @@ def test_a_pause_is_done_whatever_its_payload(caplog: pytest.LogCaptureFixture) 
     """A key of a later minor version, a reason too long, bytes that are no JSON: sensing is off, and the log says what
     was ignored."""
     done: list[object] = []
-    desk = Desk(speaker(), {"pause": lambda body: done.append(body) or {"sensing": "off"}}, lambda *_: ())
+    desk = Desk(speaker(), {"pause": lambda body: done.append(body) or {"sensing": "off"}}, lambda *_: (), lambda: 0)
     for payload in ODD:
         (_, reply, _) = desk.answer(Received(speaker().topics("cmd/pause"), payload, False, None, None))
         assert (reply.ok, reply.result.sensing) == (True, "off"), payload[:40]
@@ -35,7 +35,7 @@ def test_a_pause_is_done_whatever_its_payload(caplog: pytest.LogCaptureFixture) 
 @pytest.mark.parametrize("payload", ODD)
 def test_any_other_command_refuses_such_a_payload(payload: bytes) -> None:
     """What turns sensing on again must be understood: refused, and not done."""
-    desk = Desk(speaker(), {"resume": lambda _: pytest.fail("it was done")}, lambda *_: ())
+    desk = Desk(speaker(), {"resume": lambda _: pytest.fail("it was done")}, lambda *_: (), lambda: 0)
     (_, reply, _) = desk.answer(Received(speaker().topics("cmd/resume"), payload, False, None, None))
     assert not reply.ok
     assert reply.error
