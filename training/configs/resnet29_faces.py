@@ -1,9 +1,9 @@
 """dlib's face recognition network, taught emotions: a teacher that has seen other faces.
 
-Source:  King 2017, dlib_face_recognition_resnet_model_v1; fine-tuning a face network on FERPlus: Albanie et al. 2018
-         (arXiv 1808.05561)
-Cost:    29 layers
-Result:
+Source:  King 2017, dlib_face_recognition_resnet_model_v1 (public domain), as face-api publishes it (MIT); a network of
+         faces taught FERPlus: Albanie et al. 2018 (arXiv 1808.05561)
+Cost:    5.6 M parameters; 21 minutes on two x86 cores with AVX-512 BF16
+Result:  0.8646 on validation (majority, n = 3,191); a teacher, not released
 Command: npm pack @vladmandic/face-api@1.7.15 && tar xzf vladmandic-face-api-1.7.15.tgz
          python -m training.pretrained package/model resnet29_faces --data DIR --out start.keras
          KERAS_BACKEND=torch python -m training.fit resnet29_faces --data DIR --start start.keras
