@@ -5,7 +5,7 @@ Source:  Hinton et al. 2015 (arXiv 1503.02531); the teachers, `compact` and resn
          resnet50_distilled-64px-int8-80a2c87a, the round before (agent/models/released in commit 5089519)
 Cost:    23.5 M parameters, 308 M multiply-adds a face at 64 px; 85 minutes on two x86 cores with AVX-512 BF16 and AMX
 Result:  0.8668 on validation, 0.8550 on test (n = 3,137); int8 0.8537, calibrated 0.8546. That was five epochs of a
-         schedule of 19, then, from the last of them, nine of this one; the tenth was worse and the eleventh was left out
+         schedule of 19, then, from the last of them, nine of this one; the tenth was worse, the eleventh was left out
 Command: python -m quantize.restore BEFORE resnet50_distilled --data DIR --out start.keras
          KERAS_BACKEND=torch python -m training.fit resnet50_distilled --data DIR --start start.keras \
              --teacher agent/models/compact --teacher FACES/best.keras
