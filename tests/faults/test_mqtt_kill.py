@@ -58,7 +58,8 @@ def _siege(folder: Path, agent_kills: int, broker_kills: int, interval_s: float)
         assert collector.conflicts == [], "a number was used for two windows"
         assert not stream.windows.keys() & stream.gaps.keys(), "a window was declared lost and came"
         assert set(range(1, stream.newest + 1)) == stream.windows.keys() | stream.gaps.keys(), "an undeclared loss"
-        assert set(stream.gaps.values()) <= {"crash"}
+        # A kill between two pages of one write tears the file; the numbers reserved behind it are declared corrupt.
+        assert set(stream.gaps.values()) <= {"crash", "corrupt"}
         return {
             "agent kills": agent_kills,
             "broker kills": broker_kills,
