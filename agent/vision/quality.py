@@ -19,14 +19,14 @@ class Limits:
     """What a face must fulfil."""
 
     least_width: float = 22.0
-    """Detector's box, pixels. Faces shrunk to this width lose 10 points of accuracy, to 25 px 6."""
+    """Detector's box, pixels. Faces shrunk to this width lose 7 points of accuracy, to 25 px 4."""
     least_sharpness: float = 4.0
-    """See `sharpness`. Faces blurred by a Gaussian of 1/48 of the crop have 6.5 and lose 9 points of accuracy,
-    those of 1.5/48 have 2.3 and lose 25."""
+    """See `sharpness`. Faces blurred by a Gaussian of 1/48 of the crop have 6.5 and lose 7 points of accuracy,
+    those of 1.5/48 have 2.3 and lose 24."""
     darkest: float = 35.0
-    """Least mean grey level, 0-255. Faces dimmed to 39 lose 7 points of accuracy, to 26 18."""
+    """Least mean grey level, 0-255. Faces dimmed to 39 lose 7 points of accuracy, to 26 17."""
     brightest: float = 215.0
-    """Largest mean grey level, 0-255. Faces brightened to 206 lose 5 points of accuracy, to 226 17."""
+    """Largest mean grey level, 0-255. Faces brightened to 206 lose 5 points of accuracy, to 226 15."""
     most_roll: float = 60.0
     """Largest tilt of the eyes' line, degrees."""
     least_eyes: float = 0.25
