@@ -18,7 +18,7 @@ from quantize import representative, source
 from quantize.streams import MAKING, Streams
 from training import config as configs
 from training import data, moments
-from training.cli import reported, with_data
+from training.cli import reported, with_data, with_start
 
 
 def narrow(wide: Any, config: configs.Config, faces: npt.NDArray[np.uint8]) -> Any:
@@ -84,14 +84,13 @@ def _carried(
 @click.argument("wide", type=click.Path(path_type=Path))
 @click.argument("config")
 @with_data
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write (.keras).")
-@click.option("--faces", type=click.IntRange(min=8), default=1024, show_default=True, help="That tell what carries.")
+@with_start
 @reported
 def main(wide: Path, config: str, directory: Path, out: Path, faces: int) -> None:
     """Write the network of CONFIG, narrower than WIDE, with the channels of WIDE that carry most, to train on."""
     settings = configs.load(config)
     model = source.load(wide)
-    chosen = representative.some(data.load(directory).train, faces)
+    chosen = data.some(data.load(directory).train, faces)
     small = narrow(model, settings, representative.pinned(chosen, model.input_shape[1]))
     from training import checkpoint  # not at the top: it brings Keras, whose backend `source.load` chooses
 

@@ -36,11 +36,6 @@ def choose(split: data.Split, n: int, seed: int) -> tuple[npt.NDArray[np.uint8],
     return split.faces[chosen], label[chosen]
 
 
-def some(split: data.Split, n: int) -> npt.NDArray[np.uint8]:
-    """Return `n` faces (n, 48, 48) of `split` as they come, whatever their class; all where there are fewer."""
-    return split.faces[np.random.default_rng(1).permutation(len(split.faces))[:n]]
-
-
 def again(split: data.Split, card: Card) -> npt.NDArray[np.uint8]:
     """Return the representative faces of a bundle, (m, side, side, 1), as its card tells them."""
     how = card.quantization

@@ -19,7 +19,7 @@ from agent.vision.model_card import Bundle
 from quantize import graph, layers, representative
 from training import config as configs
 from training import data, moments
-from training.cli import reported, with_data
+from training.cli import reported, with_data, with_start
 
 
 def restore(bundle: Bundle, config: configs.Config, faces: npt.NDArray[np.uint8]) -> Any:
@@ -86,13 +86,12 @@ def _kernels(bundle: Bundle) -> list[tuple[str, npt.NDArray[np.float32], npt.NDA
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("config")
 @with_data
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write (.keras).")
-@click.option("--faces", type=click.IntRange(min=8), default=1024, show_default=True, help="For the moments.")
+@with_start
 @reported
 def main(bundle: Path, config: str, directory: Path, out: Path, faces: int) -> None:
     """Write the float32 network of CONFIG with the weights of BUNDLE, to train on."""
     settings = configs.load(config)
-    chosen = representative.some(data.load(directory).train, faces)
+    chosen = data.some(data.load(directory).train, faces)
     released = Bundle.load(bundle)
     from training import checkpoint  # not at the top: it brings Keras, and --help need not wait for it
 

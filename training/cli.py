@@ -34,6 +34,15 @@ with_teachers = click.option(
 )
 
 
+def with_start(command: Callable[P, None]) -> Callable[P, None]:
+    """Add the options of a command that writes a network to train on, `out` and `faces`."""
+    out = click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write (.keras).")
+    faces = click.option(
+        "--faces", type=click.IntRange(min=8), default=1024, show_default=True, help="Training faces it looks at."
+    )
+    return out(faces(command))
+
+
 def reported(command: Callable[P, None]) -> Callable[P, None]:
     """Decorate a command so that errors, a full disk included, end it without a traceback."""
 

@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.errors import InputError
+from agent.vision.preprocess import preprocess
 from training import config as configs
 from training import data, moments
-from training.cli import reported, with_data
+from training.cli import reported, with_data, with_start
 
 MANIFEST: Final = "face_recognition_model-weights_manifest.json"
 """TensorFlow.js' list of tensors: name, shape, and scale and minimum of their 8 bits."""
@@ -103,18 +104,15 @@ def start(tensors: Tensors, config: configs.Config, faces: npt.NDArray[np.uint8]
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("config")
 @with_data
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write (.keras).")
-@click.option("--faces", type=click.IntRange(min=8), default=1024, show_default=True, help="For the moments.")
+@with_start
 @reported
 def main(folder: Path, config: str, directory: Path, out: Path, faces: int) -> None:
     """Write the network of CONFIG with the face recognition weights in FOLDER, to train on."""
     settings, tensors = configs.load(config), read(folder)
-    train = data.load(directory).train
-    chosen = train.faces[np.random.default_rng(settings.seed).permutation(len(train.faces))[:faces]]
+    chosen = data.some(data.load(directory).train, faces)
     from training import checkpoint  # not at the top: it brings Keras, and --help need not wait for it
-    from training.batches import as_input
 
-    ready = as_input(chosen, settings.phases[-1].side).astype(np.uint8)
+    ready = np.stack([preprocess(face, settings.phases[-1].side) for face in chosen])
     checkpoint.write(start(tensors, settings, ready), out)
     click.echo(f"{out}: {settings.name}, {len(tensors)} tensors of {folder}, moments of {len(ready)} training faces")
 

@@ -101,8 +101,10 @@ class Courier:
                 self._link.close(fire_will=True)
 
     def _finished(self) -> bool:
-        if self._abandoned or self._stopping is None:
-            return self._abandoned
+        if self._abandoned:
+            return True
+        if self._stopping is None:
+            return False
         late = time.monotonic() >= self._deadline
         # Before the first welcome there may still be time to say it all.
         waits = self._link is not None and not self._up

@@ -15,6 +15,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.errors import CannotWriteError, ConfigError
+from agent.trust.files import write_atomically
 
 COOKIE: Final = "fer_session"
 SESSION_S: Final = 12 * 3600
@@ -53,10 +54,7 @@ def _make_token(path: Path) -> None:
     """Put a whole file there or none: a power cut must not leave an empty one."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.write(secrets.token_urlsafe(24) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        write_atomically(aside, f"{secrets.token_urlsafe(24)}\n".encode())
         if path.exists():
             aside.replace(path)
         else:

@@ -5,6 +5,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -170,15 +171,22 @@ def test_a_collector_that_was_away_gets_what_it_missed(broker: Mosquitto, tmp_pa
             assert stream.gaps == {}
 
 
-def test_what_is_not_kept_any_more_is_declared(broker: Mosquitto, tmp_path: Path) -> None:
-    """Fault 14. A resend for windows that the agent gave up long ago: a gap event, so that the collector moves on."""
+@contextmanager
+def _five_delivered(broker: Mosquitto, state: Path) -> Iterator[tuple[ReferenceSubscriber, Publisher]]:
+    """A collector that has acknowledged the five windows of an agent, and the agent."""
     with (
         ReferenceSubscriber(broker.port) as collector,
-        Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=tmp_path) as publisher,
+        Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=state) as publisher,
     ):
         for number in range(5):
             publisher(summary(number))
         wait_until(lambda: publisher._spool.depth()[0] == 0, 20)
+        yield collector, publisher
+
+
+def test_what_is_not_kept_any_more_is_declared(broker: Mosquitto, tmp_path: Path) -> None:
+    """Fault 14. A resend for windows that the agent gave up long ago: a gap event, so that the collector moves on."""
+    with _five_delivered(broker, tmp_path) as (collector, _):
         collector.publish(f"{ROOT}/cmd/resend", b'{"from": 2, "to": 4}', ResponseTopic=f"{ROOT}/rsp/resend")
         wait_until(lambda: any(e["kind"] == "gap" for e in collector.payloads("event")), 10)
         (gap,) = [e for e in collector.payloads("event") if e["kind"] == "gap"]
@@ -219,13 +227,7 @@ def _starts(collector: ReferenceSubscriber) -> set[int]:
 def test_numbers_that_no_window_had_are_never_declared(broker: Mosquitto, tmp_path: Path) -> None:
     """Fault 14. A resend far beyond the newest window is answered as far as there are windows, or refused: the
     collector's ack stays at the newest window, and what comes later still counts."""
-    with (
-        ReferenceSubscriber(broker.port) as collector,
-        Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=tmp_path) as publisher,
-    ):
-        for number in range(5):
-            publisher(summary(number))
-        wait_until(lambda: publisher._spool.depth()[0] == 0, 20)
+    with _five_delivered(broker, tmp_path) as (collector, publisher):
         for first in (4, 6):
             collector.publish(f"{ROOT}/cmd/resend", b'{"from": %d, "to": 50000}' % first)
         wait_until(lambda: len(collector.payloads("rsp/resend")) == 2, 10)
