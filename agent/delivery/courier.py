@@ -30,7 +30,7 @@ _EVENTS_KEPT: Final = 100
 _PACKET_OVERHEAD: Final = 64
 """Bytes of a packet besides topic, payload and correlation data, at most."""
 
-_NOTHING: Final = Parcel("", b"")
+_NOTHING: Final = Parcel("", b""), 0
 
 Connect = Callable[[Mqtt, str, ssl.SSLContext | None, str | None, link.Will], link.Link]
 """Makes a link that is not open yet."""
@@ -67,7 +67,8 @@ class Courier:
         self._link: link.Link | None = None
         self._up = False
         self._max_packet: int | None = None
-        self._sent: dict[int, Parcel] = {}
+        self._guessed_limit: int | None = None
+        self._sent: dict[int, tuple[Parcel, int]] = {}
         self._failures = self._connections = 0
         self._next_try = self._deadline = 0.0
         self._stopping: Stop | None = None
@@ -162,7 +163,8 @@ class Courier:
             self._link.close()
             self._link = None
         # Windows stay in the spool, and births come again; nobody else remembers the rest.
-        others = [p for p in self._sent.values() if p.body and not p.retain]
+        others = [p for p, _ in self._sent.values() if p.body and not p.retain]
+        self._guessed_limit = self._guess() if news.garbled else None
         # One of these may be the packet that was too large: sent again, it would end each connection to come.
         self._reception.closed(news, set() if others else set(self.outbox.in_flight()))
         self._waiting.extend(() if news.too_large else others)
@@ -170,10 +172,19 @@ class Courier:
         self._sent.clear()
         self._retry(news.reason, herd=was_up and news.by_broker)
 
+    def _guess(self) -> int | None:
+        """Bytes that a packet may have at a broker that answered the oldest one on its way with words of its own."""
+        if not self._sent:
+            return self._guessed_limit
+        parcel, size = next(iter(self._sent.values()))
+        log.error("event=mqtt.too_large the broker refuses %d bytes for %s: raise its limit", size, parcel.topic)
+        return size - 1
+
     def _welcome(self, news: link.Connected) -> None:
         assert self._link is not None
-        self._up, self._failures, self._max_packet = True, 0, news.max_packet
-        self._reception.welcome(news.max_packet)
+        self._up, self._failures = True, 0
+        self._max_packet = min(filter(None, (news.max_packet, self._guessed_limit)), default=None)
+        self._reception.welcome(self._max_packet)
         log.info("event=mqtt.up host=%s port=%d session=%d", self._mqtt.host, self._mqtt.port, self._births.session)
         if not news.assured:
             log.warning(
@@ -228,12 +239,12 @@ class Courier:
             self._retained.add(topic)
         mid = self._link.publish(topic, body, qos=parcel.qos, retain=retain, correlation=parcel.correlation)
         if parcel.qos:
-            self._sent[mid] = parcel
+            self._sent[mid] = parcel, _size(topic, body, parcel.correlation)
         return mid
 
     def _fits(self, topic: str, body: bytes, correlation: bytes | None = None) -> bool:
         """Whether the broker takes so large a packet; sending it would end the connection, again and again."""
-        size = len(topic.encode()) + len(body) + len(correlation or b"") + _PACKET_OVERHEAD
+        size = _size(topic, body, correlation)
         if self._max_packet is None or size <= self._max_packet:
             return True
         name = topic.rpartition("/")[2]
@@ -242,7 +253,7 @@ class Courier:
             log.warning("event=cmd.reply_too_large %s (%d): send shorter correlation data", limit, size)
             return False
         if self._births.set_trouble(f"size {name}", limit):
-            log.error("event=mqtt.too_large %s (%d): raise max_packet_size on the broker", limit, size)
+            log.error("event=mqtt.too_large %s (%d): raise its max_packet_size or message_size_limit", limit, size)
             if name != "status":
                 self.post(self._births.status())
         return False
@@ -265,7 +276,7 @@ class Courier:
             self._reception.poison.add(item.position)
             return
         mid = self._link.publish(topic, body)
-        self._sent[mid] = Parcel(topic, b"")
+        self._sent[mid] = Parcel(topic, b""), _size(topic, body)
         self.outbox.sent(mid, item)
         if not gap and not item.replay:
             expiry = max(1, round(3 * self._births.made_by.window_s))
@@ -305,7 +316,7 @@ class Courier:
         elif isinstance(news, link.Closed):
             self._closed(news)
         elif isinstance(news, link.Answered):
-            topic, item = self._sent.pop(news.mid, _NOTHING).topic, self.outbox.taken(news.mid)
+            topic, item = self._sent.pop(news.mid, _NOTHING)[0].topic, self.outbox.taken(news.mid)
             if topic in self._retained.stale(self._births.retained()):
                 self._retained.forget(topic)
                 self._reception.cleared(news, topic)
@@ -319,3 +330,8 @@ class Courier:
                 self.post(parcel)
         else:
             self._reception.received(news)
+
+
+def _size(topic: str, body: bytes, correlation: bytes | None = None) -> int:
+    """Bytes of a packet, at most."""
+    return len(topic.encode()) + len(body) + len(correlation or b"") + _PACKET_OVERHEAD

@@ -44,6 +44,9 @@ class Closed:
     """The broker answered and said no."""
     too_large: bool = False
     """We sent a packet that is larger than the broker takes."""
+    garbled: bool = False
+    """The broker answered in a way that paho takes for no MQTT, as mosquitto does to what is over its
+    message_size_limit: with a PUBACK whose reason (149) the standard has for other packets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +194,8 @@ class Link:
             by_broker = bool(flags.is_disconnect_packet_from_server) or text == "Unspecified error"
             if not self._welcome and text in _NO_REASON:
                 text = f"{self._where} ended the connection without an answer: is it an MQTT broker's port?"
-            notify(Note(self, Closed(text, by_broker, taken_over=value == 142, too_large=value == 149)))
+            garbled = self._welcome and value == 130 and not flags.is_disconnect_packet_from_server
+            notify(Note(self, Closed(text, by_broker, value == 142, too_large=value == 149, garbled=garbled)))
 
         def on_publish(_c: Any, _u: Any, mid: int, code: Any, _p: Any) -> None:
             notify(Note(self, Answered(mid, getattr(code, "value", 0), str(code))))

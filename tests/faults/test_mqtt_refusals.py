@@ -298,6 +298,31 @@ def test_a_broker_that_takes_only_small_packets(
         wait_until(lambda: len(collector.stream().windows) == 5, 20)
 
 
+def test_a_broker_that_refuses_in_words_of_its_own(
+    broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fault 17. mosquitto names no message_size_limit and answers what is over it with a PUBACK that paho takes for no
+    MQTT: the agent tries once for each kind of message that is too large, then stays connected."""
+    broker.configure("message_size_limit 450")
+    broker.restart()
+    with (
+        ReferenceSubscriber(broker.port) as collector,
+        Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=tmp_path) as publisher,
+    ):
+        publisher.state("ready")
+        for number in range(5):
+            publisher(summary(number))
+        wait_until(lambda: "takes packets of" in (collector.newest("status").get("reason") or ""), 20)
+        wait_until(publisher._courier.connected.is_set, 10)
+        ups = sum("event=mqtt.up" in t for t in _texts(caplog))
+        time.sleep(3)
+        assert sum("event=mqtt.up" in t for t in _texts(caplog)) == ups <= 4, "nothing reconnects"
+        assert publisher._spool.depth()[0] == 5, "they stay for a broker that takes them"
+        broker.configure()
+        broker.restart()
+        wait_until(lambda: len(collector.stream().windows) == 5, 20)
+
+
 def test_a_reply_that_is_too_large_ends_no_connection(
     broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
