@@ -146,7 +146,13 @@ def _files(path: Path | None) -> Iterator[Path]:
     if path is None:
         return
     yield path
-    yield from sorted((path.parent / "conf.d").glob("*.toml"))
+    folder = path.parent / "conf.d"
+    try:  # not glob, which takes a folder that it may not read for an empty one: a schedule would be gone
+        yield from sorted(file for file in folder.iterdir() if file.suffix == ".toml")
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError:
+        yield folder  # whoever reads it says why not
 
 
 def _read(path: Path, draft: _Draft) -> None:

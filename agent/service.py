@@ -120,6 +120,8 @@ class Service:
                 notice=lambda notice: publisher.event("camera", notice.reason, notice.detail),
             )
         )
+        if self._ended.is_set():  # by a signal while there was nothing to stop yet
+            self._source.stop()
         keeper = stack.enter_context(self._keeper(publisher, clock, starts))
         stack.enter_context(StatusSocket(socket_path(settings), lambda: self._report(keeper, publisher, stages)))
         self._notifier.ready("running")

@@ -17,7 +17,7 @@ from agent.vision.model_card import Bundle, Calibration, Card, Metric, Quantizat
 from agent.vision.preprocess import version
 from quantize import calibrate, equalize, golden, graph, integers, lite, pack, representative, scores, source
 from training import config, data, record
-from training.cli import reported, with_data, with_limit
+from training.cli import expect_writable, reported, with_data, with_limit
 from training.network import Network
 
 
@@ -209,7 +209,7 @@ def _say(text: str) -> None:
 @click.option(
     "--faces", type=click.IntRange(8), default=representative.FACES, show_default=True, help="Representative faces."
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="Of their choice.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of their choice.")
 @click.option(
     "--equalize",
     type=click.FloatRange(0, 1),
@@ -235,15 +235,17 @@ def main(
 ) -> None:
     """Convert MODEL, a .keras file of training.fit, to a full-integer int8 bundle."""
     pack.refuse_existing(out, force)
+    if float_out is not None:
+        expect_writable(float_out, ".tflite")
     source.check_file(model)
     source.tensorflow_keras()
     dataset = data.load(directory)
     if limit is not None:
         dataset = data.head(dataset, limit)
     made = convert(model, dataset, Options(**how))
+    click.echo(summary(pack.write(out, made.card, made.model, made.golden, force=force)))
     if float_out is not None:
         pack.write_file(float_out, made.float_model)
-    click.echo(summary(pack.write(out, made.card, made.model, made.golden, force=force)))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from quantize import representative, source
 from quantize.streams import MAKING, Streams
 from training import config as configs
 from training import data, moments
-from training.cli import reported, with_data, with_start
+from training.cli import expect_writable, reported, with_data, with_start
 
 
 def narrow(wide: Any, config: configs.Config, faces: npt.NDArray[np.uint8]) -> Any:
@@ -88,6 +88,7 @@ def _carried(
 @reported
 def main(wide: Path, config: str, directory: Path, out: Path, faces: int) -> None:
     """Write the network of CONFIG, narrower than WIDE, with the channels of WIDE that carry most, to train on."""
+    expect_writable(out, ".keras")
     settings = configs.load(config)
     model = source.load(wide)
     chosen = data.some(data.load(directory).train, faces)

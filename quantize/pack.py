@@ -22,6 +22,7 @@ def write(out: Path, card: Card, model: bytes, golden: Goldens, *, force: bool =
         `out` is there already and `force` is not set, or the disk refuses
     """
     refuse_existing(out, force)
+    out = out.resolve()  # a link to a bundle stays one
     partial = out.with_name(f".{out.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -66,7 +67,12 @@ def _swap(partial: Path, out: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     if out.exists():
         out.rename(aside)
-    partial.rename(out)
+    try:
+        partial.rename(out)
+    except OSError:
+        if aside.exists():
+            aside.rename(out)
+        raise
     _fsync(out.parent)
     shutil.rmtree(aside, ignore_errors=True)
 

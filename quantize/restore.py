@@ -19,7 +19,7 @@ from agent.vision.model_card import Bundle
 from quantize import graph, layers, representative
 from training import config as configs
 from training import data, moments
-from training.cli import reported, with_data, with_start
+from training.cli import expect_writable, reported, with_data, with_start
 
 
 def restore(bundle: Bundle, config: configs.Config, faces: npt.NDArray[np.uint8]) -> Any:
@@ -90,6 +90,7 @@ def _kernels(bundle: Bundle) -> list[tuple[str, npt.NDArray[np.float32], npt.NDA
 @reported
 def main(bundle: Path, config: str, directory: Path, out: Path, faces: int) -> None:
     """Write the float32 network of CONFIG with the weights of BUNDLE, to train on."""
+    expect_writable(out, ".keras")
     settings = configs.load(config)
     chosen = data.some(data.load(directory).train, faces)
     released = Bundle.load(bundle)

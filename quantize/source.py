@@ -4,13 +4,10 @@ import os
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from agent.emotions import LABELS
 from agent.errors import InputError, ModelError, UsageError
-
-RESCALING: Final = (1 / 127.5, -1.0)
-"""(scale, offset) of the first layer of every network in training/models.py."""
+from training.predict import check_ours
 
 
 def tensorflow_keras() -> Any:
@@ -59,26 +56,6 @@ def check_file(path: Path) -> None:
         raise InputError(f"{path}: no such model; expected a .keras file")
     if not zipfile.is_zipfile(path):
         raise ModelError(f"{path}: expected a .keras file, got something else (it is no zip archive)")
-
-
-def check_ours(model: Any, name: str) -> None:
-    """Raise ModelError unless `model` takes raw grey faces, scales them itself and gives one logit a label."""
-    shape_in, shape_out = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
-    if not isinstance(shape_in, tuple) or len(shape_in) != 4 or shape_in[3] != 1 or shape_in[1] != shape_in[2]:
-        raise ModelError(f"{name}: not ours: expected one square grey input (n, side, side, 1), got {shape_in}")
-    if shape_out != (None, len(LABELS)):
-        raise ModelError(f"{name}: not ours: expected {len(LABELS)} logits, got output {shape_out}")
-    first = next((layer for layer in model.layers if type(layer).__name__ != "InputLayer"), None)
-    config = first.get_config() if first is not None else {}
-    if type(first).__name__ != "Rescaling" or (config["scale"], config["offset"]) != RESCALING:
-        raise ModelError(
-            f"{name}: not ours: expected Rescaling{RESCALING} as the first layer, got {type(first).__name__}"
-        )
-    last = model.layers[-1].get_config()
-    if last.get("activation") != "linear":
-        raise ModelError(
-            f"{name}: not ours: expected logits (a linear last layer), got activation {last.get('activation')}"
-        )
 
 
 def _side(model: Any, side: int | None, path: Path) -> int:

@@ -65,7 +65,7 @@ def _changed(config: Config, name: str, text: str) -> Config:
     owner: Config | Augment = config.augment if name.startswith("augment.") else config
     field = name.removeprefix("augment.")
     known = [f.name for f in dataclasses.fields(owner) if isinstance(getattr(owner, f.name), bool | int | float | str)]
-    if field not in known or field == "name":
+    if field not in known or field in ("name", "seed"):
         raise UsageError(f"--vary {name}: no such field; there are {', '.join(known)}")
     value, present = _value(text), getattr(owner, field)
     if isinstance(present, float) and type(value) is int:

@@ -81,16 +81,17 @@ class Batches(keras.utils.PyDataset):
         rng = np.random.default_rng([self._seed, epoch, index])
         views = np.stack([augment(self._faces[i], self._how, rng) for i in chosen])
         y = self._targets[chosen]
+        weights = None if self._weights is None else self._weights[chosen]
         if self._mixup:
-            views, y = mixed(views, y, rng.beta(self._mixup, self._mixup))
+            share = rng.beta(self._mixup, self._mixup)
+            views, y = mixed(views, y, share)
+            weights = None if weights is None else share * weights + (1 - share) * weights[::-1]
         if self._teacher is not None:
             with self._at_teacher:  # a TFLite interpreter serves one thread
                 taught = self._teacher(views)
             y = (1 - self._teacher_share) * y + self._teacher_share * taught
         x = as_input(views, self._side)
-        if self._weights is None:
-            return x, y
-        return x, y, self._weights[chosen]
+        return (x, y) if weights is None else (x, y, weights)
 
 
 def mixed(

@@ -46,9 +46,13 @@ def read(path: Path, *, compiled: bool = False) -> keras.Model:
 def write(model: keras.Model, path: Path) -> None:
     """Write `model` without its optimizer as the .keras file `path`, whole or not at all, also where power fails."""
     partial = path.with_suffix(".partial.keras")
-    model.save(partial, include_optimizer=False)
-    _fsync(partial)
-    partial.replace(path)
+    try:
+        model.save(partial, include_optimizer=False)
+        _fsync(partial)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)  # a full disk gets its room back
+        raise
     _fsync(path.parent)
 
 

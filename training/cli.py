@@ -1,6 +1,7 @@
 """What the commands of training/ and quantize/ share: options; errors become one line and an exit code."""
 
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec
@@ -8,7 +9,7 @@ from typing import ParamSpec
 import click
 
 from agent.cli._ending import one_line
-from agent.errors import CannotWriteError
+from agent.errors import CannotWriteError, UsageError
 
 P = ParamSpec("P")
 
@@ -32,6 +33,15 @@ with_teachers = click.option(
     help="For a config with teacher_share: a file of training.distill, or a model that looks at each augmented face; "
     "several models teach their mean.",
 )
+
+
+def expect_writable(path: Path, suffix: str) -> None:
+    """Raise before the work what would come after it: UsageError where `path` does not end in `suffix`, by which those
+    who read the file know it, CannotWriteError where its folder is missing or closed."""
+    if path.suffix != suffix:
+        raise UsageError(f"{path}: expected a name that ends in {suffix}")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise CannotWriteError(f"{path}: expected a folder to write to, got {path.parent}; make it first")
 
 
 def with_start(command: Callable[P, None]) -> Callable[P, None]:

@@ -10,11 +10,13 @@ import hashlib
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Final, Literal
 
+import click
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -113,10 +115,7 @@ def _cached(
     splits = _stored(path)
     if splits is None:
         splits = read()
-        home.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.stem}.{os.getpid()}.npz")
-        np.savez(temporary, **{k: v for name, split in splits.items() for k, v in _to_arrays(name, split)})
-        temporary.replace(path)
+        _store(path, splits)
     return Dataset(edition=edition, **splits)
 
 
@@ -127,6 +126,19 @@ def _stored(path: Path) -> dict[str, Split] | None:
             return {name: _from_arrays(name, stored) for name in SPLITS}
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
+
+
+def _store(path: Path, splits: Mapping[str, Split]) -> None:
+    """Write the cache file `path`; where that is not possible, say so: the next start decodes again."""
+    temporary = path.with_name(f"{path.stem}.{os.getpid()}.npz")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(temporary, **{k: v for name, split in splits.items() for k, v in _to_arrays(name, split)})
+        temporary.replace(path)
+    except OSError as cause:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        click.echo(f"{path.parent}: no cache, the next start decodes again: {cause.strerror or cause}", err=True)
 
 
 def _to_arrays(name: str, split: Split) -> Iterator[tuple[str, npt.NDArray]]:
@@ -160,12 +172,12 @@ def _read_folders(directory: Path) -> dict[str, Split]:
     splits = {}
     for name, folder in FOLDERS.items():
         path = directory / folder / "label.csv"
-        with _readable(path), open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))
+        with _readable(path), open(path, newline="", encoding="utf-8-sig") as file:
+            rows = [(number, row) for number, row in enumerate(csv.reader(file), 1) if row]
         if not rows:
             raise InputError(f"{path}: expected a row a face, got an empty file")
         faces, votes = [], []
-        for number, row in enumerate(tqdm(rows, desc=f"reading {folder}", unit="face", disable=None), 1):
+        for number, row in tqdm(rows, desc=f"reading {folder}", unit="face", disable=None):
             where = f"{path}:{number}"
             votes.append(_votes(row[2:], where))
             faces.append(_read_image(directory / folder / row[0], where))
@@ -189,16 +201,17 @@ def _read_csvs(pixels_path: Path, votes_path: Path) -> dict[str, Split]:
     labels: dict[str, list] = {usage: [] for usage in SPLITS.values()}
     with (
         _readable(f"{pixels_path} or {votes_path.name}"),
-        open(pixels_path, newline="", encoding="utf-8") as a,
-        open(votes_path, newline="", encoding="utf-8") as b,
+        open(pixels_path, newline="", encoding="utf-8-sig") as a,
+        open(votes_path, newline="", encoding="utf-8-sig") as b,
     ):
         pixel_rows, vote_rows = csv.DictReader(a), csv.DictReader(b)
         _expect_columns(pixel_rows, {"emotion", "pixels", "Usage"}, pixels_path)
         _expect_columns(vote_rows, {"Usage", "Image name", *FERPLUS_COLUMNS}, votes_path)
-        pairs = zip(
-            tqdm(pixel_rows, desc=f"reading {pixels_path.name}", unit="face", disable=None), vote_rows, strict=False
-        )
+        pairs = zip_longest(tqdm(pixel_rows, desc=f"reading {pixels_path.name}", unit="face", disable=None), vote_rows)
         for number, (pixel, vote) in enumerate(pairs, 2):
+            if pixel is None or vote is None:
+                more = (votes_path if pixel is None else pixels_path).name
+                raise InputError(f"{pixels_path} and {votes_path.name} do not align: {more} has more rows")
             usage = pixel["Usage"]
             if usage not in faces or usage != vote["Usage"]:
                 raise InputError(
@@ -210,10 +223,6 @@ def _read_csvs(pixels_path: Path, votes_path: Path) -> dict[str, Split]:
             faces[usage].append(_pixels(pixel["pixels"] or "", f"{pixels_path}:{number}"))
             votes[usage].append(_votes([vote[c] or "" for c in FERPLUS_COLUMNS], f"{votes_path}:{number}"))
             labels[usage].append(_fer2013_label(pixel["emotion"], f"{pixels_path}:{number}"))
-        if (left := next(pixel_rows, None)) or (left := next(vote_rows, None)):
-            raise InputError(
-                f"{pixels_path} and {votes_path.name} do not align: one has more rows, e.g. {str(left)[:60]}"
-            )
     for usage, found in faces.items():
         if not found:
             raise InputError(f"{pixels_path}: expected faces with Usage {usage}, got none")

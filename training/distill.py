@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from agent.errors import InputError
 from training import data, metrics, predict, protocol, record
-from training.cli import reported, with_data, with_limit
+from training.cli import expect_writable, reported, with_data, with_limit
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,7 @@ def main(
     teachers: tuple[Path, ...], directory: Path, out: Path, flip: bool, temperature: float, limit: int | None
 ) -> None:
     """Write the mean probabilities of TEACHERS (.keras, .tflite, bundles) for the training split."""
+    expect_writable(out, ".npz")
     dataset = data.load(directory)
     if limit is not None:
         dataset = data.head(dataset, limit)

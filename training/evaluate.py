@@ -12,7 +12,7 @@ import numpy as np
 
 from agent.errors import InputError
 from training import data, metrics, predict, protocol
-from training.cli import reported, with_data, with_limit
+from training.cli import expect_writable, reported, with_data, with_limit
 
 PROTOCOLS: Final = {"majority": protocol.majority, "argmax": protocol.argmax}
 """Name → rule; "majority" is the one of every headline number."""
@@ -135,15 +135,17 @@ def main(
     html: Path | None,
 ) -> None:
     """Measure MODELS (.keras, .tflite or bundle folders) and compare them side by side."""
+    if html is not None:
+        expect_writable(html, ".html")
     dataset = data.load(directory)
     if limit is not None:
         dataset = data.head(dataset, limit)
     found = [evaluate_file(path, dataset, split, flip=flip, threads=threads) for path in models]
+    click.echo(json.dumps([one.as_dict() for one in found], indent=1) if as_json else as_text(found))
     if html is not None:
         from training.report import compare  # plotly takes a second to import
 
         html.write_text(compare(found), encoding="utf-8")
-    click.echo(json.dumps([one.as_dict() for one in found], indent=1) if as_json else as_text(found))
 
 
 if __name__ == "__main__":

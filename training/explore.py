@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from agent.emotions import FER2013_LABELS, FERPLUS_COLUMNS, LABELS
 from training import data, protocol
 from training.augment import augment
-from training.cli import reported, with_data
+from training.cli import expect_writable, reported, with_data
 from training.config import Augment, load
 from training.report import page
 
@@ -171,6 +171,7 @@ def _image(face: npt.NDArray[np.uint8], title: str) -> str:
 @reported
 def main(directory: Path, out: Path, config: str, samples: int, no_faces: bool) -> None:
     """Write an interactive HTML report about the data."""
+    expect_writable(out, ".html")
     how = load(config).augment
     out.write_text(report(data.load(directory), how, samples=samples, faces=not no_faces), encoding="utf-8")
     click.echo(out)

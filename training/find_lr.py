@@ -17,7 +17,7 @@ import plotly.graph_objects as go
 from agent.errors import UsageError
 from training import data, distill, recipe
 from training.batches import Batches
-from training.cli import reported, with_data, with_teachers
+from training.cli import expect_writable, reported, with_data, with_teachers
 from training.config import Config, load
 from training.loop import prepare
 from training.report import page
@@ -129,6 +129,7 @@ def main(
     """Find a learning rate for CONFIG: a short run on the training split with an ever higher rate."""
     if lowest >= highest:
         raise UsageError(f"expected --from below --to, got {lowest:g} and {highest:g}")
+    expect_writable(out, ".html")
     settings = load(config)
     split, teacher = data.load(directory).train, distill.teacher_of(teachers)
     found = range_test(settings, split, lowest=lowest, highest=highest, steps=steps, teacher=teacher)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,11 @@ from agent.errors import InputError, ModelError
 from agent.vision import runtime
 from agent.vision.preprocess import preprocess
 from training.network import Network
+
+RESCALING: Final = (1 / 127.5, -1.0)
+"""(scale, offset) of the first layer of every network in training/models.py."""
+_SOFTMAX: Final = 25
+"""BuiltinOperator of TFLite."""
 
 Predictor = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float64]]
 """uint8 faces (n, h, w), grey 0-255 → float64 logits (n, 8)."""
@@ -44,15 +50,33 @@ def mirrored(predict: Predictor) -> Predictor:
     return lambda faces: (predict(faces) + predict(np.ascontiguousarray(faces[:, :, ::-1]))) / 2
 
 
+def check_ours(model: Any, name: str) -> None:
+    """Raise ModelError unless `model` takes raw grey faces, scales them itself and gives one logit a label."""
+    shape_in, shape_out = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
+    if not isinstance(shape_in, tuple) or len(shape_in) != 4 or shape_in[3] != 1 or shape_in[1] != shape_in[2]:
+        raise ModelError(f"{name}: not ours: expected one square grey input (n, side, side, 1), got {shape_in}")
+    if shape_out != (None, len(LABELS)):
+        raise ModelError(f"{name}: not ours: expected {len(LABELS)} logits, got output {shape_out}")
+    first = next((layer for layer in model.layers if type(layer).__name__ != "InputLayer"), None)
+    config = first.get_config() if first is not None else {}
+    if type(first).__name__ != "Rescaling" or (config["scale"], config["offset"]) != RESCALING:
+        raise ModelError(
+            f"{name}: not ours: expected Rescaling{RESCALING} as the first layer, got {type(first).__name__}"
+        )
+    last = model.layers[-1].get_config()
+    if last.get("activation") != "linear":
+        raise ModelError(
+            f"{name}: not ours: expected logits (a linear last layer), got activation {last.get('activation')}"
+        )
+
+
 def _keras(path: Path) -> Predictor:
     from training import checkpoint  # not at the top: a .tflite is measured without waiting for Keras
     from training.batches import as_input
 
     model = checkpoint.read(path)
-    shape, out = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
-    if not isinstance(shape, tuple) or len(shape) != 4 or shape[3] != 1 or out != (None, len(LABELS)):
-        raise ModelError(f"{path}: expected one grey face in and {len(LABELS)} logits out, got {shape} and {out}")
-    side = shape[1]
+    check_ours(model, str(path))
+    side = model.input_shape[1]
     if side is None:
         raise ModelError(f"{path}: expected a fixed input side, got an open one; use the run's final.keras")
 
@@ -69,10 +93,17 @@ def tflite(model: bytes, name: str, threads: int, batch: int = 1) -> Predictor:
     from ai_edge_litert.schema_py_generated import ModelT  # not at the top: half a megabyte of code for one look
 
     try:  # first, as the native reader ends the process over a file that ends early
-        ModelT.InitFromPackedBuf(model, 0)
+        parsed = ModelT.InitFromPackedBuf(model, 0)
     except Exception as cause:  # the generated reader fails anywhere
         what = type(cause).__name__
         raise ModelError(f"{name}: expected a whole TFLite model, got a damaged one ({what})") from cause
+    graph = parsed.subgraphs[0]
+    shape, out = (tuple(map(int, graph.tensors[ends[0]].shape)) for ends in (graph.inputs, graph.outputs))
+    if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 1 or out[1:] != (len(LABELS),):
+        wanted = f"one square grey face in, {len(LABELS)} logits out"
+        raise ModelError(f"{name}: not ours: expected {wanted}, got {shape} and {out}")
+    if parsed.operatorCodes[graph.operators[-1].opcodeIndex].builtinCode == _SOFTMAX:
+        raise ModelError(f"{name}: not ours: expected logits, got probabilities (SOFTMAX is the last operator)")
     network = Network(model, runtime.choose(), threads=threads, batch=batch)
     return lambda faces: network.logits(np.stack([preprocess(face, network.side) for face in faces]))
 

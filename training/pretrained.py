@@ -20,7 +20,7 @@ from agent.errors import InputError
 from agent.vision.preprocess import preprocess
 from training import config as configs
 from training import data, moments
-from training.cli import reported, with_data, with_start
+from training.cli import expect_writable, reported, with_data, with_start
 
 MANIFEST: Final = "face_recognition_model-weights_manifest.json"
 """TensorFlow.js' list of tensors: name, shape, and scale and minimum of their 8 bits."""
@@ -108,6 +108,7 @@ def start(tensors: Tensors, config: configs.Config, faces: npt.NDArray[np.uint8]
 @reported
 def main(folder: Path, config: str, directory: Path, out: Path, faces: int) -> None:
     """Write the network of CONFIG with the face recognition weights in FOLDER, to train on."""
+    expect_writable(out, ".keras")
     settings, tensors = configs.load(config), read(folder)
     chosen = data.some(data.load(directory).train, faces)
     from training import checkpoint  # not at the top: it brings Keras, and --help need not wait for it

@@ -19,7 +19,7 @@ class Number(click.FloatRange):
 
 
 def split_broker(text: str) -> tuple[str, int]:
-    """Return (host, port) of "host:port", "[v6]:port" or "host" (port 1883).
+    """Return (host, port) of "host:port", "[v6]:port", or "host" or "v6" alone (port 1883).
 
     Raises
     ------
@@ -27,7 +27,7 @@ def split_broker(text: str) -> tuple[str, int]:
         neither of these
     """
     host, colon, port = text.rpartition(":")
-    if not colon or text.endswith("]"):
+    if not colon or text.endswith("]") or (":" in host and "]" not in host):
         host, port = text, "1883"
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise UsageError(f"--broker: expected host:port, got {text!r}")

@@ -21,6 +21,12 @@ _NO_REASON: Final = ("Unspecified error", "Protocol error")
 """What paho says of a connection that ended, or spoke something else, without a word of MQTT."""
 
 
+_IN_FLIGHT: Final = 20
+"""Most messages of QoS 1 without an answer, if the broker takes so many: paho's own number."""
+_MENDS: Final = {154: "; set retain_available true there", 155: "; set max_qos 1 or more there"}
+"""Reason code of a refusal → what to do, in mosquitto's words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Connected:
     """The broker said welcome."""
@@ -181,11 +187,14 @@ class Link:
         c.on_connect = c.on_disconnect = c.on_publish = c.on_subscribe = c.on_message = None
 
     def _set_callbacks(self, notify: Callable[[Note], None]) -> None:
-        def on_connect(_c: Any, _u: Any, _f: Any, code: Any, properties: Any) -> None:
+        def on_connect(client: Any, _u: Any, _f: Any, code: Any, properties: Any) -> None:
             if code.is_failure:
-                notify(Note(self, Closed(f"the broker refused: {code}", by_broker=False, refused=True)))
+                mend = _MENDS.get(getattr(code, "value", 0), "")
+                notify(Note(self, Closed(f"the broker refused: {code}{mend}", by_broker=False, refused=True)))
             else:
                 self._welcome = True
+                # paho does not look at it, and lets its own number be changed only while there is no connection.
+                client._max_inflight_messages = min(_IN_FLIGHT, getattr(properties, "ReceiveMaximum", _IN_FLIGHT))
                 limit = getattr(properties, "MaximumPacketSize", None)
                 notify(Note(self, Connected(limit, self._five)))
 

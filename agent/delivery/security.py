@@ -50,7 +50,7 @@ def password(mqtt: Mqtt) -> str | None:
     path = Path(mqtt.password_file)
     try:
         mode = path.stat().st_mode
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"mqtt.password_file: cannot read {path}: {error}") from error
     if mode & 0o007:

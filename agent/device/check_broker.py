@@ -26,8 +26,22 @@ _REFUSED: Final = 0x80
 """MQTT 5 reason codes from here on are failures."""
 
 
+_NEEDED: Final = {
+    "RetainAvailable": ("keeps no retained messages", "set retain_available true"),
+    "MaximumQoS": ("takes QoS 0 alone", "set max_qos 1 or more"),
+    "WildcardSubscriptionAvailable": ("takes no wildcard in a subscription", "allow wildcards"),
+}
+"""Property of a broker's welcome that must not be 0 → what 0 means, what to do there."""
+
+
 class _Refused(Exception):
-    """The broker refused the connection; holds its reason."""
+    """The broker refused the connection, or is one that the agent cannot work with."""
+
+    def __init__(
+        self, why: str, mend: str = "check mqtt.username and mqtt.password_file, and the broker's log"
+    ) -> None:
+        super().__init__(why)
+        self.mend = mend
 
 
 def checks(settings: Settings) -> dict[str, Check]:
@@ -59,11 +73,7 @@ def broker(settings: Settings) -> Iterator[Finding]:
             yield from _loop_back(client, inbox, settings)
             yield from _will(client, inbox, settings)
     except _Refused as error:
-        yield fail(
-            "mqtt.auth",
-            f"the broker refused: {error}",
-            "check mqtt.username and mqtt.password_file, and the broker's log",
-        )
+        yield fail("mqtt.auth", str(error), error.mend)
 
 
 def _tls(plain: socket.socket, mqtt: Mqtt) -> Iterator[Finding]:
@@ -95,7 +105,7 @@ def _client(
     inbox: queue.Queue[Any] = queue.Queue()
     version = mqtt_client.MQTTv5 if mqtt.version == "5" else mqtt_client.MQTTv311
     client = mqtt_client.Client(CallbackAPIVersion.VERSION2, f"fer-{settings.agent.id}-{role}", protocol=version)
-    client.on_connect = lambda _c, _u, _f, code, _p: inbox.put(("connect", code))
+    client.on_connect = lambda _c, _u, _f, code, properties: inbox.put(("connect", code, properties))
     client.on_message = lambda _c, _u, message: inbox.put(("message", message.topic, message.payload))
     client.on_publish = lambda _c, _u, mid, code, _p: inbox.put(("puback", mid, code))
     client.on_subscribe = lambda _c, _u, mid, codes, _p: inbox.put(("suback", mid, codes))
@@ -110,7 +120,10 @@ def _client(
     try:
         answer = _wait(inbox, "connect")
         if answer is None or answer[1].is_failure:
-            raise _Refused("no answer" if answer is None else str(answer[1]))
+            raise _Refused("no answer from the broker" if answer is None else f"the broker refused: {answer[1]}")
+        for name, (lack, mend) in _NEEDED.items():
+            if getattr(answer[2], name, 1) == 0:
+                raise _Refused(f"the broker {lack}", f"{mend} on the broker")
         yield client, inbox
     finally:
         client.disconnect()

@@ -91,7 +91,7 @@ def packaged() -> dict[str, WeightTable]:
 
 def _read(path: Path) -> WeightTable:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as cause:
         raise ConfigError(f"engagement.weights: cannot read {path}: {cause}") from cause
     return _parse(text, str(path))

@@ -68,7 +68,8 @@ class VideoFile:
             *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(self._settings.open_timeout_s * 1000)),
             *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(self._settings.read_timeout_s * 1000)),
         ]
-        self._capture = cv2.VideoCapture(self._source, cv2.CAP_FFMPEG, timeouts)
+        # The whole path: FFmpeg takes what stands before a colon, as in 10:30.mp4, for a protocol.
+        self._capture = cv2.VideoCapture(str(Path(self._source).absolute()), cv2.CAP_FFMPEG, timeouts)
         if not self._capture.isOpened():
             raise InputError(f"expected a video, got {without_login(self._source)!r}: it cannot be opened as one")
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
@@ -95,16 +96,20 @@ class VideoFile:
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames of the grid, in order."""
-        began, due = self._clock(), 0.0
+        began, due, shown = self._clock(), 0.0, -math.inf
         for at in self._times():
+            if self._stop.is_set():
+                return
             if at + _TOLERANCE_S < due:
                 continue
             if self._realtime:
-                late = self._clock() - began - at
-                if late > 1 / self._fps:
+                now = self._clock()
+                late = now - began - at
+                if late > 1 / self._fps and now - shown < 1 / self._fps:
                     continue  # too slow for this video: drop frames, as a camera would
                 if self._stop.wait(max(0.0, -late)):
                     return
+                shown = self._clock()
             image = self._first if self._first is not None else self._decode()
             self._first = None
             if image is None:
@@ -140,6 +145,10 @@ class VideoFile:
 def check_exists(source: str) -> None:
     """Raise InputError if `source` names no readable file: before anything slow is loaded."""
     path = Path(source)
+    try:
+        source.encode()
+    except UnicodeEncodeError as cause:  # OpenCV ends the process over one
+        raise InputError(f"expected a file name in UTF-8, got {source!r}: rename the file") from cause
     try:
         there = path.exists()
     except OSError as cause:

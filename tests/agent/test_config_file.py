@@ -113,6 +113,13 @@ def test_later_wins(tmp_path: Path) -> None:
     }
 
 
+def test_a_folder_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path) -> None:
+    """The schedule in it would be gone, and the camera always on. Here a link to itself, closed to root as well."""
+    path = write(tmp_path, "")
+    (tmp_path / "conf.d").symlink_to("conf.d")
+    assert complaints(path)[0].startswith("conf.d:1: expected a readable file, got: Too many levels of symbolic links")
+
+
 def test_every_error_at_once(tmp_path: Path) -> None:
     """Unknown keys, wrong types and values out of range are all told, with file, line, key, expected and got."""
     text = """[camera]

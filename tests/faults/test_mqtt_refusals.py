@@ -13,6 +13,8 @@ import pytest
 
 from agent.delivery import payload
 from agent.delivery.publish import Publisher
+from agent.device.check_broker import broker as check
+from agent.device.checks import run as run_checks
 from agent.errors import ConfigError
 from tests.mqtt_world import FAST, MADE_BY, Mosquitto, settings, speaker, summary, wait_until
 from tests.reference_subscriber import ReferenceSubscriber
@@ -321,6 +323,43 @@ def test_a_broker_that_refuses_in_words_of_its_own(
         broker.configure()
         broker.restart()
         wait_until(lambda: len(collector.stream().windows) == 5, 20)
+
+
+def test_a_broker_that_takes_few_at_a_time(broker: Mosquitto, tmp_path: Path) -> None:
+    """The welcome's receive maximum binds paho, too: one packet more, and a strict broker ends each connection."""
+    broker.configure("max_inflight_messages 3")
+    broker.restart()
+    with (
+        ReferenceSubscriber(broker.port) as collector,
+        Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=tmp_path) as publisher,
+    ):
+        publisher.state("ready")
+        assert publisher.wait_connected(10)
+        link = publisher._courier._link
+        assert link is not None
+        assert link._client.max_inflight_messages == 3
+        for number in range(20):
+            publisher(summary(number))
+        wait_until(lambda: len(collector.stream().windows) == 20, 20)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("retain_available false", "keeps no retained messages → set retain_available true on the broker"),
+        ("max_qos 0", "takes QoS 0 alone → set max_qos 1 or more on the broker"),
+    ],
+)
+def test_a_broker_that_lacks_something_is_named(
+    line: str, says: str, broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By the doctor before, and by the agent in its log."""
+    broker.configure(line)
+    broker.restart()
+    (found,) = [f for f in run_checks({"mqtt": lambda: check(settings(broker.port))}) if f.verdict == "FAIL"]
+    assert says in f"{found.found} → {found.mend}"
+    with Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=tmp_path):
+        wait_until(lambda: any(f"; {says.partition('→ ')[2][:8]}" in t for t in _texts(caplog)), 10)
 
 
 def test_a_reply_that_is_too_large_ends_no_connection(

@@ -132,6 +132,18 @@ def test_a_bundle_that_is_there_stays(converted: Converted, tmp_path: Path) -> N
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
 
+def test_a_link_to_a_bundle_stays_one(converted: Converted, tmp_path: Path) -> None:
+    """--force through it, more than once, replaces what it names."""
+    pack.write(tmp_path / "v1", converted.card, converted.model, converted.golden)
+    (tmp_path / "current").symlink_to("v1")
+    for name in ("second", "third"):
+        renamed = converted.card.model_copy(update={"id": name})
+        pack.write(tmp_path / "current", renamed, converted.model, converted.golden, force=True)
+        assert Bundle.load(tmp_path / "v1").card.id == name
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["current", "v1"]
+    assert (tmp_path / "current").is_symlink()
+
+
 def test_a_folder_that_is_no_bundle_is_never_replaced(converted: Converted, tmp_path: Path) -> None:
     """--force on someone's documents is refused."""
     (tmp_path / "thesis.txt").write_text("years of work")

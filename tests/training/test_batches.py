@@ -51,6 +51,20 @@ def test_a_changed_face_is_still_grey_levels_of_its_size(tiny: data.Dataset) -> 
         assert (changed.dtype, changed.shape) == (np.uint8, (48, 48))
 
 
+def test_a_mixed_face_has_a_mixed_weight(tiny: data.Dataset) -> None:
+    """A class' weight goes with the class, in the share that is left of it."""
+    _, target = data.soft_targets(tiny.train, "all")
+    of_class = np.float32([1, 2, 4, 8, 16, 32, 64, 128])
+    for number in range(5):
+        plain = made(tiny, weights=of_class[target.argmax(axis=1)])[number]
+        _, y, weights = made(tiny, weights=of_class[target.argmax(axis=1)], mixup=0.4)[number]
+        own = plain[1]
+        # y = s own + (1 - s) other, by least squares
+        other = own[::-1]
+        share = ((y - other) * (own - other)).sum() / ((own - other) ** 2).sum()
+        assert weights == pytest.approx(share * plain[2] + (1 - share) * plain[2][::-1], rel=1e-3)
+
+
 def test_an_epoch_is_the_same_again_and_the_next_one_differs(tiny: data.Dataset) -> None:
     """Order and augmentation follow from seed and epoch alone."""
     first, again = made(tiny), made(tiny)

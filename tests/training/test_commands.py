@@ -13,6 +13,7 @@ from agent.errors import InputError, ModelError, UsageError
 from tests.training.conftest import ROOT, split, write_folders
 from training import (
     ablate,
+    checkpoint,
     config,
     data,
     distill,
@@ -194,8 +195,31 @@ class TestEvaluate:
     def test_another_network_is_refused(self, tmp_path: Path) -> None:
         """One that takes no faces."""
         keras.Sequential([keras.Input((4,)), keras.layers.Dense(8)]).save(tmp_path / "other.keras")
-        with pytest.raises(ModelError, match=r"expected one grey face in and 8 logits out, got \(None, 4\)"):
+        with pytest.raises(ModelError, match=r"not ours: expected one square grey input .*, got \(None, 4\)"):
             predict.load(tmp_path / "other.keras")
+
+    def test_probabilities_are_not_taken_for_logits(self, keras_file: Path, tmp_path: Path) -> None:
+        """A softmax on top of a softmax: the accuracy would look right, and every probability be wrong."""
+        network = checkpoint.read(keras_file)
+        sure = keras.layers.Dense(8, activation="softmax")(network.layers[-2].output)
+        keras.Model(network.input, sure).save(tmp_path / "sure.keras")
+        with pytest.raises(ModelError, match=r"expected logits .*, got activation softmax"):
+            predict.load(tmp_path / "sure.keras")
+
+    def test_a_tflite_file_of_others_is_refused(self) -> None:
+        """One with two outputs, as MediaPipe's face detector has them: one line that says what was expected."""
+        from agent.vision import weights
+
+        with pytest.raises(ModelError, match=r"not ours: expected one square grey face in, 8 logits out, got \(1, "):
+            predict.tflite(weights.read(weights.SHORT_RANGE), "detector.tflite", 1)
+
+    def test_a_report_that_cannot_be_written_is_refused_before_the_work(
+        self, keras_file: Path, tiny_dir: Path, tmp_path: Path
+    ) -> None:
+        """No folder, or a name that no browser knows: a test split that is looked at once must not be looked at."""
+        for name, code in (("none/r.html", 73), ("report", 2)):
+            done, out, errors = run(evaluate.main, keras_file, "--data", tiny_dir, "--html", tmp_path / name)
+            assert (done, out) == (code, ""), errors
 
     @pytest.mark.parametrize("keep", [0.001, 0.3, 0.9])
     def test_a_truncated_tflite_file_is_one_line_and_no_crash(self, keep: float) -> None:

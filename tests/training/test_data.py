@@ -153,8 +153,38 @@ def test_csvs_of_different_length_are_refused(tiny_dir: Path, tmp_path: Path) ->
     folder = Path(shutil.copytree(tiny_dir, tmp_path / "set"))
     votes = folder / "fer2013new.csv"
     votes.write_text(votes.read_text() + "PrivateTest,more.png,0,10,0,0,0,0,0,0,0,0\n")
-    with pytest.raises(InputError, match="do not align: one has more rows"):
+    with pytest.raises(InputError, match=r"do not align: fer2013new\.csv has more rows"):
         data.load(folder)
+
+
+@pytest.mark.parametrize("name", ["fer2013.csv", "fer2013new.csv"])
+def test_a_row_that_is_missing_moves_no_votes(name: str, tiny_dir: Path, tmp_path: Path) -> None:
+    """One row fewer in the last split, where no later change of Usage shows it: every face after it would have its
+    neighbour's votes."""
+    folder = Path(shutil.copytree(tiny_dir, tmp_path / "set"))
+    lines = (folder / name).read_text().splitlines(keepends=True)
+    (folder / name).write_text("".join([*lines[:-10], *lines[-9:]]))
+    with pytest.raises(InputError, match=r"do not align: .* has more rows"):
+        data.load(folder)
+
+
+def test_what_excel_saves_is_read(tiny: data.Dataset, tmp_path: Path) -> None:
+    """A byte order mark at the start, an empty line at the end."""
+    for write in (write_csvs, write_folders):
+        folder = write(tmp_path / write.__name__, tiny)
+        for path in folder.rglob("*.csv"):
+            path.write_text("\ufeff" + path.read_text() + "\n", encoding="utf-8")
+        assert same(data.load(folder).train, tiny.train)
+
+
+def test_without_a_cache_it_decodes_each_time(
+    tiny: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """A home that cannot be written to is said, and is no error."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert same(data.load(write_folders(tmp_path / "set", tiny)).train, tiny.train)
+    assert "no cache, the next start decodes again: Not a directory" in capsys.readouterr().err
 
 
 def test_a_row_without_an_image_name_is_left_out(tiny_dir: Path, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ Source:  cyclic schedules: Huang et al. 2017 (arXiv 1704.00109); networks that t
          "Deep Mutual Learning" (arXiv 1706.00384), here one after the other; start: resnet29_faces' best.keras, FACES
 Cost:    5.6 M parameters; 19 minutes on two x86 cores with AVX-512 BF16 and AMX
 Result:  0.8797 on validation (majority, n = 3,191), where it began at 0.8646; a teacher, not released
-Command: KERAS_BACKEND=torch python -m training.fit resnet29_taught --data DIR --start FACES --teacher agent/models/compact
+Command: KERAS_BACKEND=torch python -m training.fit resnet29_taught --data DIR --start FACES \
+             --teacher agent/models/compact
 """
 
 from training.config import Augment, Config, Phase

@@ -13,6 +13,7 @@ from agent.errors import InputError
 from agent.vision.camera import LiveCamera
 from agent.vision.capture import open_source
 from agent.vision.picture import PictureJudge, exposure
+from agent.vision.video import VideoFile
 from tests.cameras import picture
 
 
@@ -80,6 +81,39 @@ def test_realtime_drops_what_comes_late(tmp_path: Path) -> None:
             time.sleep(0.2)
     assert time.monotonic() - began < 3.5
     assert seen < 20
+
+
+def test_a_film_that_cannot_be_read_in_time_goes_on(tmp_path: Path) -> None:
+    """Each frame costs 50 ms where 40 are between them, as 4K does on a Pi: late as it is, something is shown."""
+    path, now = write_video(tmp_path / "v.avi", frames=250), iter(np.arange(0, 1000, 0.05))
+    with VideoFile(str(path), fps=2, realtime=True, clock=lambda: float(next(now))) as source:
+        got = [frame.at for frame in source]
+    assert len(got) >= 10
+    assert got[-1] > 9
+
+
+def test_a_stop_ends_a_film_at_full_speed(tmp_path: Path) -> None:
+    """Also where nothing waits for a frame's time."""
+    with open_source(str(write_video(tmp_path / "v.avi")), fps=25) as source:
+        seen = 0
+        for _ in source:
+            seen += 1
+            source.stop()
+    assert seen == 1
+
+
+@pytest.mark.parametrize("name", ["10:30.avi", "a b?.avi", "-v.avi", "klasse-ä.avi"])
+def test_any_name_will_do(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands before a colon is no protocol."""
+    monkeypatch.chdir(write_video(tmp_path / "v.avi", frames=3).rename(tmp_path / name).parent)
+    assert len(times(Path(name), 25)) == 3
+
+
+def test_a_name_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    """OpenCV ends the process over one."""
+    path = write_video(tmp_path / "v.avi", frames=3).rename(tmp_path / os.fsdecode(b"caf\xe9.avi"))
+    with pytest.raises(InputError, match="expected a file name in UTF-8"), open_source(str(path), fps=1):
+        pass
 
 
 @pytest.mark.parametrize(
