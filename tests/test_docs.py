@@ -127,7 +127,7 @@ def test_the_demo_of_the_readme_runs(tmp_path: Path) -> None:
     assert re.search(r"demo/room +1 +8 ", done.stderr), done.stderr
 
 
-@pytest.mark.parametrize("name", ["released", "compact"])
+@pytest.mark.parametrize("name", ["released", "compact", "coral"])
 def test_the_models_numbers_are_those_of_their_cards(name: str) -> None:
     """The README's accuracies of the package's models are the measured ones of card.json, with their n."""
     if not (MODELS / name).is_dir():
