@@ -96,7 +96,8 @@ class VideoFile:
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames of the grid, in order."""
-        began, due, shown = self._clock(), 0.0, -math.inf
+        began, due = self._clock(), 0.0
+        asked = began
         for at in self._times():
             if self._stop.is_set():
                 return
@@ -105,17 +106,19 @@ class VideoFile:
             if self._realtime:
                 now = self._clock()
                 late = now - began - at
-                if late > 1 / self._fps and now - shown < 1 / self._fps:
-                    continue  # too slow for this video: drop frames, as a camera would
+                # Too slow for this video: drop frames, as a camera would. But where grabbing alone is too slow, dropping
+                # never catches up, and something must be shown.
+                if late > 1 / self._fps and now - asked < 1 / self._fps:
+                    continue
                 if self._stop.wait(max(0.0, -late)):
                     return
-                shown = self._clock()
             image = self._first if self._first is not None else self._decode()
             self._first = None
             if image is None:
                 continue
             due = (math.floor((at + _TOLERANCE_S) * self._fps) + 1) / self._fps
             yield Frame(image, at, self._trouble(image, at))
+            asked = self._clock()
 
     def _times(self) -> Iterator[float]:
         """Grab frame after frame; yield the media time of each, seconds from the first, never going back."""

@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.frontier BUNDLE... --data DIR [--batch 8] [--plot frontier.svg] [--check]
 
-A bundle is on the frontier if no other one is both as accurate and faster. All are timed in turns in LiteRT, one
-thread, so that load hits them alike. With --check, exit 1 unless the first bundle is on the frontier.
+A bundle is on the frontier if no other one is both as accurate and faster; the picture joins the sizes of a config. All
+are timed in turns in LiteRT, one thread, so that load hits them alike. With --check, exit 1 unless the first bundle is
+on the frontier.
 """
 
 import sys
@@ -27,6 +28,7 @@ class Point:
     """One bundle."""
 
     name: str
+    config: str
     side: int
     macs: int
     right: np.ndarray
@@ -66,7 +68,7 @@ def main(paths, data: Path, batch: int, budget: float, rounds: int, plot: Path |
     points = []
     for path, bundle, ms in zip(paths, bundles, took, strict=True):
         right = predict.load(path)(pictures).argmax(axis=1) == label
-        points.append(Point(bundle.card.id, bundle.card.side, bundle.card.macs, right, ms))
+        points.append(Point(bundle.card.id, bundle.card.training.config, bundle.card.side, bundle.card.macs, right, ms))
     best = [p for p in points if not any(other.beats(p) for other in points)]
     click.echo(f"{runtime_name(choose('litert'))}, one thread, {batch} faces a pass; validation, majority protocol\n")
     click.echo(
@@ -76,10 +78,13 @@ def main(paths, data: Path, batch: int, budget: float, rounds: int, plot: Path |
         on = "yes" if p in best else "no"
         click.echo(f"| `{p.name}` | {p.side} px | {p.macs / 1e6:.0f} | {p.ms:.2f} | {accuracy(p.right)} | {on} |")
     if plot:
-        dots = {p.name: [(p.ms, float(p.right.mean()))] for p in points}
-        line = {"-frontier": [(p.ms, float(p.right.mean())) for p in sorted(best, key=lambda p: p.ms)]}
+        series = {}
+        for config in dict.fromkeys(p.config for p in points):
+            sizes = sorted((p for p in points if p.config == config), key=lambda p: p.side)
+            label = f"{config}, {', '.join(str(p.side) for p in sizes)} px"
+            series[label] = [(p.ms, float(p.right.mean())) for p in sizes]
         low = np.floor(min(p.right.mean() for p in points) * 20) / 20
-        draw(plot, Panel("Accuracy for time", "ms a face", "validation accuracy", dots | line, start=float(low)))
+        draw(plot, Panel("Accuracy for time", "ms a face", "validation accuracy", series, start=float(low)))
     sys.exit(1 if check and points[0] not in best else 0)
 
 
