@@ -65,8 +65,8 @@ class Classify(Stage):
     """[classify]"""
 
     model: str = "released"
-    """Bundle: "released" (ResNet-50), "compact" (a small network), "coral" (ResNet-50 of half the width), or the path of
-    a bundle folder."""
+    """Bundle: "released" (ResNet-50), "compact" (a small network), "coral" (ResNet-50 of half the width), or the path
+    of a bundle folder."""
     runtime: Literal["auto", "litert", "tflite-runtime"] = "auto"
     """TFLite runtime; "auto" prefers LiteRT."""
     threads: int = Field(default=2, ge=1, le=64)

@@ -106,7 +106,7 @@ class VideoFile:
             if self._realtime:
                 now = self._clock()
                 late = now - began - at
-                # Too slow for this video: drop frames, as a camera would. But where grabbing alone is too slow, dropping
+                # Too slow for this video: drop frames, as a camera would. Where grabbing alone is too slow, dropping
                 # never catches up, and something must be shown.
                 if late > 1 / self._fps and now - asked < 1 / self._fps:
                     continue
