@@ -15,8 +15,6 @@ from training.network import Network
 
 RESCALING: Final = (1 / 127.5, -1.0)
 """(scale, offset) of the first layer of every network in training/models.py."""
-_SOFTMAX: Final = 25
-"""BuiltinOperator of TFLite."""
 
 Predictor = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float64]]
 """uint8 faces (n, h, w), grey 0-255 → float64 logits (n, 8)."""
@@ -90,7 +88,10 @@ def tflite(model: bytes, name: str, threads: int, batch: int = 1) -> Predictor:
     """Return the predictor of a .tflite file's bytes, which takes `batch` faces at a time; `name` is for messages."""
     if model[4:8] != b"TFL3":
         raise ModelError(f"{name}: not a TFLite model (no TFL3 mark)")
-    from ai_edge_litert.schema_py_generated import ModelT  # not at the top: half a megabyte of code for one look
+    from ai_edge_litert.schema_py_generated import (
+        BuiltinOperator,
+        ModelT,
+    )  # not at the top: half a megabyte of code for one look
 
     try:  # first, as the native reader ends the process over a file that ends early
         parsed = ModelT.InitFromPackedBuf(model, 0)
@@ -102,7 +103,8 @@ def tflite(model: bytes, name: str, threads: int, batch: int = 1) -> Predictor:
     if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 1 or out[1:] != (len(LABELS),):
         wanted = f"one square grey face in, {len(LABELS)} logits out"
         raise ModelError(f"{name}: not ours: expected {wanted}, got {shape} and {out}")
-    if parsed.operatorCodes[graph.operators[-1].opcodeIndex].builtinCode == _SOFTMAX:
+    last = parsed.operatorCodes[graph.operators[-1].opcodeIndex]
+    if max(last.builtinCode, last.deprecatedBuiltinCode) == BuiltinOperator.SOFTMAX:  # older files have the second one
         raise ModelError(f"{name}: not ours: expected logits, got probabilities (SOFTMAX is the last operator)")
     network = Network(model, runtime.choose(), threads=threads, batch=batch)
     return lambda faces: network.logits(np.stack([preprocess(face, network.side) for face in faces]))

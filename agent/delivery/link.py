@@ -19,8 +19,6 @@ WILL_DELAY_S: Final = 10
 _CONNECT_TIMEOUT_S: Final = 5.0
 _NO_REASON: Final = ("Unspecified error", "Protocol error")
 """What paho says of a connection that ended, or spoke something else, without a word of MQTT."""
-
-
 _IN_FLIGHT: Final = 20
 """Most messages of QoS 1 without an answer, if the broker takes so many: paho's own number."""
 _MENDS: Final = {154: "; set retain_available true there", 155: "; set max_qos 1 or more there"}

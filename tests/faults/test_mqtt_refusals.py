@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -277,17 +278,24 @@ def test_a_reply_goes_where_replies_go(broker: Mosquitto, asked: str) -> None:
         assert [topic for topic, body, _ in collector.log if b"fer.reply" in body] == [f"{ROOT}/rsp/ping"]
 
 
+@contextmanager
+def _ready(broker: Mosquitto, limit: str, state: Path) -> Iterator[tuple[ReferenceSubscriber, Publisher]]:
+    """A collector and an agent that is ready, at a broker with `limit`, a line of its configuration."""
+    broker.configure(limit)
+    broker.restart()
+    with (
+        ReferenceSubscriber(broker.port) as collector,
+        Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=state) as publisher,
+    ):
+        publisher.state("ready")
+        yield collector, publisher
+
+
 def test_a_broker_that_takes_only_small_packets(
     broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Fault 17. Its limit is named, no window is sent again and again, small messages go on, nothing reconnects."""
-    broker.configure("max_packet_size 700")
-    broker.restart()
-    with (
-        ReferenceSubscriber(broker.port) as collector,
-        Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=tmp_path) as publisher,
-    ):
-        publisher.state("ready")
+    with _ready(broker, "max_packet_size 700", tmp_path) as (collector, publisher):
         for number in range(5):
             publisher(summary(number))
         wait_until(lambda: any("700 bytes" in t for t in _texts(caplog)), 10, "the limit is named")
@@ -305,13 +313,7 @@ def test_a_broker_that_refuses_in_words_of_its_own(
 ) -> None:
     """Fault 17. mosquitto names no message_size_limit and answers what is over it with a PUBACK that paho takes for no
     MQTT: the agent tries once for each kind of message that is too large, then stays connected."""
-    broker.configure("message_size_limit 450")
-    broker.restart()
-    with (
-        ReferenceSubscriber(broker.port) as collector,
-        Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=tmp_path) as publisher,
-    ):
-        publisher.state("ready")
+    with _ready(broker, "message_size_limit 450", tmp_path) as (collector, publisher):
         for number in range(5):
             publisher(summary(number))
         wait_until(lambda: "takes packets of" in (collector.newest("status").get("reason") or ""), 20)
@@ -327,13 +329,7 @@ def test_a_broker_that_refuses_in_words_of_its_own(
 
 def test_a_broker_that_takes_few_at_a_time(broker: Mosquitto, tmp_path: Path) -> None:
     """The welcome's receive maximum binds paho, too: one packet more, and a strict broker ends each connection."""
-    broker.configure("max_inflight_messages 3")
-    broker.restart()
-    with (
-        ReferenceSubscriber(broker.port) as collector,
-        Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=tmp_path) as publisher,
-    ):
-        publisher.state("ready")
+    with _ready(broker, "max_inflight_messages 3", tmp_path) as (collector, publisher):
         assert publisher.wait_connected(10)
         link = publisher._courier._link
         assert link is not None
@@ -367,13 +363,7 @@ def test_a_reply_that_is_too_large_ends_no_connection(
 ) -> None:
     """Fault 17. Correlation data as long as the broker's limit: that one reply is not sent, the next one is; nothing
     reconnects, no window is held back, nothing is degraded."""
-    broker.configure("max_packet_size 2000")
-    broker.restart()
-    with (
-        ReferenceSubscriber(broker.port) as collector,
-        Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=tmp_path) as publisher,
-    ):
-        publisher.state("ready")
+    with _ready(broker, "max_packet_size 2000", tmp_path) as (collector, publisher):
         assert publisher.wait_connected(10)
         collector.publish(f"{ROOT}/cmd/ping", b"", CorrelationData=b"c" * 1900)
         publisher(summary(0))
