@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +23,7 @@ from agent.device.crashes import CRASHES, WINDOW_S, Starts
 from agent.device.keeper import Keeper
 from agent.device.memory import MemoryBound, group_limit
 from agent.device.notify import Beat, Notifier, Watchdog
+from agent.device.signals import on_end
 from agent.device.status_socket import SOCKET, StatusSocket
 from agent.errors import ConfigError, TryAgainError
 from agent.insight.policy import is_live
@@ -70,7 +70,8 @@ class Service:
 
         Raises FerAgentError; a ConfigError is no crash: the service manager does not start it again.
         """
-        self._listen()
+        on_end(self._end)
+        self._reload.listen()
         starts = Starts(self._settings.agent.state_dir)
         if starts.begin():
             return self._safe_mode(starts)
@@ -81,11 +82,6 @@ class Service:
             starts.survived()
             raise
         return self._again
-
-    def _listen(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._end())
-        self._reload.listen()
 
     def _end(self) -> None:
         self._ended.set()

@@ -84,7 +84,7 @@ class LiveCamera:
         return self._waited_at
 
     def stop(self) -> None:
-        """End the iteration; safe from a signal handler or another thread."""
+        """End the iteration; safe from another thread, not from a signal handler."""
         self._stop.set()
 
     def __enter__(self) -> "LiveCamera":

@@ -19,6 +19,10 @@ Image = npt.NDArray[np.uint8]
 _V4L2_TIMEOUT: Final = "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"
 """OpenCV's V4L2 backend reads its time-out (whole seconds, default 10) from this variable alone."""
 _RTSP_OPTIONS: Final = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+# Set here, before any thread runs: a new variable moves the environment, under whoever reads it at that moment (the
+# resolver in another thread, for one). A new value for an old one moves nothing.
+os.environ.setdefault(_V4L2_TIMEOUT, "10")
+os.environ.setdefault(_RTSP_OPTIONS, "rtsp_transport;tcp")
 # FFmpeg and OpenCV print lines of their own for every broken frame; errors are told in ours, once.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 cv2.setLogLevel(0)
@@ -56,7 +60,6 @@ class OpenCvGrabber:
             self._capture = cv2.VideoCapture(device, cv2.CAP_V4L2)
             self._ask(settings)
         else:
-            os.environ.setdefault(_RTSP_OPTIONS, "rtsp_transport;tcp")
             timeouts = [
                 *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(settings.open_timeout_s * 1000)),
                 *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(settings.read_timeout_s * 1000)),

@@ -91,7 +91,7 @@ class VideoFile:
             self._capture = None
 
     def stop(self) -> None:
-        """End the iteration, also while it waits for a frame's time; safe from a signal handler or another thread."""
+        """End the iteration, also while it waits for a frame's time; safe from another thread, not a signal handler."""
         self._stop.set()
 
     def __iter__(self) -> Iterator[Frame]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 
 import uvicorn
 from sqlalchemy import Engine
@@ -159,7 +160,7 @@ def _prune_hourly(engine: Engine, keep_days: float) -> None:
 
 
 def _wait_for_signal() -> None:
-    ended = threading.Event()
+    asked: SimpleQueue[int] = SimpleQueue()  # unlike Event.set, its put may interrupt its own get
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    ended.wait()
+        signal.signal(number, lambda got, _: asked.put(got))
+    asked.get()

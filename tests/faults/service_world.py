@@ -51,7 +51,10 @@ class Agent:
         command = [*before, sys.executable, "-B", "-m", "agent", "run", "--config", str(self.config)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, cwd=ROOT, stderr=log if stderr is None else stderr, env={**os.environ, **environ}
+                command,
+                cwd=ROOT,
+                stderr=log if stderr is None else stderr,
+                env={**os.environ, "PYTHONFAULTHANDLER": "1", **environ},
             )
 
     def __enter__(self) -> "Agent":
@@ -63,9 +66,14 @@ class Agent:
             self.process.wait()
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal and return the exit code."""
+        """Send a signal and return the exit code; show where its threads are if it does not end."""
         self.process.send_signal(number)
-        return self.process.wait(60)
+        try:
+            return self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)  # faulthandler prints the stacks
+            self.process.wait(10)
+            raise AssertionError(f"it did not end within 60 s of signal {number}: {self.text()[-8000:]}") from None
 
     def text(self) -> str:
         """Everything that it logged."""

@@ -1,6 +1,11 @@
 """A network camera: a real MJPEG stream through OpenCV, hung up, stalled and broken."""
 
+import os
+import subprocess
+import sys
 import time
+
+import pytest
 
 from agent.config import Camera
 from agent.vision.capture import open_source
@@ -47,3 +52,22 @@ def test_network_camera_with_broken_jpegs() -> None:
             time.sleep(1.5)
             server.mode = "live"
             until(frames, lambda f: f.trouble is None, 20)
+
+
+@pytest.mark.parametrize("source", ["/dev/null", "http://127.0.0.1:9/"])
+def test_opening_adds_no_environment_variable(source: str) -> None:
+    """The thread of the camera opens it: a variable that is new there moves the environment under other threads."""
+    code = f"""
+import os
+from agent.config import Camera
+from agent.errors import FerAgentError
+from agent.vision.grabber import OpenCvGrabber
+before = set(os.environ)
+try:
+    OpenCvGrabber({source!r}, Camera(open_timeout_s=1))
+except FerAgentError:
+    print(*set(os.environ) - before)
+"""
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("OPENCV_")}
+    got = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60)
+    assert (got.stdout, got.returncode) == ("\n", 0), got.stderr
