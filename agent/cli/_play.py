@@ -2,6 +2,8 @@
 
 import functools
 import itertools
+import re
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -94,7 +96,7 @@ class Playing:
         """The options as a configuration. Raises ConfigError."""
         host, port = address or ("127.0.0.1", 1883)
         values: dict[str, Any] = {
-            "agent.id": "replay",
+            "agent.id": "replay" if self.broker is None else f"replay-{_this_machine()}",
             "camera.source": source,
             "camera.fps": self.fps,
             "detect.smallest_face_px": self.smallest_face,
@@ -107,6 +109,11 @@ class Playing:
         if self.k_min is not None:
             values["privacy.k_min"] = self.k_min
         return load(None, environ={}, overrides=values).settings
+
+
+def _this_machine() -> str:
+    """The machine's name as a part of an id: on a broker that people share, two of one id would put each other out."""
+    return re.sub("[^a-z0-9]+", "-", socket.gethostname().split(".")[0].lower()).strip("-")[:24] or "here"
 
 
 def playing(command: Callable[..., Any]) -> Callable[..., Any]:
