@@ -1,5 +1,6 @@
 """SIGHUP: read the configuration again; a wrong one is reported and the old one keeps running."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -38,6 +39,7 @@ class Reload:
     def listen(self) -> None:
         """Take SIGHUP from now on (main thread only)."""
         signal.signal(signal.SIGHUP, lambda *_: self.ask())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # one that came while `start_anew` was at work
 
     def ask(self) -> None:
         """Read the files again at the next `wanted`."""
@@ -76,5 +78,10 @@ def start_anew() -> NoReturn:
     """Replace this process by a fresh one with the same arguments: same PID, so the service manager sees no end.
 
     Call it when everything is closed: every stage then takes the new configuration, none can keep half of the old.
+    Another SIGHUP waits until the fresh process listens. A camera that a stuck driver still holds is let go.
     """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    for descriptor in range(3, 1024):
+        with contextlib.suppress(OSError):
+            os.set_inheritable(descriptor, False)
     os.execv(sys.executable, [sys.executable, "-m", "agent", *sys.argv[1:]])  # noqa: S606 - no shell is wanted

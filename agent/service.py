@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from agent.device.crashes import CRASHES, WINDOW_S, Starts
 from agent.device.keeper import Keeper
 from agent.device.memory import MemoryBound, group_limit
 from agent.device.notify import Beat, Notifier, Watchdog
-from agent.device.signals import on_end
+from agent.device.signals import closes_with_its_terminal, on_end
 from agent.device.status_socket import SOCKET, StatusSocket
 from agent.errors import ConfigError, TryAgainError
 from agent.insight.policy import is_live
@@ -71,7 +72,8 @@ class Service:
         Raises FerAgentError; a ConfigError is no crash: the service manager does not start it again.
         """
         on_end(self._end)
-        self._reload.listen()
+        if not closes_with_its_terminal():
+            self._reload.listen()
         starts = Starts(self._settings.agent.state_dir)
         if starts.begin():
             return self._safe_mode(starts)
@@ -96,7 +98,7 @@ class Service:
         calibration = self._calibration(bundle)
         if calibration is not None:
             settings, bundle = calibration.tuned(settings, self._loaded.origins), calibration.applied_to(bundle)
-        stages = stack.enter_context(opened(settings, bundle, calibration))
+        stages = stack.enter_context(opened(settings, bundle, calibration, configured=self._settings))
         clock: WallClock = DeviceClock() if live else media_clock()
         orders = Orders(guard.pause, guard.sensing.reason, guard.models, lambda *news: publisher.event(*news))
         publisher = stack.enter_context(
@@ -113,7 +115,7 @@ class Service:
                 camera=settings.camera,
                 patient=True,
                 closed=guard.sensing,
-                notice=lambda notice: publisher.event("camera", notice.reason, notice.detail),
+                notice=lambda notice: _tell(publisher, "camera", notice.reason, notice.detail),
             )
         )
         if self._ended.is_set():  # by a signal while there was nothing to stop yet
@@ -156,7 +158,7 @@ class Service:
         # A driver may take all of both time-outs, one after the other, before it comes back.
         still_s = camera.open_timeout_s + camera.read_timeout_s + _DRIVER_S
         return Keeper(
-            event=publisher.event,
+            event=partial(_tell, publisher),
             period_s=1 / camera.fps,
             progress={"camera": (self._source.progressed_at, still_s)} if live else None,
             waiting=self._source.waited_at if live else None,
@@ -253,6 +255,12 @@ class Service:
         if self._ended.is_set():
             return False
         raise TryAgainError(why)
+
+
+def _tell(publisher: Publisher, kind: str, reason: str, detail: str) -> None:
+    """Tell of camera, heat or clock: the journal, for who stands before the device, and who listens to the broker."""
+    log.warning("event=%s detail=%r", reason, detail)
+    publisher.event(kind, reason, detail)
 
 
 def socket_path(settings: Settings) -> Path:

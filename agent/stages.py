@@ -34,11 +34,18 @@ class Stages:
 
 
 @contextmanager
-def opened(settings: config.Settings, bundle: Bundle, calibration: Calibration | None = None) -> Iterator[Stages]:
+def opened(
+    settings: config.Settings,
+    bundle: Bundle,
+    calibration: Calibration | None = None,
+    *,
+    configured: config.Settings | None = None,
+) -> Iterator[Stages]:
     """Open the stages that `settings` describe, with the model `bundle`, and close them at the end.
 
     `calibration` gives the quality gate's limits, the room's baseline and its prior; its other parts must be in
-    `settings` and `bundle` already (`tuned`, `applied_to`).
+    `settings` and `bundle` already (`tuned`, `applied_to`). `configured` are the settings before that: their hash is
+    told, the one that the audit log has.
 
     Raises
     ------
@@ -85,6 +92,6 @@ def opened(settings: config.Settings, bundle: Bundle, calibration: Calibration |
             privacy_profile=settings.privacy.profile,
             k_min=least_people(settings.privacy),
             weights_id=table.id,
-            config_hash=config_hash(settings),
+            config_hash=config_hash(configured or settings),
         )
         yield Stages(detect, classify, window, made_by)

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,13 @@ def mounted(what: Path | str, where: Path, *options: str) -> Iterator[Path]:
 def remount(where: Path, *options: str) -> None:
     """Change a mount's options."""
     assert _run("mount", "-o", "remount," + ",".join(options), where)
+
+
+def fill(disk: Path) -> None:
+    """Leave no room on it."""
+    with (disk / "other").open("wb", buffering=0) as other, suppress(OSError):
+        while other.write(b"x" * 4096):
+            pass
 
 
 def ext4_image(path: Path, size_mb: int = 16) -> Path:

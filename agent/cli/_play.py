@@ -16,6 +16,7 @@ from agent import pipeline
 from agent.cli._options import Number, split_broker
 from agent.config import Settings
 from agent.config_file import load
+from agent.config_words import without_login
 from agent.insight.privacy import Gate
 from agent.records import Frame, Summary
 from agent.stages import Stages
@@ -176,5 +177,5 @@ class Tally:
 
 
 def file_name(source: str) -> str:
-    """A short name of a source for messages."""
-    return source if "://" in source else Path(source).name
+    """A short name of a source for messages, without a camera's password."""
+    return without_login(source) if "://" in source else Path(source).name

@@ -14,6 +14,7 @@ import numpy as np
 
 from agent import config
 from agent.cli._options import Number
+from agent.config_words import without_login
 from agent.errors import InputError
 from agent.records import Frame
 from agent.vision import demo_clip
@@ -102,7 +103,7 @@ def command(
             with _source(video, fps) as frames:
                 _run(frames, detector, classifier, measured, left)
     if not measured.ms["sample"]:
-        raise InputError(f"{video}: expected at least one frame, got none")
+        raise InputError(f"{without_login(video or 'the demo')}: expected at least one frame, got none")
     report = {"backend": classifier.backend, "model": bundle.card.id, **measured.report(1000 / fps)}
     click.echo(json.dumps(report) if as_json else _text(report, fps))
 

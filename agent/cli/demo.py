@@ -111,6 +111,8 @@ class _Screen:
         self._subscriber: Subscriber | None = None
         self._thread = threading.Thread(target=self._watch, name="screen", daemon=True)
         self._sent = 0
+        self._failure: OSError | None = None
+        """Why nothing can be shown any more: stdout is full, or its reader has gone."""
 
     def __enter__(self) -> Self:
         try:
@@ -125,15 +127,20 @@ class _Screen:
         return self
 
     def sent(self, window: bytes) -> None:
-        """A window was published."""
+        """A window was published. Raises the OSError that ended the showing."""
+        if self._failure is not None:
+            raise self._failure
         self._sent += 1
         if self._subscriber is None:
             self._show(window)
 
     def _watch(self) -> None:
         assert self._subscriber is not None
-        for message in self._subscriber.messages():
-            self._show(message.payload)
+        try:
+            for message in self._subscriber.messages():
+                self._show(message.payload)
+        except OSError as error:  # the main thread says it, and ends
+            self._failure = error
 
     def _show(self, window: bytes) -> None:
         payload = window_of(window)
@@ -146,12 +153,14 @@ class _Screen:
     ) -> None:
         """Wait for what is still on its way, and say what came."""
         end = time.monotonic() + _LAST_S
-        while error is None and self._tally.windows < self._sent and time.monotonic() < end:
+        while error is None and self._failure is None and self._tally.windows < self._sent and time.monotonic() < end:
             time.sleep(0.02)
         if self._subscriber is not None:
             self._subscriber.stop()
             self._thread.join(_LAST_S)
             self._subscriber.__exit__(kind, error, trace)
         self._view.__exit__(kind, error, trace)
+        if error is None and self._failure is not None:
+            raise self._failure
         if error is None and not self._json:
             self._tally.tell("done")

@@ -28,10 +28,10 @@ def command(config: Path, log_format: Literal["text", "json"]) -> None:
     """Watch the configured camera and publish aggregate engagement, until it is stopped.
 
     A live camera starts only with a filled [policy] section: inferring emotions in education is prohibited in the EU
-    (AI Act Art. 5(1)(f)) except for medical or safety reasons. SIGHUP reads the configuration again. A camera or
-    broker that is not there is waited for. Exit code 78: the configuration, the policy or the model must be mended.
-    As root it becomes the owner of the state folder; secrets that are root's alone reach it through the service manager
-    only: systemctl start fer-agent.
+    (AI Act Art. 5(1)(f)) except for medical or safety reasons. SIGHUP reads the configuration again; started by hand,
+    it ends with its terminal. A camera or broker that is not there is waited for. Exit code 78: the configuration, the
+    policy or the model must be mended. As root it becomes the owner of the state folder; secrets that are root's alone
+    reach it through the service manager only: systemctl start fer-agent.
     """
     from agent.service import Service
 

@@ -82,19 +82,22 @@ def export_command(
     """
     found = _look(_folder(config, state_dir))
     rows = [r for r in found.records if r.kind == "window"] if everything else found.waiting
+    if file is None:
+        _write(rows, sys.stdout)
+        return
     try:
-        if file is None:
-            _write(rows, sys.stdout)
-        else:
-            with file.open("x", encoding="utf-8") as out:
+        with file.open("x", encoding="utf-8") as out:
+            try:
                 _write(rows, out)
-    except BrokenPipeError:
-        raise
+                out.flush()
+            except BaseException:
+                file.unlink()  # half of the windows must not look like all of them
+                raise
     except OSError as error:
         raise CannotWriteError(f"{file}: expected a place for a new file, got: {error.strerror}") from error
-    if as_json and file is not None:
+    if as_json:
         print_json({"file": str(file), "windows": len(rows)})
-    elif file is not None:
+    else:
         click.echo(f"{file}: {len(rows)} windows", err=True)
 
 

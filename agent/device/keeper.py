@@ -103,7 +103,7 @@ class Keeper:
             self._watchdog.watch(name, at, max(2 * self._limit_s, still_s))
         self._began = self._checked = now()
         self._times: deque[float] = deque(maxlen=_KEPT)
-        self._credit = 1.0
+        self._credit = 0.0
         self._ended = threading.Event()
         self._feeder = threading.Thread(target=self._feed, name="watchdog", daemon=True)
 
@@ -121,7 +121,7 @@ class Keeper:
             if self._memory.exceeded():
                 log.error("event=memory.limit rss_mb=%.0f action=restart", rss_bytes() / 1e6)
                 return
-            self._credit = min(1.0, self._credit + self._thermal.share)
+            self._credit += self._thermal.share
             if self._credit >= 1.0:
                 self._credit -= 1.0
                 self._times.append(self._now())

@@ -51,7 +51,8 @@ class OneLine(logging.Formatter):
     def _fields(self, record: logging.LogRecord, text: str) -> dict[str, str]:
         fields = {"level": record.levelname.lower(), "logger": record.name}
         pairs = {key: value.strip("\"'") for key, value in _PAIR.findall(text)}
-        return fields | (pairs if "event" in pairs else {"message": text})
+        told = "event" in pairs and not _PAIR.sub("", text).strip()  # words outside of the pairs are part of it, too
+        return fields | (pairs if "event" in pairs else {}) | ({} if told else {"message": text})
 
 
 class RateLimit(logging.Filter):

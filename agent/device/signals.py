@@ -1,20 +1,28 @@
-"""SIGTERM and SIGINT: the end that the service manager or a person asks for."""
+"""SIGTERM and SIGINT: the end that the service manager or a person asks for. SIGHUP at a terminal: it was closed."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
 
+def closes_with_its_terminal() -> bool:
+    """Whether somebody started this by hand: then SIGHUP means that they left, not that the configuration changed."""
+    return os.isatty(0)
+
+
 def on_end(callback: Callable[[], object]) -> None:
-    """Call `callback` once, in a thread of its own, at the first SIGTERM or SIGINT (main thread only).
+    """Call `callback` once, in a thread of its own, at the first SIGTERM or SIGINT, or at SIGHUP where
+    `closes_with_its_terminal` (main thread only).
 
     Not in the handler: it runs in the main thread between two of its steps, and where that thread is inside
     `threading.Event.wait`, `set` on the same event would wait for ever for the lock that the step below it holds.
     `SimpleQueue.put` is the one way out of a handler that Python promises to be reentrant.
     """
     asked: SimpleQueue[int] = SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    hangup = [signal.SIGHUP] if closes_with_its_terminal() else []
+    for number in (signal.SIGTERM, signal.SIGINT, *hangup):
         signal.signal(number, lambda got, _: asked.put(got))
 
     def wait() -> None:

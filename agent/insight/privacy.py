@@ -82,8 +82,9 @@ class Gate:
 
     def __call__(self, window: Window) -> Summary:
         """Return what may be published of `window`."""
-        if window.seats < self.k_min:
-            # How many there are is public; how much of the time so few were turned to the camera is theirs.
+        if min(window.contributing, window.seats) < self.k_min:
+            # How many there are is public; how much of the time so few were turned to the camera is theirs, also in a
+            # room whose seats the configuration counts.
             window = replace(window, contributing=0, coverage=0.0)
         moods = window.moods
         reason = self._blocked() or window.trouble or self._unfit(window)

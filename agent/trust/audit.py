@@ -5,6 +5,7 @@ Law: append only, and no measurement ever: details are short words and counts th
 files can forge both: note the head elsewhere (the agent publishes it) and pass it to `verify`.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -132,8 +133,8 @@ class AuditLog:
         lines = _lines(self.path)
         try:
             entry: dict[str, Any] = json.loads(lines[-1]) if lines else {"n": 0, "hash": _FIRST}
-            return Head(int(entry["n"]), str(entry["hash"]))
-        except (ValueError, KeyError, TypeError):
+            return Head.parse(f"{int(entry['n'])}:{entry['hash']}")
+        except (ValueError, KeyError, TypeError, RecursionError):
             return Head(len(lines), hashlib.sha256(lines[-1]).hexdigest())  # damaged: verify names it
 
     def _write(self, event: Event, detail: dict[str, Detail]) -> Head:
@@ -147,7 +148,7 @@ class AuditLog:
             file.write(entry.line())
             os.fsync(file.fileno())
         head = Head(entry.number, entry.hash)
-        write_atomically(self.head_path, f"{head}\n".encode(), 0o640)
+        _write_head(self.head_path, f"{head}\n".encode())
         return head
 
     def _cut_torn_end(self) -> bool:
@@ -221,14 +222,27 @@ def read_head(path: Path) -> Head | None:
         return None
 
 
+def _write_head(path: Path, content: bytes) -> None:
+    """Replace the head; on a full disk in its place, where it needs no room: behind the log it would look forged."""
+    try:
+        write_atomically(path, content, 0o640)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not path.exists():
+            raise
+        with path.open("r+b", buffering=0) as file:
+            file.write(content)
+            file.truncate()
+            os.fsync(file.fileno())
+
+
 def _parse(line: bytes) -> Entry | None:
     """The entry in `line`, None unless it is one, byte by byte."""
     try:
         fields = json.loads(line)
         entry = Entry(fields["n"], fields["at"], fields["event"], fields["detail"], fields["prev"])
-    except (ValueError, KeyError, TypeError):
+        return entry if isinstance(entry.number, int) and entry.line() == line + b"\n" else None
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return entry if isinstance(entry.number, int) and entry.line() == line + b"\n" else None
 
 
 def _lines(path: Path, must: bool = False) -> list[bytes]:

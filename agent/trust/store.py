@@ -211,12 +211,16 @@ class ModelStore:
             raise ModelError(f"{where}: older than what was installed (signed {stamp}, newest {state.newest}); --force")
         self._sweep()
         draft, slot = self.folder / "incoming", self.folder / state.free_slot()
-        bundle.write(draft)
-        loaded = Bundle.load(draft)
-        self._accept(loaded)
-        state = self._write(state.vacated())
-        shutil.rmtree(slot, ignore_errors=True)
-        draft.replace(slot)
+        try:
+            bundle.write(draft)
+            loaded = Bundle.load(draft)
+            self._accept(loaded)
+            state = self._write(state.vacated())
+            shutil.rmtree(slot, ignore_errors=True)
+            draft.replace(slot)
+        except BaseException:
+            self._sweep()  # on a full disk the spool needs this room
+            raise
         sync_folder(self.folder)
         self._write(state.installed(bundle.digest, stamp))
         self._audit.note(

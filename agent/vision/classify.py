@@ -50,15 +50,16 @@ class Classifier:
         return self._on.backend
 
     def __enter__(self) -> Self:
-        self._start()
+        """Build the network in this machine's runtime. Raises ModelError if it cannot, or gives other outputs."""
         try:
-            self._check_edges()
-            self._bundle.check_golden(self.logits)
+            self._checked_start()
         except ModelError as error:
             if not self._on.delegates:
                 raise
-            self._fall_back(str(error).removeprefix(f"{self._bundle.path}: "))
-            self._bundle.check_golden(self.logits)
+            self._on = fallback(
+                self._runtime.name, self._bundle.model, str(error).removeprefix(f"{self._bundle.path}: ")
+            )
+            self._checked_start()
         return self
 
     def __exit__(
@@ -91,6 +92,15 @@ class Classifier:
         most = 1 if self._on.delegates else BATCH
         parts = [self._infer(inputs[part]) for part in tiles.batches(len(inputs), most)]
         return np.concatenate(parts) if parts else np.empty((0, len(self._bundle.card.labels)), np.int8)
+
+    def _checked_start(self) -> None:
+        try:
+            self._start()
+            self._check_edges()
+            self._bundle.check_golden(self.logits)
+        except (RuntimeError, ValueError) as cause:  # the runtime's own: an operator that it lacks, a broken graph
+            why = " ".join(str(cause).split())
+            raise ModelError(f"{self._bundle.path}: {self._runtime.name} cannot run this model: {why}") from cause
 
     def _start(self) -> None:
         self._interpreter = self._runtime.interpreter(

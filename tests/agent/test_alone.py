@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,20 @@ def test_demo_shows_windows_from_the_broker(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
     assert f"agent.delivery.embedded {os.getpid()}" not in processes
+
+
+def test_a_demo_ends_with_its_reader(tmp_path: Path) -> None:
+    """`fer-agent demo --json | head -1`: one payload, exit code 0, not a word, and not the rest of the lesson."""
+    command = [sys.executable, "-m", "agent", "demo", "--json", "--window", "3", "--smallest-face", "100"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as demo:
+        assert demo.stdout is not None
+        assert demo.stderr is not None
+        assert json.loads(demo.stdout.readline())["seq"] == 1
+        demo.stdout.close()
+        began = time.monotonic()
+        assert demo.wait(50) == 0
+        assert time.monotonic() - began < 30
+        assert "error" not in demo.stderr.read()
 
 
 def test_a_terminated_demo_leaves_nothing(tmp_path: Path) -> None:

@@ -46,13 +46,16 @@ class Agent:
             f"[mqtt]\nport = {self._port}\nkeepalive_s = 5\n{POLICY}{more}"
         )
 
-    def start(self, *before: str, stderr: IO[bytes] | int | None = None, **environ: str) -> None:
+    def start(
+        self, *before: str, stdin: int = subprocess.DEVNULL, stderr: IO[bytes] | int | None = None, **environ: str
+    ) -> None:
         """Start it; `before` goes in front of the command, stderr is appended to `log` unless given."""
         command = [*before, sys.executable, "-B", "-m", "agent", "run", "--config", str(self.config)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command,
                 cwd=ROOT,
+                stdin=stdin,
                 stderr=log if stderr is None else stderr,
                 env={**os.environ, "PYTHONFAULTHANDLER": "1", **environ},
             )

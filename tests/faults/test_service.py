@@ -191,7 +191,20 @@ def test_a_stalled_stream_is_published(agent: Agent, camera: MjpegServer, collec
     camera.mode = "stall"
     agent.until(lambda: collector.payloads("status")[-1]["reason"] == "camera.stalled", 25)
     assert "camera.lost" in [e["reason"] for e in collector.payloads("event")]
+    agent.says("event=camera.lost detail=")
     assert agent.end() == 0
+
+
+def test_it_ends_with_its_terminal(agent: Agent, camera: MjpegServer) -> None:
+    """Started by hand over SSH, say: nobody would know that the camera is still watched."""
+    if shutil.which("setsid") is None:
+        pytest.skip("setsid is not installed (Debian package util-linux)")
+    master, slave = os.openpty()
+    agent.start("setsid", "--ctty", stdin=slave)
+    os.close(slave)
+    agent.says("event=agent.state state=ready")
+    os.close(master)
+    assert agent.process.wait(30) == 0
 
 
 def test_a_wrong_configuration_is_exit_78(agent: Agent) -> None:
@@ -218,8 +231,10 @@ def test_reload_keeps_the_old_or_takes_the_new(agent: Agent, collector: Referenc
     agent.until(lambda: len(collector.stream().windows) > count)
     agent.write(window_s=3)
     agent.process.send_signal(signal.SIGHUP)
-    agent.until(lambda: collector.payloads("meta")[-1]["window_s"] == 3)
-    assert agent.process.poll() is None
+    while collector.payloads("meta")[-1]["window_s"] != 3:  # also in the middle of it
+        agent.process.send_signal(signal.SIGHUP)
+        time.sleep(0.05)
+        assert agent.process.poll() is None, agent.text()
     count = len(collector.stream().windows)
     agent.until(lambda: len(collector.stream().windows) > count)
     assert agent.end() == 0

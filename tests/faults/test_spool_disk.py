@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ import pytest
 from agent.delivery.disk import DiskSpool
 from agent.delivery.publish import Publisher
 from tests.delivery_agent import Nursery
-from tests.mounts import ext4_image, mounted, remount
+from tests.mounts import ext4_image, fill, mounted, remount
 from tests.mqtt_world import FAST, MADE_BY, Mosquitto, settings, summary, wait_until
 from tests.reference_subscriber import ReferenceSubscriber
 
@@ -66,9 +65,7 @@ def test_a_full_disk_stops_nothing(broker: Mosquitto, tmp_path: Path) -> None:
         publisher.state("ready")
         for number in range(50):
             publisher(summary(number))
-        with (disk / "other").open("wb", buffering=0) as other, suppress(OSError):
-            while other.write(b"x" * 4096):  # somebody else takes the rest of the disk
-                pass
+        fill(disk)  # somebody else takes the rest of the disk
         for number in range(50, 1500):
             publisher(summary(number))
         # The last window is live: it arrives although the disk takes nothing more.
@@ -84,9 +81,7 @@ def test_what_a_full_disk_took_is_declared(tmp_path: Path) -> None:
     with mounted("tmpfs", tmp_path / "small", "size=1M") as disk:
         with Publisher(settings(1), MADE_BY, pace=FAST, state_dir=disk / "state") as publisher:
             publisher(summary(0))
-            with (disk / "other").open("wb", buffering=0) as other, suppress(OSError):
-                while other.write(b"x" * 4096):
-                    pass
+            fill(disk)
             for number in range(1, 1500):
                 publisher(summary(number))
         spool = DiskSpool(disk / "state" / "spool", 64_000_000, 1e9)
@@ -112,9 +107,7 @@ def test_a_damaged_file_on_a_full_disk_keeps_its_good_records(tmp_path: Path) ->
         with file.open("r+b") as damaged:
             damaged.seek(64 + 20 + 300)  # inside the first window
             damaged.write(b"?")
-        with (disk / "other").open("wb", buffering=0) as other, suppress(OSError):
-            while other.write(b"x" * 4096):
-                pass
+        fill(disk)
         for start in range(2):
             spool = DiskSpool(disk / "spool", 64 << 10, 1e9)
             assert _windows(spool) >= set(range(2, 9)), f"start {start}"

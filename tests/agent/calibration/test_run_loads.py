@@ -11,8 +11,11 @@ import pytest
 
 from agent import config
 from agent.calibration import record
+from agent.trust.audit import AuditLog
 from agent.vision.model_card import MODELS, Bundle
 from tests.agent.calibration.test_record import DAY, made
+from tests.mqtt_world import Mosquitto
+from tests.reference_subscriber import ReferenceSubscriber
 
 ROOT = Path(__file__).resolve().parents[3]
 MODEL = Path(os.environ.get("FER_BUNDLE", MODELS / "released"))
@@ -83,6 +86,24 @@ def test_a_fitting_one_is_used_and_warns_when_it_has_expired(
     assert window["calibration_id"] == new.id
     assert ("expired on" in done.stderr) == warned
     assert _delta(window) == window["engagement"]["value"] - 50
+
+
+def test_what_calibrate_tunes_is_no_other_configuration(room: Path, demo_clip: Path) -> None:
+    """The configuration's hash in `meta` is the one in the audit log, whatever the device's part changed."""
+    new = record.made(
+        made(50.0).parts.model_copy(update={"probabilities": None}),
+        model_sha256=Bundle.load(MODEL).card.sha256,
+        camera=record.camera_hash(config.Camera(source=str(demo_clip))),
+        setup=record.setup_hash(config.Settings()),
+        now=time.time() - DAY,
+    )
+    record.save(room.with_name(record.NAME), new)
+    with Mosquitto(room.parent / "broker") as broker, ReferenceSubscriber(broker.port) as collector:
+        room.write_text(room.read_text().replace("port = 1\n", f"port = {broker.port}\n"))
+        done = _agent("run", "--config", room)
+        assert done.returncode == 0, done.stderr
+        audited = AuditLog(room.parent).last("config")
+        assert collector.payloads("meta")[-1]["config_hash"] == audited["hash"]
 
 
 def test_one_of_another_camera_is_refused(room: Path) -> None:

@@ -11,6 +11,7 @@ from agent.cli.spool import command
 from agent.delivery.disk import DiskSpool
 from agent.delivery.publish import Publisher
 from agent.errors import InputError
+from tests.mounts import fill, mounted
 from tests.mqtt_world import FAST, MADE_BY, settings, summary
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -58,6 +59,21 @@ def test_export_writes_payloads_and_takes_nothing_out(state: Path, tmp_path: Pat
     assert again.returncode == 73
     assert "File exists" in again.stderr
     assert len(spool("export", "--all", "--state-dir", state).stdout.splitlines()) == 13
+
+
+def test_export_without_room_leaves_no_half_file(state: Path, tmp_path: Path) -> None:
+    """Exit code 73 and one line, on a full disk and a full stdout; the file would look like all of them."""
+    with mounted("tmpfs", tmp_path / "small", "size=64k") as disk:
+        fill(disk)
+        done = spool("export", disk / "windows.jsonl", "--state-dir", state)
+        assert (done.returncode, done.stderr.count("\n")) == (73, 1)
+        assert "No space left" in done.stderr
+        assert not (disk / "windows.jsonl").exists()
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "agent", "spool", "export", "--state-dir", str(state)]
+        end = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert end.returncode == 73
+    assert end.stderr.startswith("error: stdout: ")
 
 
 def test_drop_asks_first(state: Path) -> None:

@@ -48,6 +48,16 @@ def test_heat_thins_out_the_frames_and_tells() -> None:
     assert [(kind, reason) for kind, reason, _ in events] == [("thermal", "thermal.hot")]
 
 
+@pytest.mark.parametrize(("celsius", "share"), [(76.0, 0.75), (81.0, 0.5), (86.0, 0.25)])
+def test_the_rate_is_the_one_that_is_told(celsius: float, share: float) -> None:
+    clock, events = Time(), []
+    thermal = Thermal(lambda: Reading(celsius, under_voltage=False))
+    keeper = Keeper(event=lambda *e: events.append(e), period_s=1, thermal=thermal, now=clock)
+    list(keeper.frames(frames(clock, 10)))
+    assert len(list(keeper.frames(frames(clock, 400)))) == pytest.approx(400 * share, abs=1)
+    assert f"at {share:.0%}" in events[0][2]
+
+
 def test_clock_step_is_an_event() -> None:
     """A wall clock that is set during the run is told once, with by how much."""
     clock, wall, events = Time(), Time(), []

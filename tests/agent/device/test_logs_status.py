@@ -29,6 +29,15 @@ def test_line_for_the_journal() -> None:
     assert OneLine("text", journal=True).format(record("a\nb", logging.INFO)) == "<6>a\\nb"
 
 
+def test_json_keeps_the_words_beside_the_pairs() -> None:
+    """What to do about it stands in the sentence."""
+    told = json.loads(
+        OneLine("json", journal=False).format(record("event=mqtt.too_large the broker refuses it: raise its limit"))
+    )
+    assert told["event"] == "mqtt.too_large"
+    assert told["message"].endswith("raise its limit")
+
+
 def test_json_line() -> None:
     """With JSON an event's pairs are fields."""
     line = OneLine("json", journal=False).format(record('event=mqtt.lost host=h reason="no route"'))

@@ -20,8 +20,8 @@ def signer() -> Signer:
 class Device:
     """A state folder and a program that is restarted."""
 
-    def __init__(self, root: Path, signer: Signer) -> None:
-        self.root, self.signer, self.state = root, signer, root / "state"
+    def __init__(self, root: Path, signer: Signer, state: Path | None = None) -> None:
+        self.root, self.signer, self.state = root, signer, state or root / "state"
         self.state.mkdir()
         self.released = write_bundle(root / "released", "released", None)
         self.broken: set[str] = set()

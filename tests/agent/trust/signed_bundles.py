@@ -47,9 +47,11 @@ def card(name: str, model: bytes) -> dict[str, object]:
     }  # fmt: skip
 
 
-def write_bundle(folder: Path, name: str, signer: Signer | None, timestamp: int | None = 1000) -> Path:
-    """A bundle that `Bundle.load` takes, called `name`, in `folder`, which is made."""
-    model, golden = f"the network of {name}".encode(), io.BytesIO()
+def write_bundle(
+    folder: Path, name: str, signer: Signer | None, timestamp: int | None = 1000, more: bytes = b""
+) -> Path:
+    """A bundle that `Bundle.load` takes, called `name`, in `folder`, which is made; its model has `more` bytes."""
+    model, golden = f"the network of {name}".encode() + more, io.BytesIO()
     integers = np.zeros((1, len(LABELS)), np.int8)
     np.savez(golden, faces=np.zeros((1, 16, 16, 1), np.uint8), reference=integers, default=integers)
     files = {

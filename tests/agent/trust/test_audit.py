@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from agent.cli.audit import command
 from agent.errors import CheckFailed, InputError
 from agent.trust.audit import AuditLog, Head, verify
+from tests.mounts import fill, mounted
 
 
 @pytest.fixture
@@ -44,6 +45,33 @@ def test_a_changed_line_is_named(log: AuditLog, line: int) -> None:
     content[line - 1] = content[line - 1].replace(b'"event":"mode"', b'"event":"policy"')
     log.path.write_bytes(b"".join(content))
     assert problems(log) == [(line, "changed")]
+
+
+def test_a_line_that_is_no_text_is_named(log: AuditLog) -> None:
+    """A lone surrogate, and brackets without end: named, as any other change; and the log goes on behind it."""
+    for text in (b'{"n":5,"at":"\\ud800","event":"mode","detail":{},"prev":"","hash":""}\n', b"[" * 100_000 + b"\n"):
+        content = lines(log)
+        content[4] = text
+        log.path.write_bytes(b"".join(content))
+        assert (5, "changed") in problems(log)
+        assert log.last("policy") is None
+    content[-1] = content[-1].replace(b'"hash":"', b'"hash":"\\ud800')
+    log.path.write_bytes(b"".join(content))
+    log.note("mode", sensing="on")
+    assert (10, "changed") in problems(log)
+    assert len(lines(log)) == 11
+
+
+def test_a_full_disk_is_no_forgery(tmp_path: Path) -> None:
+    """Lines that still fit into the last block of a full disk take the head with them."""
+    with mounted("tmpfs", tmp_path / "small", "size=64k") as disk:
+        log = AuditLog(disk)
+        log.append("mode", sensing="on")
+        fill(disk)
+        for _ in range(5):
+            log.append("mode", sensing="off")
+        assert verify(disk).problems == ()
+        assert verify(disk).entries == 6
 
 
 @pytest.mark.parametrize("line", range(1, 11))

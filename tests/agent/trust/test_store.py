@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from agent.errors import ModelError
+from agent.errors import CannotWriteError, ModelError
 from agent.trust.audit import verify
 from agent.trust.inventory import listed
 from agent.trust.store_state import MAX_STARTS, State
 from tests.agent.trust.conftest import Device
 from tests.agent.trust.signed_bundles import Signer, write_bundle
+from tests.mounts import mounted
 
 
 def test_the_package_model_runs_on_a_fresh_device(device: Device) -> None:
@@ -262,3 +263,17 @@ def test_a_read_only_disk_keeps_the_committed_model(device: Device) -> None:
     (device.state / "models" / "lock").unlink()
     (device.state / "models" / "lock").mkdir()  # root ignores modes; a folder in its place cannot be opened by anyone
     assert device.run(good=5) == "old"
+
+
+def test_an_install_that_fails_gives_its_room_back(tmp_path: Path, signer: Signer) -> None:
+    """On a full disk, and by a bundle that is refused: no draft stays."""
+    with mounted("tmpfs", tmp_path / "small", "size=256k") as disk:
+        device = Device(tmp_path, signer, disk / "state")
+        source = write_bundle(tmp_path / "large", "new", signer, more=bytes(400_000))
+        with pytest.raises(CannotWriteError, match="No space left"):
+            device.store().install(source)
+        assert not (device.state / "models" / "incoming").exists()
+        device.broken = {"other"}
+        with pytest.raises(ModelError, match="golden"):
+            device.install("other", 2000)
+        assert not (device.state / "models" / "incoming").exists()

@@ -67,6 +67,14 @@ def test_the_budget_leaves_the_rest_for_later(bundle):
     assert len(seen) == 9
 
 
+@pytest.mark.parametrize("model", [b"", b"\0" * 100, b"\x1c\0\0\0TFL4" + b"\0" * 92])
+def test_what_the_runtime_cannot_build_is_a_refused_model(bundle, runtime, model):
+    """A graph for another runtime, with hashes that fit: exit code 78, and a store falls back on the one before."""
+    broken = replace(bundle, model=model)
+    with pytest.raises(ModelError, match=f"{runtime} cannot run this model"):
+        Classifier(broken, threads=1, runtime=runtime, faces_per_frame=1).__enter__()
+
+
 def test_no_faces(bundle):
     """No face gives no reading."""
     with Classifier(bundle, threads=1, faces_per_frame=3) as classifier:
