@@ -2,6 +2,7 @@
 # Installs, upgrades or removes fer-agent on Debian or Raspberry Pi OS (bookworm: Python 3.11, trixie: 3.13; 64-bit).
 # Safe to run twice: configuration, secrets and state are never overwritten, and a service that is off stays off.
 set -eu
+umask 022  # whatever root's is: the service's user must be able to read and run it
 
 usage() {
     cat <<'TEXT'
@@ -70,9 +71,13 @@ versions() {  # prints the tested versions; numpy 1 where Debian's Picamera2 was
     fi
 }
 
+usable_environment() {  # one with a pip of its own: a first run that was killed, and another Python since, leave none
+    "$root/opt/fer-agent/bin/python" -c 'import pip, sys; sys.exit(not pip.__file__.startswith(sys.prefix))' 2>/dev/null
+}
+
 make_environment() {
     # --system-site-packages: Picamera2 comes from Debian and cannot be installed into an environment.
-    [ -x "$root/opt/fer-agent/bin/python" ] || python3 -m venv --system-site-packages "$root/opt/fer-agent"
+    usable_environment || python3 -m venv --clear --system-site-packages "$root/opt/fer-agent"
     versions > "$root/opt/fer-agent/constraints.txt"
     "$root/opt/fer-agent/bin/python" -m pip install --quiet --upgrade --constraint "$root/opt/fer-agent/constraints.txt" "$from"
     # Always those beside this script, whatever --from is. --no-deps: a device reads their data, never their code.

@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -276,9 +276,12 @@ def _odd_size(new: Record, settings: config.Settings) -> Iterator[str]:
 def _check_writable(path: Path, page: Path | None) -> None:
     """Raise CannotWriteError before minutes of measuring, not after."""
     for file in (path, page):
-        if file is not None and not file.parent.is_dir():
-            raise CannotWriteError(f"{file}: expected the folder {file.parent} to be there; make it, or use --out")
-        if file is not None and not os.access(file.parent, os.W_OK):
+        if file is None:
+            continue
+        with suppress(PermissionError):  # a closed folder is no missing one
+            if not file.parent.is_dir():
+                raise CannotWriteError(f"{file}: expected the folder {file.parent} to be there; make it, or use --out")
+        if not os.access(file.parent, os.W_OK):
             raise CannotWriteError(f"{file}: expected a folder that the agent's user can write, got {file.parent}")
 
 

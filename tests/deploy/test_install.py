@@ -51,10 +51,19 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.mark.timeout(900)
 def test_an_installed_device_finds_faces(source: Path, tmp_path: Path) -> None:
-    """The environment that the installer makes has all that a device needs, the face detector's weights among it."""
-    done = subprocess.run([source / "deploy/install.sh", "--root", tmp_path / "root"], capture_output=True, text=True)
+    """The environment that the installer makes has all that a device needs, the face detector's weights among it; also
+    where a first try was killed before its pip, and where root's umask closes new files to others."""
+    opt = tmp_path / "root/opt/fer-agent"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", opt], check=True)
+    closed = ["sh", "-c", 'umask 077; exec "$@"', "sh"]
+    done = subprocess.run(
+        [*closed, source / "deploy/install.sh", "--root", tmp_path / "root"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-2000:]
-    bench = [tmp_path / "root/opt/fer-agent/bin/python", "-m", "agent", "bench", "--seconds", "1", "--json"]
+    package = next(opt.glob("lib/python3*/site-packages/agent"))
+    for path in (opt, opt / "bin/fer-agent", package, tmp_path / "root/etc/fer-agent/agent.toml"):
+        assert path.stat().st_mode & 0o004, path
+    bench = [opt / "bin/python", "-m", "agent", "bench", "--seconds", "1", "--json"]
     told = subprocess.run(bench, capture_output=True, text=True, cwd=tmp_path)
     assert told.returncode == 0, told.stderr[-2000:]
     assert json.loads(told.stdout)["faces_per_sample"] > 4  # of eight in the made-up classroom

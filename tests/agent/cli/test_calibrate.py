@@ -108,6 +108,24 @@ def test_one_part_alone_keeps_the_others(done, clip: Path) -> None:
     assert record.read(path.with_name("calibration.previous.json")) == before
 
 
+def test_a_report_for_a_closed_folder_is_refused_first(tmp_path: Path) -> None:
+    """The service's user in root's home, say: one line before minutes of measuring."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to be another user")
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    code = f"""
+import os
+from pathlib import Path
+from agent.cli.calibrate import _check_writable
+os.setuid(65534)
+_check_writable(Path({str(home / "x" / "calibration.html")!r}), None)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "CannotWriteError" in done.stderr.splitlines()[-1]
+    assert "expected a folder that the agent's user can write" in done.stderr
+
+
 def test_too_few_people_write_nothing(clip: Path, tmp_path: Path) -> None:
     """A baseline of 12 people where eight sit: exit 1, one line, no file."""
     out = tmp_path / "calibration.json"
