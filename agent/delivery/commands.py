@@ -53,6 +53,8 @@ class Desk:
         assert not unknown, f"no such commands in the contract: {unknown}"
         self._speaker, self._resend, self._newest = speaker, resend, newest
         self._handlers = {"ping": self._ping, "resend": self._do_resend, **handlers}
+        self.denied: str | None = None
+        """Why no window can go out now. A `resend` that said ok all the same would have a collector call them lost."""
         self._gaps: list[tuple[int, int]] = []
         self._seen: deque[tuple[str, str | None, bytes]] = deque(maxlen=_REMEMBERED)
 
@@ -87,6 +89,8 @@ class Desk:
         # Numbers that no window had yet are not missing: a collector would pass over the windows to come.
         if first > (newest := self._newest()):
             raise FerAgentError(f"expected from <= {newest}, the newest number of this epoch, got {first}")
+        if self.denied is not None:
+            raise FerAgentError(self.denied)
         last = min(last, newest)
         kept = self._resend(first, last)
         self._gaps = missing(first, last, kept)

@@ -92,13 +92,18 @@ class Reception:
                 self._spool.confirm(item.position)
             # A window that is too large waits in the spool: that a smaller one went through does not end its trouble.
             over = [f"acl {topic}", f"refused {topic}", *([] if item else [f"size {topic.rpartition('/')[2]}"])]
+            if topic == self._speaker.topics("window"):
+                self._desk.denied = None
             if topic and self._births.settle(*over):
                 log.info("event=mqtt.allowed topic=%s", topic)
                 self._sender.post(self._births.status())
                 self._sender.requeue()
             return
         if news.code == _NOT_AUTHORISED:
-            self._trouble(f"acl {topic}", f"the broker denies publishing to {topic}: allow {self._acl('write', topic)}")
+            why = f"the broker denies publishing to {topic}: allow {self._acl('write', topic)}"
+            if topic == self._speaker.topics("window"):
+                self._desk.denied = why
+            self._trouble(f"acl {topic}", why)
             return
         if news.code == _TOO_LARGE and item is not None:
             self.poison.add(item.position)

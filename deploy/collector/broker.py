@@ -34,8 +34,14 @@ _SESSION_S: Final = 24 * 3600
 """How long the broker keeps a lone collector's queue, seconds."""
 _MOST_QUEUED: Final = 20_000
 """Beyond this, unconfirmed-for-nothing messages (QoS 0: health) are dropped."""
-_EVERYONE: Final = ("status", "meta", "event", "health", "rsp/resend")
+EVERY_WINDOW: Final = "fer/v1/+/+/+/window"
+_EVERYONE: Final = tuple(f"fer/v1/+/+/+/{kind}" for kind in ("status", "meta", "event", "health", "rsp/resend"))
 """Topics that every collector needs, shared group or not."""
+_EVERY_ACK: Final = "fer/v1/+/+/+/ack"
+_EVERY_COMMAND: Final = "fer/v1/+/+/+/cmd/#"
+_REFUSED: Final = 128
+"""MQTT 5 reason codes from here on mean no."""
+_NO_SHARES: Final = 158
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +98,14 @@ class Broker:
         self._queue: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self._connection = 0
         self.connected = False
+        self.hears_windows = False
+        """Whether the broker has granted reading windows, on this connection. (One may grant it and yet send none.)"""
         self._said = ""
+        self._published: dict[int, str] = {}
+        """Packet numbers that the broker has not answered, and what the ACL calls their topics."""
+        self._answers: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+        self._denied: set[str] = set()
+        """What may not be read or written; said once, and again if it was allowed in between."""
         self._client = _Client(
             CallbackAPIVersion.VERSION2, f"fer-collector-{address.name}", protocol=mqtt.MQTTv5, manual_ack=True
         )
@@ -109,6 +122,8 @@ class Broker:
         self._client.on_connect_fail = self._on_connect_fail
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
+        self._client.on_subscribe = self._on_subscribe
+        self._client.on_publish = lambda _, __, mid, reason, ___: self._answers.put((mid, reason))
 
     def __enter__(self) -> Self:
         properties = Properties(PacketTypes.CONNECT)
@@ -133,6 +148,7 @@ class Broker:
 
         Raises FerAgentError if the thread that should bring them is dead.
         """
+        self._read_answers()
         try:
             batch = [self._queue.get(timeout=wait_s)]
         except queue.Empty:
@@ -159,7 +175,8 @@ class Broker:
     def publish_ack(self, source: Source, epoch: str, upto: int) -> None:
         """Tell an agent that it may forget its windows up to `upto`."""
         body = json.dumps({"epoch": epoch, "upto_seq": upto})
-        self._client.publish(f"{_root(source)}/ack", body, qos=1, retain=True)
+        sent = self._client.publish(f"{_root(source)}/ack", body, qos=1, retain=True)
+        self._published[sent.mid] = _EVERY_ACK
 
     def ask_resend(self, source: Source, first: int, last: int) -> bytes:
         """Ask an agent to send windows again; return what its answer will carry."""
@@ -169,8 +186,13 @@ class Broker:
         properties.CorrelationData = correlation
         properties.MessageExpiryInterval = 30
         body = json.dumps({"from": first, "to": last})
-        self._client.publish(f"{_root(source)}/cmd/resend", body, qos=1, properties=properties)
+        sent = self._client.publish(f"{_root(source)}/cmd/resend", body, qos=1, properties=properties)
+        self._published[sent.mid] = _EVERY_COMMAND
         return correlation
+
+    def acl_line(self, how: str, topic: str) -> str:
+        """Return the line that the broker's ACL file needs, and for whom."""
+        return f'"topic {how} {topic}" to {self._address.username or "the anonymous user"}'
 
     def _on_connect(self, client: mqtt.Client, _: Any, __: Any, reason: Any, ___: Any) -> None:
         if reason.is_failure:
@@ -178,9 +200,38 @@ class Broker:
         self._connection += 1
         self.connected = True
         self._say("event=broker.connected")
+        client.subscribe([(topic, mqtt.SubscribeOptions(qos=1)) for topic in self._topics()])
+        return None
+
+    def _topics(self) -> list[str]:
         group = f"$share/{self._address.share}/" if self._address.share else ""
-        topics = [f"{group}fer/v1/+/+/+/window", *(f"fer/v1/+/+/+/{kind}" for kind in _EVERYONE)]
-        client.subscribe([(topic, mqtt.SubscribeOptions(qos=1)) for topic in topics])
+        return [f"{group}{EVERY_WINDOW}", *_EVERYONE]
+
+    def _on_subscribe(self, _: Any, __: Any, ___: Any, reasons: Sequence[Any], ____: Any) -> None:
+        self.hears_windows = reasons[0].value < _REFUSED
+        for topic, reason in zip(self._topics(), reasons, strict=False):
+            mend = f"allow {self.acl_line('read', topic[topic.index('fer/') :])} and start the collector again"
+            if reason.value == _NO_SHARES:
+                mend = "leave --share out: this broker has no shared subscriptions"
+            self._note_answer("reading", topic, reason, mend)
+
+    def _read_answers(self) -> None:
+        """Look at what the broker said to what was published. Here, not in the callback: `publish` may not yet have
+        told the number of what is answered already."""
+        while not self._answers.empty():
+            mid, reason = self._answers.get()
+            if topic := self._published.pop(mid, None):
+                self._note_answer("writing", topic, reason, f"allow {self.acl_line('write', topic)}")
+
+    def _note_answer(self, what: str, topic: str, reason: Any, mend: str) -> None:
+        key = f"{what} {topic}"
+        if reason.value < _REFUSED:
+            if key in self._denied:
+                log.info("event=broker.allowed what=%s topic=%s", what, topic)
+            return self._denied.discard(key)
+        if key not in self._denied:
+            self._denied.add(key)
+            log.error("event=broker.denied what=%s topic=%s reason=%r action=%r", what, topic, str(reason), mend)
         return None
 
     def _on_connect_fail(self, _: Any, __: Any) -> None:
@@ -190,7 +241,7 @@ class Broker:
         self._say(f"event=broker.away reason={told!r} action='trying again'")
 
     def _on_disconnect(self, _: Any, __: Any, ___: Any, reason: Any, ____: Any) -> None:
-        self.connected = False
+        self.connected = self.hears_windows = False
         self._say(f"event=broker.disconnected reason={str(reason)!r}")
 
     def _on_message(self, _: Any, __: Any, message: mqtt.MQTTMessage) -> None:

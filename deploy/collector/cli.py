@@ -178,7 +178,7 @@ def prune(db: str, keep_days: float) -> None:
 @click.option("--listen", default="127.0.0.1:8080", show_default=True, help="Address and port of the page.")
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Keep the data here.")
 def demo(rooms: int, speed: float, listen: str, folder: Path | None) -> None:
-    """Start a broker, simulated rooms, a collector and the page, until Ctrl-C.
+    """Start a broker, simulated rooms, a collector and the page, until Ctrl-C, or until its terminal is closed.
 
     Example: fer-collector demo --rooms 20
     """

@@ -1,4 +1,5 @@
-"""Keeps the newest of every room in memory, by asking the database twice a second, and tells every open page.
+"""Keeps the newest of every room in memory, by asking the database twice a second, and tells every open page; also
+when broker or database are away.
 
 It reads, so a page may run in another process than the ingest, and sees what all collectors of a group store.
 """
@@ -16,10 +17,15 @@ from starlette.concurrency import run_in_threadpool
 
 from deploy.collector.history import History
 from deploy.collector.tables import agents, live
+from deploy.collector.troubles import Collecting, Troubles
 
 log = logging.getLogger("fer.collector")
 
 POLL_S: Final = 0.5
+_RETRY_S: Final = 2.0
+"""Pause before a database that failed is asked again."""
+_SLOW_S: Final = 10.0
+"""A database that has not answered for so long is away, though the network does not say so."""
 _MARKS: Final = (
     *(live.c.agent_id, live.c.changed_ms, live.c.status_ms, live.c.window_ms, live.c.health_ms),
     *(live.c.window_stream, live.c.window_seq),
@@ -37,14 +43,17 @@ _TREND: Final = 40
 class Hub:
     """`run` polls; `pages` are the open event streams. One event loop; database work goes to its thread pool."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, ingest: Collecting | None = None) -> None:
+        self._engine, self._ingest = engine, ingest
         self._history = History(engine)
         self._rooms: dict[int, dict[str, Any]] = {}
         self._trends: dict[int, list[tuple[int, float | None]]] = {}
         self._marks: dict[int, tuple[Any, ...]] = {}
         self._pages: set[asyncio.Queue[str]] = set()
-        self.well = True
+        self._asked: float | None = None
+        """When the poll under way began."""
+        self._failed = False
+        self.troubles = Troubles()
 
     @property
     def rooms(self) -> list[dict[str, Any]]:
@@ -53,24 +62,38 @@ class Hub:
 
     async def run(self) -> None:
         """Poll until cancelled; a database that is away is said once and tried again."""
+        await asyncio.gather(self._follow_rooms(), self._follow_links())
+
+    async def _follow_rooms(self) -> None:
         while True:
+            known, self._asked = set(self._rooms), time.monotonic()
             try:
-                known = set(self._rooms)
                 changed = await run_in_threadpool(self._poll)
-                self.well = True
             except SQLAlchemyError:
-                if self.well:
+                if not self._failed:
                     log.error("event=page.database_away")
-                self.well = False
-                await asyncio.sleep(2)
+                self._failed, self._asked = True, None
+                await asyncio.sleep(_RETRY_S)
                 continue
+            # A poll that failed half-way has moved rooms of which no page was told.
+            behind, self._failed, self._asked = self._failed, False, None
             gone = not known <= self._rooms.keys()
-            if changed or gone:
-                self._tell(changed, reload=gone)
+            if changed or gone or behind:
+                self._tell(_rooms_event(changed), reload=gone or behind)
             await asyncio.sleep(POLL_S)
 
-    def _tell(self, changed: list[dict[str, Any]], *, reload: bool) -> None:
-        text = f"event: rooms\ndata: {json.dumps(changed, separators=(',', ':'))}\n\n"
+    async def _follow_links(self) -> None:
+        while True:
+            slow = self._asked is not None and time.monotonic() - self._asked > _SLOW_S
+            stuck = self._ingest is not None and not self._ingest.storing
+            news = self.troubles.note("database", away=self._failed or slow or stuck)
+            if self._ingest is not None:
+                news |= self.troubles.note("broker", away=not self._ingest.connected)
+            if news:
+                self._tell(self.troubles.event(), reload=False)
+            await asyncio.sleep(POLL_S / 2)
+
+    def _tell(self, text: str, *, reload: bool) -> None:
         for page in self._pages:
             if reload or page.full():
                 while not page.empty():
@@ -88,6 +111,7 @@ class Hub:
         self._pages.add(page)
         try:
             yield f"retry: 2000\nevent: hello\ndata: {int(time.time() * 1000)}\n\n"
+            yield self.troubles.event()
             while True:
                 try:
                     yield await asyncio.wait_for(page.get(), timeout=15)
@@ -96,8 +120,8 @@ class Hub:
         finally:
             self._pages.discard(page)
 
-    def newest(self) -> Sequence[Any]:
-        """Read the rows that changed since the last time; forget the rooms whose rows are gone."""
+    def newest(self) -> tuple[dict[int, tuple[Any, ...]], Sequence[Any]]:
+        """Read (the marks of all rows, the rows that changed since the last poll that went well)."""
         query = select(live, agents.c.site, agents.c.room, agents.c.agent).join_from(live, agents)
         with self._engine.connect() as connection:
             marks = {row[0]: tuple(row) for row in connection.execute(select(*_MARKS))}
@@ -106,21 +130,23 @@ class Hub:
             for start in range(0, len(wanted), _AT_ONCE):
                 some = live.c.agent_id.in_(wanted[start : start + _AT_ONCE])
                 found += connection.execute(query.where(some)).all()
-        self._marks = marks
-        for agent in self._rooms.keys() - marks.keys():
-            del self._rooms[agent]
-            self._trends.pop(agent, None)
-        return found
+        return marks, found
 
     def _poll(self) -> list[dict[str, Any]]:
+        """Return the rooms that changed; forget those whose rows are gone."""
+        marks, rows = self.newest()
         changed = []
-        for row in self.newest():
+        for row in rows:
             room = _room(row)
             before = self._rooms.get(row.agent_id)
             if before is None or any(before[key] != value for key, value in room.items()):
                 room["trend"] = self._trend(row.agent_id, room["window"])
                 self._rooms[row.agent_id] = room
                 changed.append(room)
+        for agent in self._rooms.keys() - marks.keys():
+            del self._rooms[agent]
+            self._trends.pop(agent, None)
+        self._marks = marks  # last: rows that could not be made into rooms are read again
         return changed
 
     def _trend(self, agent: int, window: dict[str, Any] | None) -> list[tuple[int, float | None]]:
@@ -135,6 +161,10 @@ class Hub:
             trend = [*trend[1 - _TREND :], (window["end_ms"], value)]
         self._trends[agent] = trend
         return trend
+
+
+def _rooms_event(changed: list[dict[str, Any]]) -> str:
+    return f"event: rooms\ndata: {json.dumps(changed, separators=(',', ':'))}\n\n"
 
 
 def _room(row: Any) -> dict[str, Any]:

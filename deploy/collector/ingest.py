@@ -4,6 +4,7 @@ Law: nothing is confirmed or acknowledged before the database has committed it. 
 waits with its batch in hand; the broker, and behind it every agent's spool, keeps the rest.
 """
 
+import contextlib
 import logging
 import threading
 import time
@@ -12,8 +13,9 @@ from typing import Final
 
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
-from deploy.collector.broker import Broker, Delivery
-from deploy.collector.messages import Message, Refused, Reply, Source, Status, parse_message
+from deploy.collector.broker import EVERY_WINDOW, Broker, Delivery
+from deploy.collector.messages import Message, Refused, Reply, Source, Status, Window, parse_message, split_topic
+from deploy.collector.questions import Questions
 from deploy.collector.rollup import refresh_hours
 from deploy.collector.store import Progress, Store, Written
 from deploy.collector.streams import Hole, Streams
@@ -31,8 +33,6 @@ HOURS_S: Final = 5.0
 """Pause between two refreshes of the hourly means."""
 _STALL_S: Final = 30.0
 """Rounds further apart than this: what came meanwhile still waits at the broker, and its absence proves nothing."""
-_MOST_QUESTIONS: Final = 10_000
-"""Unanswered questions remembered."""
 _BACKOFF_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 
@@ -56,11 +56,19 @@ class Ingest:
         self._sessions: dict[Source, int | None] = {}
         self._back: dict[Source, float] = {}
         """When the agent last connected anew, if we have listened since: then it sends all that it still has."""
-        self._questions: dict[bytes, Hole] = {}
-        """Our own, by correlation data: every member of a group hears the answers to all."""
+        self._questions = Questions()
+        self._unheard: set[Source] = set()
+        """Agents that answered, and of whose windows none came; each is named in the log once."""
         self._stop = threading.Event()
+        self.storing = True
+        """Whether the database took what was written last."""
         self.failure: Exception | None = None
         self._next_tick = self._next_hours = self._last_tick = 0.0
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a broker."""
+        return self._broker.connected
 
     def stop(self) -> None:
         """Ask `run` to end after the batch in hand."""
@@ -103,8 +111,23 @@ class Ingest:
                 )
             except Refused as reason:
                 self._tally.refuse(str(reason))
+                self._hear_refused(delivery)
+            else:
+                self._hear(messages[-1])
         self._tally.add("received", len(batch))
         return messages
+
+    def _hear(self, message: Message) -> None:
+        if isinstance(message.value, Window) and message.kind == "window" and not message.retained:
+            self._questions.hear(message.source, self._monotonic())
+            if message.value.replay:
+                self._questions.hear_late(message.source, self._monotonic())
+
+    def _hear_refused(self, delivery: Delivery) -> None:
+        with contextlib.suppress(Refused):
+            source, kind = split_topic(delivery.topic)
+            if kind == "window" and not delivery.retained:
+                self._questions.hear(source, self._monotonic())
 
     def _patiently(self, work: Callable[[], None]) -> bool:
         """Do database work, again and again while the database is away. False: told to stop before it came back."""
@@ -116,6 +139,7 @@ class Ingest:
                 if tries == 0:
                     reason = str(getattr(error, "orig", None) or error).splitlines()[0][:200]
                     log.error("event=database.away reason=%r action=%r", reason, "waiting, nothing is acknowledged")
+                self.storing = False
                 self._tally.add("database_errors")
                 if self._stop.wait(_BACKOFF_S[min(tries, len(_BACKOFF_S) - 1)]):
                     return False
@@ -123,6 +147,7 @@ class Ingest:
             else:
                 if tries:
                     log.info("event=database.back tries=%d", tries)
+                self.storing = True
                 return True
 
     def _write(self, messages: Sequence[Message]) -> None:
@@ -153,10 +178,8 @@ class Ingest:
         for message in messages:
             if isinstance(message.value, Status):
                 self._note_status(message.source, message.value, message.retained, at)
-            elif isinstance(message.value, Reply) and message.correlation is not None:
-                hole = self._questions.pop(message.correlation, None)
-                if hole is not None and message.value.ok:
-                    self._streams.answered(hole)
+            elif isinstance(message.value, Reply) and message.value.ok:
+                self._questions.answer(message.source, message.correlation)
 
     def _note_status(self, source: Source, status: Status, retained: bool, at: float) -> None:
         # A will is as old as the connection: the epoch may have changed since.
@@ -184,11 +207,12 @@ class Ingest:
         at = self._monotonic()
         if at - self._last_tick > _STALL_S or not self._broker.connected:
             self._back.clear()
+            self._questions.forget()
         if due := self._streams.due(at):
             for stream, known in self._store.progress({hole.stream for hole in due}).items():
                 self._catch_up(stream, known, at)
         if self._broker.connected:
-            for hole in self._streams.due(at):
+            for hole in self._streams.due(at) if self._broker.hears_windows else ():
                 self._mend(hole, at)
             self._acknowledge()
         if at >= self._next_hours:
@@ -199,19 +223,36 @@ class Ingest:
     def _mend(self, hole: Hole, at: float) -> None:
         source, _ = self._store.name_of(hole.stream)
         if self._current.get(source, hole.stream) == hole.stream:
-            hopeless, part = self._streams.hopeless(hole), self._streams.asked(hole, at)
-            if hopeless:
-                return self._give_up(part, at)
-            self._questions[self._broker.ask_resend(source, part.first, part.last)] = part
-            if len(self._questions) > _MOST_QUESTIONS:
-                del self._questions[next(iter(self._questions))]
-            return self._tally.add("resends_asked")
+            return self._ask(source, hole, at)
         # `resend` speaks of the agent's own epoch only. What it keeps of an older one it sends after each connect.
         back = self._back.get(source)
-        if back is not None and self._streams.silent(hole, back, at):
+        arrives = back is not None and self._questions.heard_since(source, back)
+        through = arrives and not self._questions.draining(source, at)
+        if back is not None and through and self._streams.silent(hole, back, at):
             return self._give_up(hole, at)
         self._streams.asked(hole, at)
         return None
+
+    def _ask(self, source: Source, hole: Hole, at: float) -> None:
+        outcome = self._questions.close(source, at)
+        if outcome.counts is not None:
+            self._streams.answered(outcome.counts)
+            self._unheard.discard(source)
+        elif outcome.unheard:
+            self._say_unheard(source)
+        if (hopeless := self._streams.hopeless(hole)) is not None:
+            return self._give_up(hopeless, at)
+        part = self._streams.asked(hole, at)
+        self._questions.ask(source, self._broker.ask_resend(source, part.first, part.last), part)
+        return self._tally.add("resends_asked")
+
+    def _say_unheard(self, source: Source) -> None:
+        if source in self._unheard:
+            return
+        self._unheard.add(source)
+        topic = f"fer/v1/{source.site}/{source.room}/{source.agent}/window"
+        mend = f'allow {self._broker.acl_line("read", EVERY_WINDOW)}, and "topic write {topic}" to its agent'
+        log.error("event=windows.unheard topic=%s reason='sent, it says, and none came' action=%r", topic, mend)
 
     def _give_up(self, hole: Hole, at: float) -> None:
         self._store.write_lost(hole.stream, hole.first, hole.last, "unanswered", self._now_ms())

@@ -1,10 +1,11 @@
-"""Batch → the rows of `live`: what the page shows of now. A late delivery or an old will moves nothing."""
+"""Batch → the rows of `live`: what the page shows of now. A late delivery or an old will moves nothing, and what the
+broker repeats of a room that was removed does not bring it back."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Delete, Table, and_, delete, or_, select
+from sqlalchemy import Delete, Table, and_, bindparam, delete, or_, select, update
 
 from deploy.collector.messages import Forgotten, Message, Source, Status, Window
 from deploy.collector.tables import agents, live
@@ -52,8 +53,12 @@ def live_upserts(
                     other = (live.c.status.is_(None), live.c.status != new.status)
                     conditions.append(or_(*other, live.c.session.is_distinct_from(new.session)))
                 yield _upsert(statement, rows, and_(*conditions) if conditions else None), rows
+    # After the statuses: only who has one, or has just spoken, has a row.
     for kind in ("meta", "health"):
-        if rows := _objects(kind, messages, agent_of, now_ms):
+        if rows := _objects(kind, [m for m in messages if m.retained], agent_of, now_ms):
+            known = update(live).where(live.c.agent_id == bindparam("of"))
+            yield known, [{"of" if name == "agent_id" else name: v for name, v in row.items()} for row in rows]
+        if rows := _objects(kind, [m for m in messages if not m.retained], agent_of, now_ms):
             yield _upsert(make_insert(live), rows, None), rows
 
 

@@ -27,6 +27,7 @@ from deploy.collector.ingest import Ingest
 from deploy.collector.prune import prune
 from deploy.collector.store import Store
 from deploy.collector.tally import Tally
+from deploy.collector.troubles import Collecting
 from deploy.collector.web import Page
 
 log = logging.getLogger("fer.collector")
@@ -47,9 +48,9 @@ def collect(address: Address, db: str, page: PageSettings | None, keep_days: flo
     """Run a collector until SIGTERM or SIGINT. A database that is not there yet is waited for."""
     engine = _patient_open(db)
     tally = Tally()
-    with collecting(address, engine, tally, keep_days):
+    with collecting(address, engine, tally, keep_days) as ingest:
         if page is not None:
-            serve_page(open_database(db, read_only=True), page, tally)
+            serve_page(open_database(db, read_only=True), page, tally, ingest)
         else:
             _wait_for_signal()
 
@@ -59,11 +60,11 @@ def show(db: str, page: PageSettings) -> None:
     serve_page(open_database(db, read_only=True), page, None)
 
 
-def serve_page(engine: Engine, settings: PageSettings, tally: Tally | None) -> None:
+def serve_page(engine: Engine, settings: PageSettings, tally: Tally | None, ingest: Collecting | None = None) -> None:
     """Serve until a signal. Open event streams get a second to end. Raises UnavailableError if the port is taken."""
     door = Door(read_token(settings.token_file))
     _check_certificate(settings)
-    app = Page(engine, door, tally, secure_cookie=settings.tls_cert is not None).app()
+    app = Page(engine, door, tally, ingest, secure_cookie=settings.tls_cert is not None).app()
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -72,8 +73,9 @@ def serve_page(engine: Engine, settings: PageSettings, tally: Tally | None) -> N
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
     )
-    with _listening(settings) as listener, _signals_end_the_server_only():
-        uvicorn.Server(config).run(sockets=[listener])
+    server = uvicorn.Server(config)
+    with _listening(settings) as listener, _signals_end_the_server_only(server):
+        server.run(sockets=[listener])
 
 
 def _check_certificate(settings: PageSettings) -> None:
@@ -104,10 +106,11 @@ def _listening(settings: PageSettings) -> socket.socket:
 
 
 @contextmanager
-def _signals_end_the_server_only() -> Iterator[None]:
-    """The server raises its signal again when it is down; what stands around it must still end in order."""
+def _signals_end_the_server_only(server: uvicorn.Server) -> Iterator[None]:
+    """The server raises its signal again when it is down; what stands around it must still end in order. It takes
+    signals only once it runs: one that comes before that must not get lost."""
     numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, lambda *_: None) for number in numbers]
+    before = [signal.signal(number, server.handle_exit) for number in numbers]
     try:
         yield
     finally:

@@ -254,11 +254,11 @@ class Store:
 
 
 def write_rows(connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> int:
-    """Insert many rows; return how many were written.
+    """Insert (or update) many rows; return how many were written.
 
-    PostgreSQL gets them as one JSON text: one statement with one parameter, not a statement a row.
+    PostgreSQL gets what is inserted as one JSON text: one statement with one parameter, not a statement a row.
     """
-    if connection.dialect.name != "postgresql":
+    if connection.dialect.name != "postgresql" or statement.is_update:
         return max(0, connection.execute(statement.execution_options(preserve_rowcount=True), rows).rowcount)
     names = list(rows[0])
     quoted = ", ".join(f'"{name}"' for name in names)

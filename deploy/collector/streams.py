@@ -12,7 +12,7 @@ REORDER_S: Final = 3.0
 RETRY_S: Final = (10.0, 30.0, 60.0, 120.0, 300.0)
 """Pauses between asking again for the same hole; the last one repeats for ever."""
 ANSWERS: Final = 3
-"""The agent answered this often that it has sent all it has, and the hole stays: those windows are lost."""
+"""The agent answered this often that it has sent all it has, its windows do arrive, and the hole stays: lost."""
 SILENCE_S: Final = 300.0
 """An older epoch of which nothing came for this long after its agent connected anew has nothing more to come."""
 LONGEST_ASK: Final = 1000
@@ -47,6 +47,8 @@ class _Stream:
     """When the hole first outlived its timer."""
     asked: int = 0
     answered: int = 0
+    sure: int = 0
+    """Last number that every one of those answers was about."""
 
     def advance(self, at: float) -> None:
         before = self.upto
@@ -135,15 +137,17 @@ class Streams:
         s.quiet_since = at
         return Hole(hole.stream, hole.first, min(hole.last, hole.first + LONGEST_ASK - 1))
 
-    def answered(self, hole: Hole) -> None:
-        """Note that the agent said it has sent again what it has of what `asked` returned."""
-        s = self._streams[hole.stream]
-        if s.asked and s.upto + 1 == hole.first:
+    def answered(self, part: Hole) -> None:
+        """Note that the agent sent again what it has of what `asked` returned, and that what it sends arrives."""
+        s = self._streams[part.stream]
+        if s.asked and s.upto + 1 == part.first:
+            s.sure = min(s.sure, part.last) if s.answered else part.last
             s.answered += 1
 
-    def hopeless(self, hole: Hole) -> bool:
-        """Whether the agent has answered often enough to give the hole up."""
-        return self._streams[hole.stream].answered >= ANSWERS
+    def hopeless(self, hole: Hole) -> Hole | None:
+        """Return what of the hole is to be given up: the agent was asked for it often enough, and answered."""
+        s = self._streams[hole.stream]
+        return Hole(hole.stream, hole.first, min(hole.last, s.sure)) if s.answered >= ANSWERS else None
 
     def silent(self, hole: Hole, since: float, at: float) -> bool:
         """Whether the hole was known at `since`, and nothing of its stream has come for long after that."""

@@ -26,6 +26,7 @@ from deploy.collector.history import History, Span
 from deploy.collector.hub import Hub
 from deploy.collector.messages import ID, Source
 from deploy.collector.tally import Tally
+from deploy.collector.troubles import Collecting
 
 STATIC: Final = Path(__file__).parent / "static"
 _DAY_MS: Final = 24 * 3_600_000
@@ -38,11 +39,19 @@ Handler = Callable[[Request], Awaitable[Response]]
 class Page:
     """The handlers, with what they need."""
 
-    def __init__(self, engine: Engine, door: Door, tally: Tally | None, *, secure_cookie: bool = False) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        door: Door,
+        tally: Tally | None,
+        ingest: Collecting | None = None,
+        *,
+        secure_cookie: bool = False,
+    ) -> None:
         self._engine, self._door, self._tally = engine, door, tally
         self._history = History(engine)
         self._secure = secure_cookie
-        self.hub = Hub(engine)
+        self.hub = Hub(engine, ingest)
 
     def app(self) -> Starlette:
         """Return the ASGI application."""
@@ -128,21 +137,27 @@ class Page:
         return answer
 
     async def healthz(self, _: Request) -> Response:
-        """For a load balancer: 200 while the database answers, 503 else. Says nothing else."""
-        return Response("ok\n" if self.hub.well else "database away\n", status_code=200 if self.hub.well else 503)
+        """For a load balancer: 200 while the database answers, 503 else; a line for each that is away. A broker that
+        is away is said, and no more: to start the collector again would not bring it back."""
+        troubles = self.hub.troubles
+        well = not troubles.away("database")
+        lines = ["ok"] if well else []
+        lines += [f"{name} away" for name, state in troubles.told().items() if state]
+        return Response("".join(f"{line}\n" for line in lines), status_code=200 if well else 503)
 
     async def rooms(self, _: Request) -> Response:
-        """Every room now."""
-        return JSONResponse({"now": _now_ms(), "rooms": self.hub.rooms})
+        """Every room now, and whether broker and database are there."""
+        return JSONResponse({"now": _now_ms(), "trouble": self.hub.troubles.told(), "rooms": self.hub.rooms})
 
     async def live(self, _: Request) -> Response:
-        """Server-sent events: `rooms` with those that changed, `reload` after a stall."""
+        """Server-sent events: `trouble` with what is away, `rooms` with those that changed, `reload` after a stall."""
         headers = {"X-Accel-Buffering": "no", "Content-Encoding": "identity"}
         return StreamingResponse(self.hub.stream(), media_type="text/event-stream", headers=headers)
 
     async def stats(self, _: Request) -> Response:
-        """Counters of this collector."""
-        return JSONResponse(self._tally.snapshot() if self._tally else {})
+        """Counters of this collector; since when broker and database are there, or away."""
+        counted = self._tally.snapshot() if self._tally else {}
+        return JSONResponse({**counted, "links": self.hub.troubles.since()})
 
     async def series(self, request: Request) -> Response:
         """One room over time."""

@@ -1,14 +1,10 @@
-"""The commands of `fer-collector`: export, prune, demo, and one line for what is wrong."""
+"""The commands of `fer-collector`: export, prune, and one line for what is wrong."""
 
 import csv
-import http.client
-import json
 import re
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +18,7 @@ from deploy.collector.database import open_database
 from deploy.collector.messages import parse_message
 from deploy.collector.options import broker_address
 from deploy.collector.store import Store
-from tests.deploy.conftest import NOW_MS, free_port, wait_for
+from tests.deploy.conftest import NOW_MS
 
 MINUTE = 60_000
 DAY_MS = 24 * 3_600_000
@@ -218,55 +214,6 @@ def test_bench_never_touches_a_database_in_use(filled: str) -> None:
     engine = open_database(filled)
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM windows").scalar_one() == 20
-
-
-def rooms(port: int, token: str) -> Any:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request("GET", "/api/rooms", headers={"Authorization": f"Bearer {token}"})
-        return json.loads(connection.getresponse().read())["rooms"]
-    except OSError:
-        return []
-    finally:
-        connection.close()
-
-
-def children(pid: int) -> list[int]:
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout
-    return [int(word) for word in found.split()]
-
-
-def gone(pid: int) -> Callable[[], bool]:
-    return lambda: not Path(f"/proc/{pid}").exists()
-
-
-def test_demo(tmp_path: Path) -> None:
-    """One command shows rooms that live, at the address it names; when it ends nothing of it is left."""
-    port = free_port()
-    command = [sys.executable, "-m", "deploy.collector", "demo", "--rooms", "3", "--speed", "600"]
-    with (tmp_path / "said").open("wb") as file:
-        demo = subprocess.Popen([*command, "--listen", f"127.0.0.1:{port}"], stderr=file, env=_environment(tmp_path))
-    try:
-        said = wait_for(lambda: re.search(r"/login#(\S+)", (tmp_path / "said").read_text()), 60)
-        found = wait_for(lambda: [r for r in rooms(port, said[1]) if r["window"] and len(r["trend"]) > 5], 60)
-        assert {room["site"] for room in found} == {"school-01"}
-        started = children(demo.pid)
-        assert started
-        demo.send_signal(signal.SIGINT)
-        assert demo.wait(30) == 0, (tmp_path / "said").read_text()
-    finally:
-        demo.kill()
-    for pid in started:
-        wait_for(gone(pid))
-    assert list((tmp_path / "tmp").iterdir()) == []
-    assert "Traceback" not in (tmp_path / "said").read_text()
-
-
-def _environment(tmp_path: Path) -> dict[str, str]:
-    import os
-
-    (tmp_path / "tmp").mkdir()
-    return os.environ | {"TMPDIR": str(tmp_path / "tmp")}
 
 
 @pytest.mark.parametrize(

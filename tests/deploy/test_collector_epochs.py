@@ -1,7 +1,7 @@
 """An agent whose spool was lost: windows of two epochs come at once, and none is given up that still exists."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -23,7 +23,7 @@ class Line(Broker):
 
     def __init__(self) -> None:
         super().__init__(Address())
-        self.connected = True
+        self.connected = self.hears_windows = True
         self.asked: list[tuple[int, int]] = []
         self.acks: list[tuple[str, int]] = []
         self.questions: list[bytes] = []
@@ -57,6 +57,10 @@ class Desk:
 
     def answer(self, question: bytes) -> None:
         self.hear("rsp/resend", b'{"cmd": "resend", "ok": true}', correlation=question)
+
+    def works(self) -> None:
+        """A window comes that is refused: the topic works, and nothing is stored."""
+        self.hear("window", b"{}")
 
     def wait(self, seconds: float) -> None:
         """Let time go by, with a round a second, as a collector has."""
@@ -154,25 +158,109 @@ def test_only_answers_to_own_questions_count(desk: Desk) -> None:
     desk.wait(REORDER_S + 1)
     for other in range(9):
         desk.answer(b"of another %d" % other)
-    desk.wait(RETRY_S[0] + 1)
-    assert (desk.lost(), desk.line.asked) == ([], [(2, 4)] * 2)
-    for _ in range(3):
-        desk.answer(desk.line.questions[-1])  # a second copy of an answer is no second answer
-    desk.wait(RETRY_S[1] + 1)
-    assert (desk.lost(), desk.line.asked) == ([], [(2, 4)] * 3)
-    for question in desk.line.questions:
-        desk.answer(question)
-    desk.wait(RETRY_S[2] + 1)
-    assert desk.lost() == [(NEW, 2, 4)]
+    for pause in RETRY_S[:3]:
+        for _ in range(3):
+            desk.answer(desk.line.questions[-1])  # a second copy of an answer is no second answer
+        desk.works()
+        assert desk.lost() == []
+        desk.wait(pause + 1)
+    assert (desk.lost(), desk.line.asked) == ([(NEW, 2, 4)], [(2, 4)] * 3)
+
+
+def answered_in_time(desk: Desk, seconds: float, each_second: Callable[[], None] = lambda: None) -> None:
+    """Let time go by; every question is answered at once."""
+    for _ in range(round(seconds)):
+        for question in desk.line.questions[-1:]:
+            desk.answer(question)
+        each_second()
+        desk.wait(1)
+
+
+def test_answers_without_any_window_prove_nothing(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    """Status and answers come and the window topic brings nothing, because the broker denies it to the one or the
+    other: nothing is called lost or acknowledged, and the log says once what to allow."""
+    desk.status(5)
+    answered_in_time(desk, 3 * sum(RETRY_S))
+    assert (desk.lost(), desk.line.acks) == ([], [])
+    assert len(desk.line.asked) > 5
+    assert caplog.text.count("event=windows.unheard") == 1
+    assert '"topic read fer/v1/+/+/+/window" to the anonymous user' in caplog.text
+    desk.windows(NEW, *range(1, 6))
+    desk.wait(2)
+    assert desk.line.acks == [(NEW, 5)]
+
+
+def test_what_was_asked_while_the_topic_was_dead_does_not_count_later(desk: Desk) -> None:
+    """The window topic works again: of the questions before that, the open one alone can count."""
+    desk.status(5)
+    answered_in_time(desk, REORDER_S + sum(RETRY_S[:4]) - 1)
+    desk.windows(NEW, 5)
+    answered_in_time(desk, RETRY_S[4])
+    assert (desk.lost(), len(desk.line.asked)) == ([], 5)
+    desk.windows(NEW, *range(1, 5))
+    desk.wait(2)
+    assert desk.line.acks == [(NEW, 5)]
+
+
+def test_what_waits_behind_a_long_backlog_is_not_given_up(desk: Desk) -> None:
+    """An agent answers at once and sends behind what waits already, twenty a second: while late windows come, no
+    answer counts, however many of them there are."""
+    desk.status(5000)
+    desk.windows(NEW, 1)
+    seq = iter(range(3, 5001, 20))
+
+    def backlog() -> None:
+        at = next(seq)
+        desk.hear("window", window_of(1, at, NOW_MS + at, epoch=NEW, replay=True))
+
+    answered_in_time(desk, 240, backlog)
+    assert (desk.lost(), {first for first, _ in desk.line.asked}) == ([], {2})
+    desk.windows(NEW, 2)
+    desk.wait(2)
+    assert desk.line.acks[-1] == (NEW, 3)
+
+
+def test_nothing_is_asked_or_given_up_while_windows_are_denied(desk: Desk) -> None:
+    """A broker that refused the subscription to windows: no question, no answer that counts, nothing lost."""
+    desk.windows(NEW, 1, 5)
+    desk.windows(OLD, 1, 4)
+    desk.line.hears_windows = False
+    desk.status(5)
+    desk.wait(SILENCE_S)
+    desk.status(5, session=2)
+    answered_in_time(desk, 2 * SILENCE_S, desk.works)
+    assert (desk.lost(), desk.line.asked) == ([], [])
+
+
+def test_an_older_epoch_of_which_nothing_can_come_is_not_given_up(desk: Desk) -> None:
+    """After a connect without any window, of whatever epoch, the topic may be dead: an older hole stays."""
+    desk.status(0)
+    desk.windows(OLD, 1, 4)
+    desk.wait(SILENCE_S)
+    desk.status(0, session=2)
+    desk.wait(4 * SILENCE_S)
+    assert desk.lost() == []
+
+
+def test_a_hole_that_grew_is_given_up_as_far_as_was_asked(desk: Desk) -> None:
+    """Windows that went missing after the last question are asked for, not called lost with the others."""
+    desk.status(2)
+    desk.windows(NEW, 1)
+    desk.wait(REORDER_S + 1)
+    for pause in RETRY_S[:3]:
+        desk.answer(desk.line.questions[-1])
+        desk.works()
+        desk.status(2 if pause < RETRY_S[2] else 9)
+        desk.wait(pause + 1)
+    assert desk.lost() == [(NEW, 2, 2)]
+    desk.wait(REORDER_S + 1)
+    assert desk.line.asked[-1] == (3, 9)
 
 
 def test_only_what_was_asked_for_is_given_up(desk: Desk) -> None:
     """A hole longer than one question is given up only as far as the questions went."""
     desk.windows(NEW, 5000)
-    desk.wait(REORDER_S + RETRY_S[0] + RETRY_S[1] + 1)
-    for question in desk.line.questions:
-        desk.answer(question)
-    desk.wait(RETRY_S[2])
+    answered_in_time(desk, REORDER_S + sum(RETRY_S[:3]) + 3, desk.works)
     assert desk.lost() == [(NEW, 1, 1000)]
 
 

@@ -25,6 +25,7 @@ from deploy.collector.bench.lessons import suppressed_window, topic_of, window_o
 from deploy.collector.cli import cli
 from deploy.collector.database import open_database
 from deploy.collector.messages import parse_message
+from deploy.collector.options import broker_address
 from deploy.collector.store import Store
 from tests.deploy.conftest import NOW_MS
 
@@ -180,6 +181,20 @@ def test_unit_is_sound(tmp_path: Path) -> None:
         ["systemd-analyze", "verify", tmp_path / "fer-collector.service"], capture_output=True, text=True
     )
     assert [line for line in done.stderr.splitlines() if "fer-collector" in line] == []
+
+
+def test_the_lines_of_the_unit_reach_the_deployed_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its environment, as written there, is what `run` takes, and has port and TLS of the shipped broker."""
+    unit = (SAMPLES / "fer-collector.service").read_text()
+    (tmp_path / "ca.crt").write_text("a certificate")
+    for line in re.findall(r"^# (FER_COLLECTOR_RUN_\w+=.*)$", unit, re.MULTILINE):
+        name, _, value = line.partition("=")
+        monkeypatch.setenv(name, str(tmp_path / "ca.crt") if name.endswith("CA_FILE") else value)
+    context = cli.commands["run"].make_context("run", [], auto_envvar_prefix="FER_COLLECTOR_RUN")
+    address = broker_address(context.params)
+    conf = (SAMPLES.parents[1] / "mosquitto" / "fer.conf").read_text().splitlines()
+    assert f"listener {address.port}" in conf
+    assert (address.tls, address.ca_file) == (True, tmp_path / "ca.crt")
 
 
 def sensors() -> dict[str, dict[str, Any]]:

@@ -16,8 +16,8 @@ from deploy.collector.hub import Hub
 from deploy.collector.messages import Message, Refused, Source, parse_message
 from deploy.collector.prune import prune
 from deploy.collector.rollup import refresh_hours
-from deploy.collector.store import Progress, Store, Written
-from deploy.collector.tables import hours, live, windows
+from deploy.collector.store import Progress, Store
+from deploy.collector.tables import hours, windows
 from tests.deploy.conftest import NOW_MS, count
 
 MINUTE = 60_000
@@ -29,11 +29,6 @@ def window(room: int, seq: int, **more: Any) -> Message:
 
 def message(topic: str, **body: Any) -> Message:
     return parse_message(topic_of(1, topic), json.dumps(body).encode())
-
-
-def live_row(engine: Engine) -> Any:
-    with engine.connect() as connection:
-        return connection.execute(select(live)).one()
 
 
 def test_duplicates_are_one_row(engine: Engine) -> None:
@@ -58,24 +53,6 @@ def test_every_number_is_kept(engine: Engine) -> None:
     ]
     assert {name: row[f"share_{name}"] for name in sent["shares"]} == sent["shares"]
     assert row["mono_start_ns"] == sent["mono_start_ns"]
-
-
-def test_late_delivery_does_not_move_the_present(engine: Engine) -> None:
-    """A replayed or older window is stored, and the newest stays the newest."""
-    store = Store(engine)
-    store.write([window(1, 9)], 1)
-    store.write([window(1, 10, replay=True), window(1, 3)], 2)
-    assert (live_row(engine).window_seq, count(engine)) == (9, 3)
-
-
-def test_old_will_is_ignored(engine: Engine) -> None:
-    """A `lost` of an older session changes nothing; one of this session does."""
-    store = Store(engine)
-    store.write([message("status", state="ready", session=5)], 1)
-    store.write([message("status", state="lost", session=4)], 2)
-    assert json.loads(live_row(engine).status)["state"] == "ready"
-    store.write([message("status", state="lost", session=5)], 3)
-    assert json.loads(live_row(engine).status)["state"] == "lost"
 
 
 def test_hostile_names_are_text(engine: Engine) -> None:
@@ -180,48 +157,6 @@ def test_prune_takes_old_rooms_off_the_page(engine: Engine) -> None:
     prune(engine, NOW_MS + day)
     hub._poll()
     assert [(r["agent"], r["window"], r["trend"]) for r in hub.rooms] == [("fer-1", None, [])]
-
-
-def test_cleared_status_forgets_the_card(engine: Engine) -> None:
-    """An empty retained status takes a removed room off the page, keeps its history, and a birth brings it back."""
-    store, hub = Store(engine), Hub(engine)
-    cleared = parse_message(topic_of(1, "status"), b"")
-    birth = message("status", state="ready", session=2)
-    store.write([window(1, 1), birth], 1)
-    hub._poll()
-    assert store.write([window(1, 2), cleared], 2).stored == 1
-    hub._poll()
-    assert (hub.rooms, count(engine)) == ([], 2)
-    store.write([cleared, birth], 3)
-    assert (live_row(engine).status_ms, live_row(engine).window) == (3, None)
-    assert store.write([parse_message(topic_of(9, "status"), b"")], 4) == Written()
-    assert count(engine, "SELECT count(*) FROM agents") == 1
-
-
-def retained(state: str, session: int) -> Message:
-    body = {"state": state, "session": session}
-    return parse_message(topic_of(1, "status"), json.dumps(body).encode(), retained=True)
-
-
-def test_a_retained_copy_is_not_heard_now(engine: Engine) -> None:
-    """What the broker repeats of a known status moves no time; a status that we missed is news."""
-    store = Store(engine)
-    store.write([message("status", state="disconnected", session=1)], 10)
-    store.write([retained("disconnected", 1)], 99)
-    assert live_row(engine).status_ms == 10
-    store.write([retained("ready", 2)], 100)
-    assert (live_row(engine).status_ms, json.loads(live_row(engine).status)["state"]) == (100, "ready")
-    store.write([retained("lost", 1)], 101)
-    assert live_row(engine).status_ms == 100
-
-
-def test_page_follows_whatever_clocks_say(engine: Engine) -> None:
-    """A collector an hour behind, or whose clock was set back, still moves the page; what stays is not sent again."""
-    store, hub = Store(engine), Hub(engine)
-    for seq, now in enumerate((NOW_MS, NOW_MS - 20_000, NOW_MS - 3_600_000, 1, 1, NOW_MS), 1):
-        store.write([window(1, seq)], now)
-        assert [room["window"]["seq"] for room in hub._poll()] == [seq]
-        assert hub._poll() == []
 
 
 def year_of(engine: Engine) -> dict[str, Any]:
@@ -342,5 +277,5 @@ def test_whatever_is_taken_can_be_stored_and_shown(engine: Engine) -> None:
                 store.write([parse_message(topic_of(1, kind.strip()), json.dumps(odd).encode())], NOW_MS)
                 taken += 1
     assert taken > 150
-    assert json.dumps([dict(row._mapping) for row in Hub(engine).newest()])
+    assert json.dumps([dict(row._mapping) for row in Hub(engine).newest()[1]])
     assert History(engine).happenings(1, Span(0, 2**53 - 1))["events"]

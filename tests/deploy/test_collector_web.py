@@ -265,7 +265,7 @@ def test_reader_needs_no_more_than_the_readme_grants(postgres_url: str) -> None:
             connection.execute(text(statement.replace("reader", role)))
     engine.dispose()
     engine = open_database(postgres_url.replace("//fer@", f"//{role}@"), read_only=True)
-    assert Hub(engine).newest() == []
+    assert Hub(engine).newest() == ({}, [])
     with engine.connect() as connection:
         connection.execute(text("SET TRANSACTION READ WRITE"))
         with pytest.raises(ProgrammingError, match="permission denied"):

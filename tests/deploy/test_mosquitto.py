@@ -18,7 +18,7 @@ from agent.device.check_broker import broker as check
 from agent.device.checks import run
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy" / "mosquitto"
-USERS = ("room-1", "room-2", "collector", "viewer")
+USERS = ("room-1", "room-2", "collector", "viewer", "homeassistant", "admin")
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 
 pytestmark = pytest.mark.skipif(
@@ -152,6 +152,41 @@ def test_an_agent_cannot_command_or_acknowledge(port: int, certificates: Path) -
     with login(port, certificates, "room-1") as agent:
         for topic in ("room-1/cmd/pause", "room-2/cmd/pause", "room-1/ack", "room-2/cmd/doctor"):
             assert agent.publish(f"fer/v1/site/room/{topic}") == 135
+
+
+ROOM, HOME = "fer/v1/site/room/room-1", "homeassistant/device/room-1/config"
+
+
+def test_only_the_admin_and_the_agent_clear_what_is_retained(port: int, certificates: Path) -> None:
+    """What a removed room left may be cleared by the admin, besides the agent itself, and by nobody else; the admin may
+    not speak as a room, order one about, or have it forget windows."""
+    for user in USERS:
+        with login(port, certificates, user) as client:
+            expected = {0, 16} if user in ("admin", "room-1") else {135}
+            assert {client.publish(t) for t in (f"{ROOM}/status", f"{ROOM}/meta", f"{ROOM}/last", HOME)} <= expected
+    with login(port, certificates, "admin") as admin:
+        assert {admin.publish(f"{ROOM}/{name}") for name in ("window", "event", "rsp/ping", "cmd/pause", "ack")} == {
+            135
+        }
+
+
+@pytest.mark.parametrize(("user", "left", "says"), [("admin", 0, ""), ("collector", 3, "Not authorized")])
+def test_the_command_that_removes_a_room(tmp_path: Path, certificates: Path, user: str, left: int, says: str) -> None:
+    """The command of the collector's README clears what a room left; as somebody who may not, it says so."""
+    text = (DEPLOY.parent / "collector" / "README.md").read_text()
+    script = next(block for block in text.split("```") if "mosquitto_pub" in block).removeprefix("sh")
+    with serving(tmp_path, certificates) as port, login(port, certificates, "room-1") as agent:
+        changes = {"broker.school": "127.0.0.1", "8883": str(port), "ca.crt": f"{certificates}/ca.crt"}
+        changes |= {"-u admin": f"-u {user}", '"$(cat admin-password)"': f"secret-{user}"}
+        for old, new in (changes | {"fer/v1/north/b12/fer-3": ROOM}).items():
+            script = script.replace(old, new)
+        for name in ("status", "meta", "last"):
+            agent.client.publish(f"{ROOM}/{name}", b"{}", qos=1, retain=True).wait_for_publish(5)
+        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60)
+        with login(port, certificates, "viewer") as viewer:
+            viewer.client.subscribe(f"{ROOM}/#", qos=1)
+            time.sleep(0.5)
+            assert (len(viewer.heard), bool(done.stderr), says in done.stderr) == (left, bool(says), True)
 
 
 def test_an_agent_hears_only_its_own(port: int, certificates: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from agent.emotions import LABELS
 from agent.errors import UnavailableError
+from deploy.collector.bench.leashed import leash
 
 _SHARES = (0.62, 0.14, 0.05, 0.07, 0.04, 0.02, 0.03, 0.03)
 
@@ -86,7 +87,8 @@ def free_port() -> int:
 
 @contextmanager
 def running_broker(port: int | None = None, extra: str = "") -> Iterator[int]:
-    """Run mosquitto on loopback; yield its port. Raises UnavailableError where there is none."""
+    """Run mosquitto on loopback; yield its port. Raises UnavailableError where there is none. It ends with the thread
+    that started it, however that ends."""
     program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
     if program is None:
         raise UnavailableError("mosquitto: not found; apt-get install mosquitto")
@@ -96,7 +98,7 @@ def running_broker(port: int | None = None, extra: str = "") -> Iterator[int]:
         limits = "max_queued_messages 200000\nmax_inflight_messages 0\nset_tcp_nodelay true\nlog_type error\n"
         conf.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n{limits}{extra}")
         # Ctrl-C is for what uses it; a broker that went away first would make that complain.
-        process = subprocess.Popen([program, "-c", str(conf)], stdout=-3, stderr=-3, start_new_session=True)
+        process = subprocess.Popen([*leash(), program, "-c", str(conf)], stdout=-3, stderr=-3, start_new_session=True)
         try:
             _wait_for_port(port)
             yield port

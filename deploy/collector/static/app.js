@@ -1,5 +1,6 @@
 // Starts the page: views by the part of the address after "#", the theme, the live connection.
 
+import { announce } from "./dom.js";
 import { connect } from "./live.js";
 import { devicesView } from "./devices.js";
 import { roomView } from "./room.js";
@@ -46,7 +47,8 @@ document.querySelector(".skip").addEventListener("click", (event) => {
 addEventListener("hashchange", show);
 themed(localStorage.getItem("theme") ?? "auto");
 show();
+const LINKS = { live: "Live", lost: "Recon\u00adnecting", broker: "No broker", database: "Database away" };
 connect((state) => {
-  link.textContent = state === "live" ? "Live" : "Reconnecting";
+  announce(link, LINKS[state]);
   link.dataset.state = state;
 });

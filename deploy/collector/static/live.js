@@ -1,12 +1,24 @@
-// The newest state of every room: loaded once, then kept by server-sent events.
+// The newest state of every room: loaded once, then kept by server-sent events. And when no room could be heard.
+
+import { condition } from "./words.js";
+
+const LINGER_MS = 5000; // that a hidden page keeps its connection
+const SAME_TROUBLE_MS = 10 * 60000; // between two troubles that are one: it comes and goes
 
 export const rooms = new Map();
 const listeners = new Set();
 const loads = new Set();
 let skew = 0;
+let say = () => {};
+let source = null;
+let lostAt = -Infinity; // since when this page may have missed something; null while it misses nothing
+let trouble = {}; // of the collector, as it said last
+let told = 0; // how often it said so by itself
+let deaf = { from: Infinity, until: -Infinity }; // when the collector could not hear or keep what rooms say
 
 export const now = () => Date.now() + skew;
 export const key = (room) => `${room.site}/${room.room}/${room.agent}`;
+export const standing = (room) => condition(room, now(), lostAt === null ? deaf : { from: beginning(lostAt), until: Infinity });
 
 export function listen(listener) {
   listeners.add(listener);
@@ -27,10 +39,13 @@ function take(changed) {
 
 export async function loadAll() {
   const heard = new Set(); // while the answer was under way: newer than what it says
+  const before = told;
   loads.add(heard);
   try {
     const answer = await fetchJson("/api/rooms");
     skew = answer.now - Date.now();
+    if (answer.trouble && told === before) suffer(answer.trouble);
+    if (source?.readyState === EventSource.OPEN) lostAt = null;
     const there = new Set(answer.rooms.map(key));
     for (const name of rooms.keys()) if (!there.has(name) && !heard.has(name)) rooms.delete(name);
     take(answer.rooms.filter((room) => !heard.has(key(room))));
@@ -39,22 +54,68 @@ export async function loadAll() {
   }
 }
 
-export function connect(say) {
-  const source = new EventSource("/api/live");
-  source.addEventListener("hello", () => {
-    say("live");
-    loadAll().catch(() => say("lost"));
+const beginning = (at) => (now() - deaf.until < SAME_TROUBLE_MS ? deaf.from : at);
+
+function suffer(said) {
+  const away = said.broker || said.database;
+  if (away && deaf.until !== Infinity) deaf = { from: beginning(lostAt ?? now()), until: Infinity };
+  if (!away && deaf.until === Infinity) deaf.until = now();
+  trouble = said;
+}
+
+function tell() {
+  say(lostAt !== null ? "lost" : trouble.database ? "database" : trouble.broker ? "broker" : "live");
+}
+
+function lose() {
+  lostAt ??= now();
+  tell();
+}
+
+function load() {
+  loadAll().then(tell, () => {
+    lose();
+    setTimeout(() => source && load(), 3000);
   });
-  source.addEventListener("rooms", (event) => {
-    say("live");
+}
+
+// A browser allows six connections to a server, over all tabs: a page that nobody sees gives its own back.
+export function connect(show) {
+  say = show;
+  let soon = null;
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(soon);
+    if (document.hidden) soon = setTimeout(close, LINGER_MS);
+    else if (!source) open();
+  });
+  if (!document.hidden) open();
+}
+
+function close() {
+  source?.close();
+  source = null;
+  lostAt ??= now(); // not told: there is nobody to read it
+}
+
+function open() {
+  const mine = (source = new EventSource("/api/live"));
+  mine.addEventListener("hello", load);
+  mine.addEventListener("reload", load);
+  mine.addEventListener("rooms", (event) => {
     const changed = JSON.parse(event.data);
     for (const heard of loads) for (const room of changed) heard.add(key(room));
     take(changed);
   });
-  source.addEventListener("reload", () => loadAll().catch(() => say("lost")));
-  source.addEventListener("error", () => {
-    say("lost");
+  mine.addEventListener("trouble", (event) => {
+    told += 1;
+    suffer(JSON.parse(event.data));
+    tell();
+    take([...rooms.values()]);
+  });
+  mine.addEventListener("error", () => {
+    lose();
     // A refused stream is not tried again by the browser: a login that ran out, or a restart.
-    if (source.readyState === EventSource.CLOSED) setTimeout(() => fetchJson("/api/stats").then(() => connect(say), () => connect(say)), 3000);
+    const again = () => mine === source && open();
+    if (mine.readyState === EventSource.CLOSED) setTimeout(() => fetchJson("/api/stats").then(again, again), 3000);
   });
 }

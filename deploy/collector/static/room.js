@@ -1,13 +1,15 @@
 // One room: now, over time, what happened, and what made its numbers.
 
 import { chart, PANELS, shape } from "./charts.js";
-import { h } from "./dom.js";
-import { fetchJson, key, listen, now, rooms } from "./live.js";
+import { announce, h } from "./dom.js";
+import { fetchJson, key, listen, now, rooms, standing } from "./live.js";
 import { emotions, result } from "./rooms.js";
-import { ago, clock, condition, dayClock, EMOTIONS, number, percent, reason, signed } from "./words.js";
+import { ago, clock, dayClock, EMOTIONS, number, percent, reason, signed } from "./words.js";
 
 const HOUR = 3600000;
 const RANGES = [["1 h", HOUR], ["8 h", 8 * HOUR], ["Day", 24 * HOUR], ["Week", 7 * 24 * HOUR], ["Month", 31 * 24 * HOUR], ["Year", 366 * 24 * HOUR]];
+// How old a chart that follows the present may be, ms: a minute, or what is less than a pixel of it.
+const stale = (length) => Math.min(HOUR, Math.max(60000, length / 2000));
 
 export function roomView(main, site, name, agent) {
   const id = `${site}/${name}/${agent}`;
@@ -19,6 +21,7 @@ export function roomView(main, site, name, agent) {
   let charts = [];
   let selected = null;
   let loading = 0;
+  let loadedAt = 0;
 
   const present = h("section.present", { "aria-label": "Now" });
   const readout = h("p.readout", { role: "status", "aria-live": "polite" });
@@ -56,6 +59,7 @@ export function roomView(main, site, name, agent) {
 
   async function load() {
     const mine = ++loading;
+    loadedAt = Date.now();
     const to = Math.round(end ?? now() + 1);
     const query = `?from=${Math.max(0, Math.round(to - length))}&to=${to}`;
     try {
@@ -65,7 +69,7 @@ export function roomView(main, site, name, agent) {
       draw();
       drawHappened(about);
     } catch (error) {
-      readout.textContent = `Could not load: ${error.message}`;
+      announce(readout, `Could not load: ${error.message}`);
     }
   }
 
@@ -86,15 +90,15 @@ export function roomView(main, site, name, agent) {
     let index = selected;
     if (index === null || index >= shaped.rows.length) index = shaped.rows.findLastIndex((row) => row !== null);
     if (index < 0) {
-      readout.textContent = "No window in this range.";
+      announce(readout, "No window in this range.");
       return;
     }
     const row = shaped.rows[index];
     const at = shaped.t[index];
     const time = series.step || length > 26 * HOUR ? dayClock(at) : clock(at);
-    if (row === null) readout.replaceChildren(h("b", null, time), " No data: no window arrived.");
-    else if (!series.results[row]) readout.replaceChildren(h("b", null, time), ` No result: ${reason(series.suppressed?.[row] ?? "every window was suppressed")}.`);
-    else readout.replaceChildren(h("b", null, time), ` Index ${number(series.engagement[row])}`, series.ci_low[row] === null ? "" : ` (${number(series.ci_low[row])} – ${number(series.ci_high[row])})`,
+    if (row === null) announce(readout, h("b", null, time), " No data: no window arrived.");
+    else if (!series.results[row]) announce(readout, h("b", null, time), ` No result: ${reason(series.suppressed?.[row] ?? "every window was suppressed")}.`);
+    else announce(readout, h("b", null, time), ` Index ${number(series.engagement[row])}`, series.ci_low[row] === null ? "" : ` (${number(series.ci_low[row])} – ${number(series.ci_high[row])})`,
       `, ${number(series.seats[row])} people, coverage ${percent(series.coverage[row])}`,
       series.valence[row] === null ? "" : `, valence ${signed(series.valence[row])}, arousal ${signed(series.arousal[row])}`,
       series.step ? `. Mean of ${series.windows[row]} windows, ${series.results[row]} with a result; the interval is the mean of theirs.` : ".");
@@ -133,14 +137,14 @@ export function roomView(main, site, name, agent) {
   function drawPresent() {
     const room = rooms.get(id);
     if (!room) return present.replaceChildren(h("p.empty", null, "This room has not been heard."));
-    const state = condition(room, now());
+    const state = standing(room);
     const w = room.window;
     present.dataset.id = state.id;
     state_.replaceChildren(h("span.pill", { "data-id": state.id }, state.word), state.why && ` ${state.why}`);
     present.replaceChildren(
       w?.engagement ? result(w.engagement, state.old) : h("p.nothing", null, h("span", null, "–"), h("small", null, state.why)),
       h("dl.facts", null, [["People", w?.seats ?? "–"], ["Coverage", w ? percent(w.coverage) : "–"], ["Window", w ? `${clock(w.start_ms)} – ${clock(w.end_ms)}` : "–"], ["Heard", room.window_ms ? `${ago(now() - room.window_ms)} ago` : "–"]].map(([word, value]) => h("div", null, h("dt", null, word), h("dd", null, String(value))))),
-      w?.shares && emotions(w.shares));
+      w?.shares ? emotions(w.shares) : "");
     return undefined;
   }
 
@@ -153,7 +157,12 @@ export function roomView(main, site, name, agent) {
       load();
     }, 500);
   });
-  const clockTimer = setInterval(drawPresent, 5000);
+  const clockTimer = setInterval(() => {
+    if (document.hidden) return;
+    drawPresent();
+    // An outage sends nothing to draw it by, and a long range is drawn anew only here.
+    if (end === null && Date.now() - loadedAt >= stale(length)) load();
+  }, 5000);
   const rebuild = () => {
     for (const c of charts) c.destroy();
     charts = [];

@@ -1,8 +1,8 @@
 // All rooms now: a card each, grouped by site; only cards that changed are drawn again.
 
-import { h } from "./dom.js";
-import { key, listen, now, rooms } from "./live.js";
-import { ago, clock, condition, EMOTIONS, number, percent } from "./words.js";
+import { announce, h, place } from "./dom.js";
+import { key, listen, now, rooms, standing } from "./live.js";
+import { ago, clock, EMOTIONS, number, percent } from "./words.js";
 
 const FILTERS = [["all", "All"], ["live", "Reporting"], ["none", "No result"], ["silent", "Silent"]];
 const SORTS = [["name", "Name"], ["value", "Index, lowest first"], ["coverage", "Coverage, lowest first"], ["heard", "Heard last"]];
@@ -11,6 +11,9 @@ const byName = new Intl.Collator(undefined, { numeric: true });
 
 export function roomsView(main) {
   const cards = new Map();
+  const sections = new Map();
+  const empty = h("p.empty");
+  let shown = new Set();
   const summary = h("p.summary", { role: "status" });
   const groups = h("div.groups");
   main.append(h("div.head", null, h("h1", null, "Rooms"), summary), controls(() => arrange()), reading(), groups);
@@ -29,41 +32,45 @@ export function roomsView(main) {
   }
 
   function draw() {
-    let fresh = false;
-    for (const name of cards.keys()) {
-      if (!rooms.has(name)) fresh = cards.delete(name); // the room was removed
-    }
+    for (const name of cards.keys()) if (!rooms.has(name)) cards.delete(name); // the room was removed
     for (const name of dirty) {
       if (!rooms.has(name)) continue;
-      if (!cards.has(name)) {
-        cards.set(name, h("a.card", { href: `#/room/${name}` }));
-        fresh = true;
-      }
+      if (!cards.has(name)) cards.set(name, h("a.card", { href: `#/room/${name}` }));
       fill(cards.get(name), rooms.get(name));
     }
     dirty = new Set();
-    if (fresh) arrange();
+    const wants = [...rooms.values()].filter(wanted);
+    if (wants.length !== shown.size || !wants.every((room) => shown.has(key(room)))) arrange();
     else tell();
   }
 
   function arrange() {
-    const shown = [...rooms.values()].filter(wanted).sort(order);
-    const bySite = chosen.sort === "name" ? Map.groupBy?.(shown, (room) => room.site) ?? group(shown) : new Map([["", shown]]);
-    groups.replaceChildren(...[...bySite].map(([site, members]) =>
-      h("section", null, site && h("h2", null, site, h("span.count", null, `${members.length}`)), h("div.cards", null, members.map((room) => cards.get(key(room)))))));
-    if (!shown.length) groups.append(h("p.empty", null, rooms.size ? "No room matches." : "No room has been heard yet. Start an agent, or try fer-collector demo."));
+    const list = [...rooms.values()].filter((room) => cards.has(key(room)) && wanted(room)).sort(order);
+    shown = new Set(list.map(key));
+    const bySite = !list.length ? new Map() : chosen.sort === "name" ? Map.groupBy?.(list, (room) => room.site) ?? group(list) : new Map([["", list]]);
+    place(groups, bySite.size ? [...bySite].map(([site, members]) => section(site, members)) : [empty]);
     tell();
   }
 
+  function section(site, members) {
+    if (!sections.has(site)) sections.set(site, h("section", null, site && h("h2", null, site, h("span.count")), h("div.cards")));
+    const found = sections.get(site);
+    if (site) found.querySelector(".count").textContent = String(members.length);
+    place(found.querySelector(".cards"), members.map((room) => cards.get(key(room))));
+    return found;
+  }
+
   function tell() {
-    const counts = { live: 0, degraded: 0, none: 0, silent: 0 };
-    for (const room of rooms.values()) counts[condition(room, now()).id] += 1;
-    summary.replaceChildren(
-      tally(counts.live + counts.degraded, "reporting", "live"), tally(counts.none, "without a result", "none"), tally(counts.silent, "silent", "silent"));
+    empty.textContent = rooms.size ? "No room matches." : "No room has been heard yet. Start an agent, or try fer-collector demo.";
+    const counts = { live: 0, degraded: 0, none: 0, silent: 0, unknown: 0 };
+    for (const room of rooms.values()) counts[standing(room).id] += 1;
+    const tallies = [tally(counts.live + counts.degraded, "reporting", "live"), tally(counts.none, "without a result", "none"), tally(counts.silent, "silent", "silent")];
+    announce(summary, ...tallies, ...(counts.unknown ? [tally(counts.unknown, "unknown", "unknown")] : []));
   }
 
   const stop = listen(schedule);
   const timer = setInterval(() => {
+    if (document.hidden) return;
     // Silence is not an event: look at the clock.
     for (const [name, card] of cards) if (rooms.has(name) && card.dataset.condition !== stamp(rooms.get(name))) dirty.add(name);
     draw();
@@ -71,7 +78,7 @@ export function roomsView(main) {
   }, 5000);
   dirty = new Set(rooms.keys());
   draw();
-  if (!rooms.size) arrange();
+  arrange();
   return () => {
     stop();
     clearInterval(timer);
@@ -80,7 +87,7 @@ export function roomsView(main) {
 
 const tally = (count, word, id) => h("span.tally", { "data-id": id }, h("b", null, String(count)), ` ${word}`);
 const stamp = (room) => {
-  const c = condition(room, now());
+  const c = standing(room);
   return c.id + c.word + c.why;
 };
 
@@ -91,7 +98,8 @@ function group(list) {
 }
 
 function wanted(room) {
-  const id = condition(room, now()).id;
+  const c = standing(room);
+  const id = c.was ?? c.id;
   if (chosen.filter !== "all" && id !== chosen.filter && !(chosen.filter === "live" && id === "degraded")) return false;
   return key(room).includes(chosen.search);
 }
@@ -122,7 +130,7 @@ function controls(changed) {
 }
 
 function fill(card, room) {
-  const state = condition(room, now());
+  const state = standing(room);
   const w = room.window;
   card.dataset.id = state.id;
   card.dataset.condition = stamp(room);

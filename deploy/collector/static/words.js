@@ -50,17 +50,32 @@ export function ago(ms) {
   return `${Math.round(s / 86400)} days`;
 }
 
-// What a room's newest messages mean now. `old`: its last result is not of now.
-export function condition(room, now) {
+// How long a window of this room is, ms. The last one says it only where no stop or start cut it short.
+function windowLength({ meta, window }) {
+  if (meta?.window_s) return meta.window_s * 1000;
+  return window && !window.partial ? Math.max(1000, window.end_ms - window.start_ms) : 60000;
+}
+
+// What a room said last, taken by itself.
+function lastWords({ status, window }) {
+  if (window.suppressed) return { id: "none", word: "No result", why: reason(window.suppressed) };
+  if (status?.state === "degraded") return { id: "degraded", word: "Degraded", why: reason(status.reason) };
+  return { id: "live", word: "Live", why: "" };
+}
+
+// What a room's newest messages mean now. `old`: its last result is not of now. `blind` is when no room could be heard,
+// for a reason that is not the room's: whoever fell silent in that time is not to blame until it could speak again.
+export function condition(room, now, blind = { from: Infinity, until: -Infinity }) {
   const state = room.status?.state;
-  const window = room.window;
-  const length = window ? Math.max(1000, window.end_ms - window.start_ms) : (room.meta?.window_s ?? 60) * 1000;
-  const silent = room.window_ms === null || now - room.window_ms > 3 * length + 10000;
   if (state === "lost") return { id: "silent", old: true, word: "Lost", why: "the device went away" };
   if (state === "disconnected") return { id: "silent", old: true, word: "Off", why: "the device was stopped" };
   if (state === "paused") return { id: "none", old: true, word: "Paused", why: reason(room.status.reason ?? "paused") };
-  if (silent) return { id: "silent", old: true, word: room.window ? "Silent" : "Waiting", why: room.window ? `no window for ${ago(now - room.window_ms)}` : "no window yet" };
-  if (window.suppressed) return { id: "none", word: "No result", why: reason(window.suppressed) };
-  if (state === "degraded") return { id: "degraded", word: "Degraded", why: reason(room.status.reason) };
-  return { id: "live", word: "Live", why: "" };
+  if (!room.window) return { id: "silent", old: true, word: "Waiting", why: "no window yet" };
+  const patience = 3 * windowLength(room) + 10000;
+  const due = room.window_ms + patience;
+  const last = lastWords(room);
+  if (now <= due) return last;
+  const age = ago(now - room.window_ms);
+  if (due < blind.from || now > blind.until + patience) return { id: "silent", old: true, word: "Silent", why: `no window for ${age}` };
+  return { id: "unknown", was: last.id, old: true, word: `${age} ago`, why: `last words: ${[last.word.toLowerCase(), last.why].filter(Boolean).join(", ")}` };
 }

@@ -105,6 +105,32 @@ def test_a_refusal_that_is_over_is_told(desk: tuple[Reception, SharedSpool, Sent
     assert sent.lined_up == 1
 
 
+def test_a_resend_is_refused_while_the_broker_denies_windows(desk: tuple[Reception, SharedSpool, Sent]) -> None:
+    """An "ok" would be taken for "they are on their way" and in the end for "lost": the reply is no, with the reason,
+    until a window went through again. Another topic's ACL is no reason."""
+    reception, spool, sent = desk
+    (position,) = spool.add(lambda epoch, seq: b"{}")
+    question = link.Received(speaker().topics("cmd/resend"), b'{"from": 1, "to": 1}', False, None, None)
+
+    def ask() -> tuple[bool, str]:
+        reception.received(question)
+        reply = json.loads(next(p.body for p in reversed(sent) if "/rsp/" in p.topic))
+        return reply["ok"], reply.get("error") or ""
+
+    denied = link.Answered(1, 135, "Not authorized")
+    reception.answered(denied, speaker().topics("event"), None)
+    assert ask() == (True, "")
+    reception.answered(denied, WINDOW, Item(position, replay=False))
+    assert ask() == (
+        False,
+        f'the broker denies publishing to {WINDOW}: allow "topic write fer/v1/test/room/fer/#" to the anonymous user',
+    )
+    reception.welcome(None)  # a new connection alone allows nothing
+    assert not ask()[0]
+    reception.answered(WELL, WINDOW, Item(position, replay=False))
+    assert ask() == (True, "")
+
+
 def test_a_refusal_is_forgotten_with_its_connection(desk: tuple[Reception, SharedSpool, Sent]) -> None:
     """What was refused once is tried again over the next connection, also what was too large for the last one; what
     ended a connection is not, unless the broker takes larger packets now."""

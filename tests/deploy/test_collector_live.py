@@ -1,0 +1,134 @@
+"""What the page shows of now: the rows of `live`, in SQLite and in PostgreSQL."""
+
+import json
+import time
+from typing import Any
+
+from sqlalchemy import Engine, select
+
+from deploy.collector.bench.lessons import topic_of, window_of
+from deploy.collector.database import open_database
+from deploy.collector.hub import Hub
+from deploy.collector.messages import Message, parse_message
+from deploy.collector.store import Store, Written
+from deploy.collector.tables import live
+from tests.deploy.conftest import NOW_MS, Room, collecting, count, wait_for
+
+MINUTE = 60_000
+
+
+def window(room: int, seq: int, **more: Any) -> Message:
+    return parse_message(topic_of(room), window_of(room, seq, NOW_MS + seq * MINUTE, **more))
+
+
+def message(topic: str, **body: Any) -> Message:
+    return parse_message(topic_of(1, topic), json.dumps(body).encode())
+
+
+def live_row(engine: Engine) -> Any:
+    with engine.connect() as connection:
+        return connection.execute(select(live)).one()
+
+
+def test_late_delivery_does_not_move_the_present(engine: Engine) -> None:
+    """A replayed or older window is stored, and the newest stays the newest."""
+    store = Store(engine)
+    store.write([window(1, 9)], 1)
+    store.write([window(1, 10, replay=True), window(1, 3)], 2)
+    assert (live_row(engine).window_seq, count(engine)) == (9, 3)
+
+
+def test_old_will_is_ignored(engine: Engine) -> None:
+    """A `lost` of an older session changes nothing; one of this session does."""
+    store = Store(engine)
+    store.write([message("status", state="ready", session=5)], 1)
+    store.write([message("status", state="lost", session=4)], 2)
+    assert json.loads(live_row(engine).status)["state"] == "ready"
+    store.write([message("status", state="lost", session=5)], 3)
+    assert json.loads(live_row(engine).status)["state"] == "lost"
+
+
+def test_cleared_status_forgets_the_card(engine: Engine) -> None:
+    """An empty retained status takes a removed room off the page, keeps its history, and a birth brings it back."""
+    store, hub = Store(engine), Hub(engine)
+    cleared = parse_message(topic_of(1, "status"), b"")
+    birth = message("status", state="ready", session=2)
+    store.write([window(1, 1), birth], 1)
+    hub._poll()
+    assert store.write([window(1, 2), cleared], 2).stored == 1
+    hub._poll()
+    assert (hub.rooms, count(engine)) == ([], 2)
+    store.write([cleared, birth], 3)
+    assert (live_row(engine).status_ms, live_row(engine).window) == (3, None)
+    assert store.write([parse_message(topic_of(9, "status"), b"")], 4) == Written()
+    assert count(engine, "SELECT count(*) FROM agents") == 1
+
+
+def retained(state: str, session: int) -> Message:
+    body = {"state": state, "session": session}
+    return parse_message(topic_of(1, "status"), json.dumps(body).encode(), retained=True)
+
+
+def test_a_retained_copy_is_not_heard_now(engine: Engine) -> None:
+    """What the broker repeats of a known status moves no time; a status that we missed is news."""
+    store = Store(engine)
+    store.write([message("status", state="disconnected", session=1)], 10)
+    store.write([retained("disconnected", 1)], 99)
+    assert live_row(engine).status_ms == 10
+    store.write([retained("ready", 2)], 100)
+    assert (live_row(engine).status_ms, json.loads(live_row(engine).status)["state"]) == (100, "ready")
+    store.write([retained("lost", 1)], 101)
+    assert live_row(engine).status_ms == 100
+
+
+def test_page_follows_whatever_clocks_say(engine: Engine) -> None:
+    """A collector an hour behind, or whose clock was set back, still moves the page; what stays is not sent again."""
+    store, hub = Store(engine), Hub(engine)
+    for seq, now in enumerate((NOW_MS, NOW_MS - 20_000, NOW_MS - 3_600_000, 1, 1, NOW_MS), 1):
+        store.write([window(1, seq)], now)
+        assert [room["window"]["seq"] for room in hub._poll()] == [seq]
+        assert hub._poll() == []
+
+
+def retained_meta(**body: Any) -> Message:
+    return parse_message(topic_of(1, "meta"), json.dumps(body).encode(), retained=True)
+
+
+def test_a_retained_meta_brings_no_room_back(engine: Engine) -> None:
+    """After a room's status was cleared its meta still lies at the broker, and comes again with each connect."""
+    store, hub = Store(engine), Hub(engine)
+    store.write([message("status", state="ready", session=1), message("meta", version="1")], 1)
+    store.write([parse_message(topic_of(1, "status"), b"")], 2)
+    store.write([retained_meta(version="1")], 3)
+    Store(engine).write([retained_meta(version="1")], 4)
+    hub._poll()
+    assert (hub.rooms, count(engine, "SELECT count(*) FROM live")) == ([], 0)
+
+
+def test_a_retained_meta_is_taken_for_a_room_that_is_there(engine: Engine) -> None:
+    """Who has a status, from before or in the same burst, has the meta that the broker kept."""
+    store = Store(engine)
+    store.write([retained_meta(version="1"), retained("ready", 1)], 1)
+    assert json.loads(live_row(engine).meta)["version"] == "1"
+    store.write([retained_meta(version="2")], 2)
+    assert (json.loads(live_row(engine).meta)["version"], live_row(engine).changed_ms) == ("2", 2)
+
+
+def test_a_removed_room_stays_away_over_a_reconnect(broker_port: int, sqlite_url: str) -> None:
+    """With a real broker that keeps the meta of a room whose status was cleared: the next start shows no such room, and
+    shows the other one with its meta."""
+    engine, rooms = open_database(sqlite_url), [Room(broker_port, number) for number in (1, 2)]
+    for room in rooms:
+        room.publish("status", {"state": "ready", "session": 1}, retain=True)
+        room.publish("meta", {"version": "1"}, retain=True)
+    with collecting(broker_port, engine):
+        wait_for(lambda: count(engine, "SELECT count(*) FROM live WHERE meta IS NOT NULL") == 2)
+        rooms[0].publish("status", b"", retain=True)
+        wait_for(lambda: count(engine, "SELECT count(*) FROM live") == 1)
+    with collecting(broker_port, engine, name="fresh") as tally:
+        wait_for(lambda: tally.snapshot().get("received") == 3)
+        time.sleep(0.5)
+    assert count(engine, "SELECT count(*) FROM live WHERE meta IS NOT NULL") == 1
+    for room in rooms:
+        room.close()
+    engine.dispose()

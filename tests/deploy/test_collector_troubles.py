@@ -1,0 +1,178 @@
+"""Broker or database away: every open page is told, and who asks whether to start the collector again."""
+
+import asyncio
+import http.client
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import OperationalError
+
+from agent.errors import UnavailableError
+from deploy.collector.bench.lessons import free_port, running_broker, topic_of, window_of
+from deploy.collector.bench.scratch_postgres import scratch_postgres
+from deploy.collector.broker import Address, Broker
+from deploy.collector.hub import Hub
+from deploy.collector.ingest import Ingest
+from deploy.collector.messages import Message, parse_message
+from deploy.collector.store import Store
+from deploy.collector.tally import Tally
+from tests.deploy.conftest import NOW_MS, control_postgres
+from tests.deploy.page_world import TOKEN, World, collector, world
+
+WELL, NO_BROKER, NO_DATABASE = ({"broker": b, "database": d} for b, d in ((None, None), ("away", None), (None, "away")))
+
+
+@contextmanager
+def live(page: World) -> Iterator[Iterator[tuple[str, Any]]]:
+    """An open page's stream: (event, data) as they come."""
+    connection = http.client.HTTPConnection("127.0.0.1", page.page, timeout=40)
+    connection.request("GET", "/api/live", headers={"Authorization": f"Bearer {TOKEN}"})
+    answer = connection.getresponse()
+
+    def events() -> Iterator[tuple[str, Any]]:
+        name = ""
+        while line := answer.readline().decode().strip("\n\r") or " ":
+            if line.startswith("event: "):
+                name = line[7:]
+            elif line.startswith("data: "):
+                yield name, json.loads(line[6:])
+
+    yield events()
+    connection.close()
+
+
+def told(events: Iterator[tuple[str, Any]]) -> Any:
+    """The next trouble that the page hears of."""
+    return next(data for name, data in events if name == "trouble")
+
+
+def health(page: World) -> tuple[int, str]:
+    status, _, body = page.get("/healthz", token=None)
+    return status, body.decode()
+
+
+def test_a_broker_that_is_away_is_told_and_no_reason_to_kill(tmp_path: Path) -> None:
+    """A page hears right after its hello how things are, and then of each change; `/api/rooms` says the same, and a
+    readiness probe still gets 200."""
+    page = World(free_port(), free_port(), f"sqlite:///{tmp_path}/w.db")
+    broker = ExitStack()
+    try:
+        broker.enter_context(running_broker(page.broker))
+    except UnavailableError as error:
+        pytest.skip(str(error))
+    with collector(page, tmp_path), live(page) as events:
+        assert [next(events)[0], next(events)] == ["hello", ("trouble", WELL)]
+        assert health(page) == (200, "ok\n")
+        broker.close()
+        assert told(events) == NO_BROKER
+        assert health(page) == (200, "ok\nbroker away\n")
+        assert page.json("/api/rooms")["trouble"] == NO_BROKER
+        assert page.json("/api/stats")["links"]["broker"]["away"]
+        with running_broker(page.broker):
+            assert told(events) == WELL
+            assert page.json("/api/rooms")["trouble"] == WELL
+
+
+def test_a_database_that_is_away_is_told(tmp_path: Path) -> None:
+    """While PostgreSQL is down pages hear it, and a probe gets 503 with a word for each trouble."""
+    try:
+        with scratch_postgres() as url, world(tmp_path, url) as page, live(page) as events:
+            assert told(events) == WELL
+            control_postgres(url, "stop", "-m", "immediate")
+            assert told(events) == NO_DATABASE
+            assert health(page) == (503, "database away\n")
+            assert page.json("/api/rooms")["trouble"] == NO_DATABASE
+            control_postgres(url, "start")
+            assert told(events) == WELL
+            assert health(page) == (200, "ok\n")
+    except UnavailableError as error:
+        pytest.skip(str(error))
+
+
+async def heard(hub: Hub, stream: Any, name: str) -> Any:
+    """Data of the next event of this name, while the hub runs."""
+    async for text in stream:
+        if f"event: {name}\n" in text:
+            return json.loads(text.split("data: ")[1])
+    raise AssertionError("the stream ended")
+
+
+def running(hub: Hub, steps: Callable[[Any], Awaitable[Any]]) -> Any:
+    """Run a hub, with one page open, as long as `steps` takes with the page's stream."""
+
+    async def both() -> Any:
+        task = asyncio.create_task(hub.run())
+        try:
+            return await asyncio.wait_for(steps(hub.stream()), 30)
+        finally:
+            task.cancel()
+
+    return asyncio.run(both())
+
+
+def test_a_database_that_takes_nothing_is_away(engine: Engine) -> None:
+    """It can be read and not written, because its disk is full: for who looks at the page that is the database."""
+    ingest = Ingest(Broker(Address()), Store(engine), Tally())
+    ingest.stop()  # before the second try
+    with failing(engine, "INSERT", 1):
+        assert not ingest._patiently(lambda: ingest._write(messages(1)))
+    hub = Hub(engine, ingest)
+
+    async def steps(stream: Any) -> Any:
+        first, then = await heard(hub, stream, "trouble"), await heard(hub, stream, "trouble")
+        return first, then
+
+    assert running(hub, steps) == (WELL, {"broker": "away", "database": "away"})
+
+
+def messages(*seqs: int) -> list[Message]:
+    return [
+        parse_message(topic_of(room), window_of(room, seq, NOW_MS + seq * 60_000)) for seq in seqs for room in (1, 2)
+    ]
+
+
+@contextmanager
+def failing(engine: Engine, words: str, which: int) -> Iterator[None]:
+    """The database fails once, at such a statement that holds `words`: 1 is the first."""
+    seen = []
+
+    def fail(_c: Any, _cu: Any, statement: str, *_: Any) -> None:
+        if words in statement:
+            seen.append(statement)
+            if len(seen) == which:
+                raise OperationalError(statement, {}, Exception("the disk went away"))
+
+    event.listen(engine, "before_cursor_execute", fail)
+    yield
+    event.remove(engine, "before_cursor_execute", fail)
+    assert len(seen) >= which
+
+
+def test_a_poll_that_failed_half_way_is_done_again(engine: Engine) -> None:
+    """A room that is new while the database fails in the middle is shown by the next poll, and so are the others."""
+    hub = Hub(engine)
+    Store(engine).write(messages(1), 1)
+    with failing(engine, "FROM windows", 1), pytest.raises(OperationalError):
+        hub._poll()
+    hub._poll()
+    assert [(room["agent"], room["window"]["seq"]) for room in hub.rooms] == [("fer-1", 1), ("fer-2", 1)]
+
+
+def test_pages_load_anew_after_a_failed_poll(engine: Engine) -> None:
+    """What a failed poll had changed already no page was told of: each loads all when the database is back."""
+    hub = Hub(engine)
+    Store(engine).write(messages(1), 1)
+
+    async def steps(stream: Any) -> Any:
+        assert await heard(hub, stream, "trouble") == WELL
+        assert await heard(hub, stream, "trouble") == NO_DATABASE
+        return await heard(hub, stream, "reload")
+
+    with failing(engine, "FROM windows", 2):  # the second room's trend: the first one is there by then
+        assert running(hub, steps) == {}
+    assert len(hub.rooms) == 2
