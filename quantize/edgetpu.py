@@ -1,48 +1,35 @@
 """`python -m quantize.edgetpu check FILE`: the Edge TPU's rules, read off the file, then its compiler's word.
 
-The compiler is its vendor's: where it is not on PATH, the check is static and says so.
-Rules: "TensorFlow models on the Edge TPU" (coral.ai, model requirements), and what edgetpu_compiler 16.0 refuses.
+The compiler is its vendor's: where it is not on PATH, the check is static and says so. What it made, here or elsewhere,
+goes into the bundle with `--compile BUNDLE` or `--add FILE`.
 """
 
 import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 import click
 
-from agent.errors import CheckFailed, InputError
+from agent.errors import CheckFailed, InputError, ModelError, UsageError
+from agent.vision.model_card import EDGETPU, SUMS
 from quantize import graph, pack
-from quantize.graph import Graph, Op
+from quantize.edgetpu_rules import Finding, check
 from training.cli import reported
 
 COMPILER: Final = "edgetpu_compiler"
 
-VERSIONS: Final = {
-    "ADD": 2, "AVERAGE_POOL_2D": 2, "CONCATENATION": 2, "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4,
-    "LOGISTIC": 2, "MAXIMUM": 2, "MAX_POOL_2D": 2, "MEAN": 2, "MINIMUM": 2, "MUL": 2, "PAD": 2, "QUANTIZE": 2,
-    "RELU": 2, "RELU6": 2, "RESHAPE": 1, "SOFTMAX": 2, "SUB": 2, "TANH": 2,
-}  # fmt: skip
-"""Supported operator → newest version that the compiler's TensorFlow (2.5) knows."""
+OPERATOR: Final = "edgetpu-custom-op"
+"""What the compiler makes of the operators that it takes."""
 
 CACHE_BYTES: Final = 8 * 2**20
 """On-chip memory."""
 
 USABLE_BYTES: Final = int(6.5 * 2**20)
 """Of it left for parameters beside the program and its buffers (6 to 7.5 MiB); the rest streams on every inference."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A rule that the file breaks."""
-
-    op: int | None
-    """Position of the operator; None for the file as a whole."""
-    rule: str
 
 
 @dataclass(frozen=True)
@@ -60,51 +47,17 @@ class PreFlight:
     compiler: str
     """What edgetpu_compiler said, or why it was not asked."""
 
+    @property
+    def broken(self) -> int:
+        """How many rules the file breaks."""
+        return sum(not finding.unknown for finding in self.findings)
 
-def check(layout: Graph) -> Iterator[Finding]:
-    """Yield every rule that the graph breaks."""
-    if layout.subgraphs != 1:
-        yield Finding(None, f"expected one subgraph, got {layout.subgraphs}")
-    for tensor in layout.tensors:
-        if tensor.dynamic:
-            yield Finding(None, f"{tensor.name[:60]}: expected fixed dimensions, got an open one in {tensor.shape}")
-    for tensor in (*layout.inputs, *layout.outputs):
-        if tensor.shape and tensor.shape[0] != 1:
-            yield Finding(None, f"{tensor.name[:60]}: expected batch 1, got {tensor.shape}")
-    for index, op in enumerate(layout.ops):
-        for rule in _check_op(op):
-            yield Finding(index, f"{op.name}: {rule}")
-
-
-def _check_op(op: Op) -> Iterator[str]:
-    if op.custom or op.name not in VERSIONS:
-        yield "not an operator of the Edge TPU"
-        return
-    if op.version > VERSIONS[op.name]:
-        yield f"expected version {VERSIONS[op.name]} at most, got {op.version}"
-    for tensor in (*op.inputs, *op.outputs):
-        integer = tensor.dtype in ("INT8", "UINT8") or (tensor.constant and tensor.dtype == "INT32")
-        if not integer:
-            yield f"expected int8, uint8 or constant int32, got {tensor.dtype} in {tensor.name[:60]}"
-        if not tensor.constant and any(d != 1 for d in tensor.shape[:-3]):
-            yield f"expected only the three innermost dimensions above 1, got {tensor.shape}"
-    if op.name in ("MAX_POOL_2D", "AVERAGE_POOL_2D") and op.activation != "NONE":
-        yield f"expected no fused activation, got {op.activation}"
-    if op.name == "FULLY_CONNECTED":
-        yield from _check_dense(op)
-    if op.name == "PAD" and op.inputs[1].array[[0, -1]].any():
-        yield f"expected padding of height and width alone, got {op.inputs[1].array.tolist()}"
-    if op.name == "MEAN" and not set(op.inputs[1].array.ravel().tolist()) <= {1, 2}:
-        yield f"expected a mean over height and width, got axes {op.inputs[1].array.tolist()}"
-    if op.name in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED") and not op.inputs[1].constant:
-        yield "expected constant weights"
-
-
-def _check_dense(op: Op) -> Iterator[str]:
-    if op.inputs[1].scales > 1:
-        yield f"expected per-tensor weights, got {op.inputs[1].scales} scales"
-    if any(d != 1 for d in op.outputs[0].shape[:-1]):
-        yield f"expected a one-dimensional output, got {op.outputs[0].shape}"
+    @property
+    def verdict(self) -> str:
+        """Of the static check, in a word or two."""
+        if self.broken:
+            return "FAILED"
+        return f"undecided: {COMPILER} has to say" if self.findings else "passed"
 
 
 def fits(parameter_bytes: int) -> bool:
@@ -115,7 +68,8 @@ def fits(parameter_bytes: int) -> bool:
 def pre_flight(model: bytes, name: str, out: Path | None = None) -> PreFlight:
     """Return what a static check of the bytes of a .tflite file finds, and the compiler's answer where it is on PATH.
 
-    It is asked only for a model that breaks no rule. What it makes is written to `out`, if that is given.
+    It is asked only for a model that breaks no rule; an operator that the check does not know breaks none. What it
+    makes is written to `out`, if that is given.
 
     Raises
     ------
@@ -124,7 +78,8 @@ def pre_flight(model: bytes, name: str, out: Path | None = None) -> PreFlight:
     """
     layout = graph.read(model, name)
     findings = tuple(check(layout))
-    compiled, answer = (None, f"{COMPILER}: not asked, the file breaks rules") if findings else _asked(model, out)
+    broken = any(not finding.unknown for finding in findings)
+    compiled, answer = (None, f"{COMPILER}: not asked, the file breaks rules") if broken else _asked(model, out)
     return PreFlight(
         model=name,
         ops=layout.counts,
@@ -142,7 +97,7 @@ def _asked(model: bytes, out: Path | None) -> tuple[bool | None, str]:
         return None, f"{COMPILER} is not on PATH: this check is static"
     with tempfile.TemporaryDirectory(prefix="fer-") as folder:
         try:
-            log = compile_into(model, out or Path(folder) / "model_edgetpu.tflite")
+            log = compile_into(model, out or Path(folder) / EDGETPU)
         except CheckFailed as refused:
             return False, str(refused)
     return True, f"{COMPILER} compiled it: {log.strip() or 'no log'}"
@@ -169,7 +124,7 @@ def compile_into(model: bytes, out: Path) -> str:
             text=True,
             check=False,
         )
-        made = Path(folder) / "model_edgetpu.tflite"
+        made = Path(folder) / EDGETPU
         if done.returncode or not made.is_file():
             last = ((done.stdout + done.stderr).strip().splitlines() or ["no output"])[-1]
             raise CheckFailed(f"{COMPILER} refused it: {last[:300]}")
@@ -189,7 +144,7 @@ def as_text(found: PreFlight) -> str:
     lines.append(f"{size}, {USABLE_BYTES / 2**20:.1f} of {CACHE_BYTES / 2**20:.0f} MiB usable: {fits}")
     for finding in found.findings:
         lines.append(f"  {'file' if finding.op is None else f'op {finding.op}'}: {finding.rule}")
-    lines.append("pre-flight " + ("FAILED" if found.findings else "passed"))
+    lines.append("pre-flight " + found.verdict)
     return "\n".join([*lines, found.compiler])
 
 
@@ -198,27 +153,92 @@ def main() -> None:
     """Edge TPU: check a model against its rules, and compile it where the vendor's compiler is."""
 
 
-@main.command("check", epilog="Example: python -m quantize.edgetpu check bundle/model.tflite")
+@main.command("check", epilog="Example: python -m quantize.edgetpu check bundle --add model_edgetpu.tflite")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--fit", is_flag=True, help="Fail, too, where the parameters do not fit the on-chip memory.")
-@click.option("--compile", "out", type=click.Path(path_type=Path), default=None, help="Write the compiled file here.")
+@click.option(
+    "--compile",
+    "out",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Write the compiled file here; into the bundle, where that is what you name.",
+)
+@click.option(
+    "--add",
+    "compiled",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Put this file, which the compiler made of MODEL elsewhere, into the bundle MODEL.",
+)
 @click.option("--json", "json_wanted", is_flag=True, help="One JSON object on stdout.")
 @reported
-def check_command(model: Path, fit: bool, out: Path | None, json_wanted: bool) -> None:
+def check_command(model: Path, fit: bool, out: Path | None, compiled: Path | None, json_wanted: bool) -> None:
     """Check MODEL (.tflite or bundle) against the Edge TPU's rules, then by its compiler where that is on PATH.
 
-    Exit 1 where it breaks a rule or the compiler refuses it.
+    Exit 1 where it breaks a rule or the compiler refuses it; then nothing is put into the bundle.
     """
+    _check_places(model, out, compiled)
     path = model / "model.tflite" if model.is_dir() else model
-    content, _ = graph.read_file(path)
-    found = pre_flight(content, str(path), out)
-    click.echo(json.dumps(asdict(found), indent=1) if json_wanted else as_text(found))
-    if found.findings:
-        raise CheckFailed(f"{path}: breaks {len(found.findings)} rules of the Edge TPU")
+    content, layout = graph.read_file(path)
+    made = None if compiled is None else read_compiled(compiled, layout)
+    with tempfile.TemporaryDirectory(prefix="fer-") as folder:
+        inside = Path(folder) / EDGETPU if out is not None and out.is_dir() else None
+        found = pre_flight(content, str(path), inside or out)
+        click.echo(json.dumps(asdict(found), indent=1) if json_wanted else as_text(found))
+        _expect_passed(found, fit)
+        if inside is not None:
+            made = read_compiled(inside, layout)
+    if made is not None:
+        pack.add(model, made)
+        click.echo(f"{model / EDGETPU}: added; a bundle that is signed has to be signed again", err=True)
+
+
+def _check_places(model: Path, out: Path | None, compiled: Path | None) -> None:
+    """Raise UsageError where the compiled file has no bundle to go to, or would lie in one unlisted."""
+    bundle = (model / SUMS).is_file()
+    if compiled is not None and (out is not None or not bundle):
+        raise UsageError(f"--add: expected a bundle as MODEL, and no --compile, got {model}")
+    if out is None:
+        return
+    if out.is_dir() and not (bundle and out.resolve() == model.resolve()):
+        raise UsageError(f"--compile: expected a file to write, or the bundle MODEL itself, got the folder {out}")
+    if bundle and out.resolve().parent == model.resolve():
+        raise UsageError(f"--compile {out}: in a bundle every file is listed; --compile {model} puts it in")
+
+
+def _expect_passed(found: PreFlight, fit: bool) -> None:
+    """Raise CheckFailed with the first thing that speaks against the model."""
+    if found.broken:
+        raise CheckFailed(f"{found.model}: breaks {found.broken} rules of the Edge TPU")
+    if found.findings and found.compiled is None:
+        raise CheckFailed(f"{found.model}: has operators that this check does not know, and {found.compiler}")
     if found.compiled is False:
-        raise CheckFailed(f"{path}: {found.compiler}")
+        raise CheckFailed(f"{found.model}: {found.compiler}")
     if fit and not found.fits_cache:
-        raise CheckFailed(f"{path}: {found.parameter_bytes} bytes of parameters, expected at most {USABLE_BYTES}")
+        size, most = found.parameter_bytes, USABLE_BYTES
+        raise CheckFailed(f"{found.model}: {size} bytes of parameters, expected at most {most}")
+
+
+def read_compiled(path: Path, layout: graph.Graph) -> bytes:
+    """Return the bytes of the file `path`, which edgetpu_compiler made of the network `layout`.
+
+    Raises
+    ------
+    InputError, ModelError
+        no such file, one that the compiler did not make, or one that it made of a network with other ends
+    """
+    content, made = graph.read_file(path)
+    if not any(op.custom and op.name == OPERATOR for op in made.ops):
+        ops = ", ".join(sorted(made.counts)) or "none"
+        raise ModelError(f"{path}: expected what {COMPILER} made, with an {OPERATOR}, got the operators {ops[:200]}")
+    for what, mine, theirs in (("input", layout.inputs, made.inputs), ("output", layout.outputs, made.outputs)):
+        if _ends(mine) != _ends(theirs):
+            raise ModelError(f"{path}: expected the {what} of the bundle's network, {_ends(mine)}, got {_ends(theirs)}")
+    return content
+
+
+def _ends(tensors: tuple[graph.Tensor, ...]) -> list[tuple[object, ...]]:
+    return [(t.dtype, t.shape, t.scale, t.zero_point) for t in tensors]
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 import io
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from agent.errors import CannotWriteError
-from agent.vision.model_card import SUMS, Bundle, Card, Goldens, sums
+from agent.trust.signed_bundle import SIGNATURE
+from agent.vision.model_card import EDGETPU, SUMS, Bundle, Card, Goldens, read_checked, sums
 
 
 def write(out: Path, card: Card, model: bytes, golden: Goldens, *, force: bool = False) -> Bundle:
@@ -22,14 +24,37 @@ def write(out: Path, card: Card, model: bytes, golden: Goldens, *, force: bool =
         `out` is there already and `force` is not set, or the disk refuses
     """
     refuse_existing(out, force)
+    return _put(out, {"model.tflite": model, "card.json": _json(card), "golden.npz": _npz(golden)})
+
+
+def add(path: Path, compiled: bytes) -> Bundle:
+    """Put `compiled`, the network for the Edge TPU, into the bundle `path`, in place of one that is there; return it.
+
+    A signature is left out: it is of another SHA256SUMS. Other files in the folder stay.
+
+    Raises
+    ------
+    ModelError
+        `path` is no bundle, or a byte of it was changed
+    CannotWriteError
+        the disk refuses
+    """
+    files = {**read_checked(path), EDGETPU: compiled}
+    others = [p for p in sorted(path.iterdir()) if p.name not in {*files, SUMS, SIGNATURE}]
+    return _put(path, files, others)
+
+
+def _put(out: Path, files: dict[str, bytes], others: Sequence[Path] = ()) -> Bundle:
+    """Write `files` with their SHA256SUMS, and copies of `others`, as the bundle `out`, whole or not at all."""
     out = out.resolve()  # a link to a bundle stays one
     partial = out.with_name(f".{out.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        files = {"model.tflite": model, "card.json": _json(card), "golden.npz": _npz(golden)}
         for name, content in {**files, SUMS: sums(files).encode()}.items():
             _write(partial / name, content)
+        for path in others:
+            (shutil.copytree if path.is_dir() else shutil.copy2)(path, partial / path.name)
         _fsync(partial)
         Bundle.load(partial)
         _swap(partial, out)

@@ -11,7 +11,7 @@ from training import metrics
 
 @dataclass(frozen=True)
 class InRuntime:
-    """The integer network in one runtime's default kernels, against the float network."""
+    """The integer network in one runtime's default kernels, against the float network without calibration."""
 
     runtime: str
     """Name and version."""
@@ -38,6 +38,9 @@ class Report:
     """Faces."""
     float_accuracy: metrics.Interval
     runtimes: tuple[InRuntime, ...]
+    """Before calibration: what the integers cost."""
+    calibrated: tuple[InRuntime, ...]
+    """The same with a bundle's calibration, as the device computes it; empty for a bare .tflite."""
     reference_faces: int
     """Faces run through both runtimes' reference kernels."""
     reference_equal: bool | None
@@ -56,15 +59,11 @@ def as_text(report: Report) -> str:
     lines = [
         f"{report.model} against {report.float_model}",
         f"{report.split} split, {report.edition}, majority protocol, n = {report.n}",
-        f"{'':24} accuracy [95 %]              drop, points [95 %]     agreement  mean |dp|  worst |dp|",
-        f"{'float':24} {_percent(report.float_accuracy)}",
+        f"{'':34} accuracy [95 %]              drop, points [95 %]     agreement  mean |dp|  worst |dp|",
+        f"{'float':34} {_percent(report.float_accuracy)}",
     ]
-    for one in report.runtimes:
-        drop = f"{one.drop.value:5.2f} [{one.drop.low:5.2f}, {one.drop.high:5.2f}]"
-        lines.append(
-            f"{one.runtime:24} {_percent(one.accuracy)}     {drop}     {one.agreement:8.2%}     "
-            f"{one.mean_probability_error:.4f}      {one.worst_probability_error:.3f}"
-        )
+    lines += [_row(one.runtime, one) for one in report.runtimes]
+    lines += [_row(f"{one.runtime}, calibrated", one) for one in report.calibrated]
     answer = {True: "bit-equal", False: "DIFFERENT", None: "not compared"}[report.reference_equal]
     lines.append(f"reference kernels of both runtimes, {report.reference_faces} faces: {answer}")
     lines.append(
@@ -79,6 +78,14 @@ def as_text(report: Report) -> str:
             f"{row.index:5} {row.op:16} {row.name:48} {weights:>8} {row.own_db:8.1f} {row.total_db:8.1f}{mark}"
         )
     return "\n".join([*lines, *(f"skipped: {why}" for why in report.skipped)])
+
+
+def _row(name: str, one: InRuntime) -> str:
+    drop = f"{one.drop.value:5.2f} [{one.drop.low:5.2f}, {one.drop.high:5.2f}]"
+    return (
+        f"{name:34} {_percent(one.accuracy)}     {drop}     {one.agreement:8.2%}     "
+        f"{one.mean_probability_error:.4f}      {one.worst_probability_error:.3f}"
+    )
 
 
 def _percent(interval: metrics.Interval) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.calibration import probabilities
+from agent.calibration.labelled import WORST_ECE
 from agent.cli._options import Number
 from agent.errors import CheckFailed, ConfigError, ModelError
 from agent.vision import runtime
@@ -30,7 +31,11 @@ class Limits:
     drop: float = 0.3
     """Largest loss of accuracy against float, points (hundredths), in each runtime's default kernels."""
     agreement: float = 0.97
-    """Smallest share of faces with the same top class as float."""
+    """Smallest share of faces with the same top class as float, before calibration, which may well move it."""
+    ece: float = WORST_ECE
+    """Largest calibration error against the votes, calibrated, 0-1."""
+    ece_worse: float = 0.01
+    """By how much the calibration may raise that error: a fitted one lowers it, faces it never saw add noise."""
 
 
 @dataclass(frozen=True)
@@ -117,9 +122,14 @@ def verify(
     rows = layers.table(
         given.float_model, given.float_graph, given.model, given.graph, faces.faces[:layer_faces], runtime.choose()
     )
-    measured = tuple(
-        _in_runtime(f"{name} {places.version[name]}", floats[kept], ints[kept], label) for name, ints in coded.items()
-    )
+
+    def rows_with(how: Calibration) -> tuple[InRuntime, ...]:
+        found = {f"{name} {places.version[name]}": scores.calibrated(z[kept], how) for name, z in coded.items()}
+        return tuple(_in_runtime(name, floats[kept], p, label) for name, p in found.items())
+
+    before, own = rows_with(Calibration()), given.calibration
+    after = rows_with(own) if own is not None else ()
+    ece = _ece(floats, coded[present[0]], faces.votes, own)
     return Report(
         float_model=str(given.float_path),
         model=str(given.path),
@@ -127,12 +137,13 @@ def verify(
         split=split,
         n=len(label),
         float_accuracy=metrics.measure(metrics.softmax(floats[kept]), label).accuracy,
-        runtimes=measured,
+        runtimes=before,
+        calibrated=after,
         reference_faces=min(reference_faces, len(faces.faces)),
         reference_equal=equal,
-        ece=_ece(floats, coded[present[0]], faces.votes, given.calibration),
+        ece=ece,
         layers=tuple(rows),
-        failures=tuple(_failures(measured, equal, limits)),
+        failures=(*_failures(before, equal, limits), *_calibration_failures(after, ece, limits)),
         skipped=skipped,
     )
 
@@ -147,8 +158,9 @@ def _reference(places: Places, model: str, faces: Any) -> tuple[bool | None, tup
     return bool(np.array_equal(a, b)), ()
 
 
-def _in_runtime(name: str, floats: Any, ints: Any, label: Any) -> InRuntime:
-    p, q = metrics.softmax(floats), metrics.softmax(ints)
+def _in_runtime(name: str, floats: Any, q: Any, label: Any) -> InRuntime:
+    """Return the row of probabilities `q` (n, 8), which integers gave, beside the `floats` logits."""
+    p = metrics.softmax(floats)
     return InRuntime(
         runtime=name,
         accuracy=metrics.measure(q, label).accuracy,
@@ -168,12 +180,31 @@ def _ece(floats: Any, ints: Any, votes: Any, calibration: Calibration | None) ->
 
 def _failures(measured: tuple[InRuntime, ...], equal: bool | None, limits: Limits) -> Iterator[str]:
     for one in measured:
-        if one.drop.value > limits.drop:
-            yield f"{one.runtime}: expected a drop of at most {limits.drop} points, got {one.drop.value:.2f}"
+        yield from _dropped(one.runtime, one, limits)
         if one.agreement < limits.agreement:
             yield f"{one.runtime}: expected agreement of at least {limits.agreement:.2%}, got {one.agreement:.2%}"
     if equal is False:
         yield "the reference kernels of the two runtimes differ"
+
+
+def _calibration_failures(found: tuple[InRuntime, ...], ece: dict[str, float], limits: Limits) -> Iterator[str]:
+    if not found:
+        return
+    for one in found:
+        yield from _dropped(f"{one.runtime}, calibrated", one, limits)
+    error, before = ece["int8 calibrated"], ece["int8"]
+    if error > limits.ece:
+        yield f"calibrated: expected an error against the votes of at most {limits.ece}, got {error:.4f}"
+    if error > before + limits.ece_worse:
+        yield (
+            f"calibrated: expected an error against the votes of at most {limits.ece_worse} more than the {before:.4f} "
+            f"without calibration, got {error:.4f}"
+        )
+
+
+def _dropped(name: str, one: InRuntime, limits: Limits) -> Iterator[str]:
+    if one.drop.value > limits.drop:
+        yield f"{name}: expected a drop of at most {limits.drop} points, got {one.drop.value:.2f}"
 
 
 def _say(text: str) -> None:
@@ -186,7 +217,13 @@ def _say(text: str) -> None:
 @click.argument("float_model", metavar="FLOAT", type=click.Path(path_type=Path))
 @click.argument("model", metavar="INT8", type=click.Path(path_type=Path))
 @with_data
-@click.option("--split", type=click.Choice(["validation", "test"]), default="test", show_default=True)
+@click.option(
+    "--split",
+    type=click.Choice(["validation", "test"]),
+    default="validation",
+    show_default=True,
+    help="Look at test once for a model that you report.",
+)
 @click.option(
     "--drop", type=Number(-100, 100), default=Limits.drop, show_default=True, help="Most points lost against float."
 )

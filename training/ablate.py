@@ -105,9 +105,10 @@ def run(
         return Result(**json.loads(done.read_text()))
     keras.utils.clear_session()  # the networks of the runs before
     start = time.monotonic()
-    fit(config, dataset, folder, resume=True, verbose=0, teacher=teacher)
+    fit(config, dataset, folder, resume=True, verbose=0, title=folder.name, teacher=teacher)
     minutes = (time.monotonic() - start) / 60
-    scores = evaluate(predict.load(folder / "final.keras"), dataset.validation)["majority"]
+    network = predict.load(folder / "final.keras", title=f"{folder.name}, validation")
+    scores = evaluate(network, dataset.validation)["majority"]
     result = Result(scores.accuracy.value, scores.macro_f1.value, minutes)
     done.with_suffix(".partial").write_text(json.dumps(dataclasses.asdict(result)))
     done.with_suffix(".partial").replace(done)

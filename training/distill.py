@@ -128,7 +128,7 @@ def main(
     dataset = data.load(directory)
     if limit is not None:
         dataset = data.head(dataset, limit)
-    loaded = [predict.load(path) for path in teachers]
+    loaded = [predict.load(path, title=str(path)) for path in teachers]
     predictors = [predict.mirrored(p) if flip else p for p in loaded]
     about = {
         "teachers": [str(t) for t in teachers],

@@ -2,19 +2,24 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import click
 import numpy as np
+import numpy.typing as npt
 
-from agent.errors import InputError
-from training import data, metrics, predict, protocol
+from agent.errors import InputError, UsageError
+from training import copies, data, metrics, predict, protocol
 from training.cli import expect_writable, reported, with_data, with_limit
 
-PROTOCOLS: Final = {"majority": protocol.majority, "argmax": protocol.argmax}
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+SplitName = Literal["train", "validation", "test"]
+
+PROTOCOLS: Final = copies.PROTOCOLS
 """Name → rule; "majority" is the one of every headline number."""
 
 
@@ -28,48 +33,83 @@ class Evaluation:
     """Of the model file (of model.tflite in a bundle)."""
     edition: str
     """Which edition of the votes, see `data.Dataset`."""
-    split: Literal["train", "validation", "test"]
+    split: SplitName
     flip: bool
     """Whether the logits are the mean over the face and its mirror image."""
     scores: dict[str, metrics.Scores]
     """Protocol → scores."""
+    without_copies: dict[str, metrics.Scores] | None = None
+    """The same without the faces that `training.copies` finds in the training split; None where it was not asked."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict."""
+        asked = {} if self.without_copies is None else {"without_copies": _plain(self.without_copies)}
         return {
             "model": self.model,
             "sha256": self.sha256,
             "edition": self.edition,
             "split": self.split,
             "flip": self.flip,
-            "protocols": {name: scores.as_dict() for name, scores in self.scores.items()},
+            "protocols": _plain(self.scores),
+            **asked,
         }
+
+
+def _plain(found: Mapping[str, metrics.Scores]) -> dict[str, Any]:
+    return {name: scores.as_dict() for name, scores in found.items()}
 
 
 def evaluate(predictor: predict.Predictor, split: data.Split) -> dict[str, metrics.Scores]:
     """Return the scores of `predictor` on `split` under each of `PROTOCOLS`; InputError if one leaves no face."""
-    rules = {name: rule(split.votes) for name, rule in PROTOCOLS.items()}
-    for name, (kept, _) in rules.items():
-        if not kept.any():
-            raise InputError(f"expected a face to measure under {name}, got none in {len(kept)}; use more faces")
-    used = np.logical_or.reduce([kept for kept, _ in rules.values()])
+    return scored(_answers(predictor, split), split.votes)
+
+
+def _answers(predictor: predict.Predictor, split: data.Split) -> Floats:
+    """Return probabilities (n, 8) of the faces that a protocol keeps, NaN for others; InputError if one keeps none."""
+    rules = [_kept(name, split.votes)[0] for name in PROTOCOLS]
+    used = np.logical_or.reduce(rules)
     probabilities = np.full((len(split.faces), protocol.N_CLASSES), np.nan)
     probabilities[used] = metrics.softmax(predictor(split.faces[used]))
-    return {name: metrics.measure(probabilities[kept], label[kept]) for name, (kept, label) in rules.items()}
+    return probabilities
+
+
+def scored(
+    probabilities: Floats, votes: npt.NDArray[np.int64], without: Mask | None = None
+) -> dict[str, metrics.Scores]:
+    """Return protocol → scores of `probabilities` (n, 8), of all faces or `without` some (n,)."""
+    found = {}
+    for name in PROTOCOLS:
+        kept, label = _kept(name, votes, without)
+        found[name] = metrics.measure(probabilities[kept], label[kept])
+    return found
+
+
+def _kept(name: str, votes: npt.NDArray[np.int64], without: Mask | None = None) -> tuple[Mask, npt.NDArray[np.int64]]:
+    kept, label = PROTOCOLS[name](votes)
+    kept = kept if without is None else kept & ~without
+    if not kept.any():
+        raise InputError(f"expected a face to measure under {name}, got none in {len(kept)}; use more faces")
+    return kept, label
 
 
 def evaluate_file(
-    path: Path, dataset: data.Dataset, split: Literal["train", "validation", "test"], *, flip: bool, threads: int
+    path: Path, dataset: data.Dataset, split: SplitName, *, flip: bool, threads: int, copied: Mask | None = None
 ) -> Evaluation:
-    """Return the evaluation of the model at `path`; errors as `predict.load`."""
-    predictor = predict.load(path, threads=threads)
+    """Return the evaluation of the model at `path`; errors as `predict.load`.
+
+    `copied` (n,) are the near-copies in the split, without which it is scored once more.
+    """
+    predictor = predict.load(path, threads=threads, title=str(path))
+    chosen: data.Split = getattr(dataset, split)
+    answers = _answers(predict.mirrored(predictor) if flip else predictor, chosen)
     return Evaluation(
         model=str(path),
         sha256=_sha256(path / "model.tflite" if path.is_dir() else path),
         edition=dataset.edition,
         split=split,
         flip=flip,
-        scores=evaluate(predict.mirrored(predictor) if flip else predictor, getattr(dataset, split)),
+        scores=scored(answers, chosen.votes),
+        without_copies=None if copied is None else scored(answers, chosen.votes, copied),
     )
 
 
@@ -86,10 +126,16 @@ def as_text(found: Iterable[Evaluation]) -> str:
         )
         for name, s in one.scores.items():
             values = {"accuracy": s.accuracy, "macro-F1": s.macro_f1, "ECE": s.ece}
-            text = "   ".join(f"{k} {v.value:.4f} [{v.low:.4f}, {v.high:.4f}]" for k, v in values.items())
+            text = "   ".join(f"{k} {_interval(v)}" for k, v in values.items())
             lines.append(f"  {name:8} n = {s.n}   {text}")
+        for name, s in (one.without_copies or {}).items():
+            lines.append(f"  {name:8} n = {s.n}   accuracy {_interval(s.accuracy)} without near-copies")
         lines += ["", *_class_lines(one.scores["majority"]), ""]
     return "\n".join(lines)
+
+
+def _interval(v: metrics.Interval) -> str:
+    return f"{v.value:.4f} [{v.low:.4f}, {v.high:.4f}]"
 
 
 def _class_lines(scores: metrics.Scores) -> Iterable[str]:
@@ -107,9 +153,12 @@ def _class_lines(scores: metrics.Scores) -> Iterable[str]:
 @click.option(
     "--split",
     type=click.Choice(["train", "validation", "test"]),
-    default="test",
+    default="validation",
     show_default=True,
     help="Choose on validation; look at test once for a model that you report.",
+)
+@click.option(
+    "--without-copies", is_flag=True, help="The accuracy without near-copies of training faces, too (training.copies)."
 )
 @click.option("--flip", is_flag=True, help="Average over each face and its mirror image (twice the cost).")
 @with_limit
@@ -127,7 +176,8 @@ def _class_lines(scores: metrics.Scores) -> Iterable[str]:
 def main(
     models: tuple[Path, ...],
     directory: Path,
-    split: Literal["train", "validation", "test"],
+    split: SplitName,
+    without_copies: bool,
     flip: bool,
     limit: int | None,
     threads: int,
@@ -137,10 +187,15 @@ def main(
     """Measure MODELS (.keras, .tflite or bundle folders) and compare them side by side."""
     if html is not None:
         expect_writable(html, ".html")
+    if without_copies and split == "train":
+        raise UsageError("--without-copies: expected --split validation or test, got the split that is copied from")
     dataset = data.load(directory)
+    whole = dataset.train.faces  # a face's twin may lie beyond the limit
     if limit is not None:
         dataset = data.head(dataset, limit)
-    found = [evaluate_file(path, dataset, split, flip=flip, threads=threads) for path in models]
+    faces = getattr(dataset, split).faces
+    copied = copies.twins(faces, whole, f"{split}, nearest training face").copied if without_copies else None
+    found = [evaluate_file(path, dataset, split, flip=flip, threads=threads, copied=copied) for path in models]
     click.echo(json.dumps([one.as_dict() for one in found], indent=1) if as_json else as_text(found))
     if html is not None:
         from training.report import compare  # plotly takes a second to import

@@ -15,7 +15,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from agent.errors import UsageError
-from training import data, distill, recipe
+from training import data, distill, progress, recipe
 from training.batches import Batches
 from training.cli import expect_writable, reported, with_data, with_teachers
 from training.config import Config, load
@@ -93,7 +93,8 @@ def range_test(
     )  # fmt: skip
     rates = [lowest * (highest / lowest) ** (i / max(1, steps - 1)) for i in range(steps)]
     ramp = _Ramp(rates)
-    model.fit(batches, epochs=1, callbacks=[ramp], shuffle=False, verbose=0)
+    shown = progress.Bar(f"{config.name}, rates from {lowest:g} to {highest:g}")
+    model.fit(batches, epochs=1, callbacks=[ramp, shown], shuffle=False, verbose=0)
     finite = [loss for loss in ramp.losses if math.isfinite(loss)]
     return RangeTest(tuple(rates[: len(finite)]), tuple(finite))
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.errors import InputError, ModelError
-from training import checkpoint, data, distill, keeper, models, protocol, recipe, record
+from training import checkpoint, data, distill, keeper, models, progress, protocol, recipe, record
 from training.batches import Batches, as_input
 from training.config import Config
 from training.torch_speed import use_fast_kernels
@@ -20,6 +20,7 @@ def fit(
     *,
     resume: bool,
     verbose: int = 2,
+    title: str | None = None,
     teacher: distill.Teacher | distill.OnView | None = None,
     workers: int = 1,
     start_from: Path | None = None,
@@ -27,7 +28,8 @@ def fit(
     """Train `config`, leaving run.json, checkpoints, history.csv, best.keras and final.keras in `run`.
 
     `start_from` is a .keras file whose weights a new run begins with, and whose name goes to `run`/started_from.txt; a
-    run that is resumed after its first epoch has its own.
+    run that is resumed after its first epoch has its own. With a `title`, each epoch is a bar on stderr: Keras' own
+    words, by `verbose`, go to stdout.
 
     Returns the model of the last phase's best validation epoch, with its input side fixed, in float32.
 
@@ -68,7 +70,7 @@ def fit(
             batches, epochs=last, initial_epoch=start, validation_data=_validation(dataset.validation, phase.side),
             validation_batch_size=256 - 256 % _devices(), verbose=verbose,
             shuffle=False,  # Batches does it; torch's loader would do it again, differently after a resume
-            callbacks=[keeper.Starter(batches, config.seed), keeper.ValidateAveraged(), keep],
+            callbacks=[keeper.Starter(batches, config.seed), keeper.ValidateAveraged(), keep, *progress.bars(title)],
         )  # fmt: skip
     # Again: a kill between the last checkpoint and its row would leave it one epoch short.
     keeper.write_history(run / "history.csv", keep.history)

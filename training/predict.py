@@ -20,8 +20,8 @@ Predictor = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float64]]
 """uint8 faces (n, h, w), grey 0-255 → float64 logits (n, 8)."""
 
 
-def load(path: Path, *, threads: int = 2) -> Predictor:
-    """Return the predictor of `path`: a .keras file, a .tflite file, or a bundle folder.
+def load(path: Path, *, threads: int = 2, title: str | None = None) -> Predictor:
+    """Return the predictor of `path`: a .keras file, a .tflite file, or a bundle folder; `title` shows a progress bar.
 
     A bundle's logits are as the device uses them: calibrated as its card says.
 
@@ -33,13 +33,13 @@ def load(path: Path, *, threads: int = 2) -> Predictor:
         a file that is not what its name says, or a bundle that fails its checks
     """
     if path.is_dir():
-        return _bundle(path, threads)
+        return _bundle(path, threads, title)
     if not path.is_file():
         raise InputError(f"{path}: no such model; expected a .keras or .tflite file, or a bundle folder")
     if path.suffix == ".keras":
-        return _keras(path)
+        return _keras(path, title)
     if path.suffix == ".tflite":
-        return tflite(path.read_bytes(), str(path), threads)
+        return tflite(path.read_bytes(), str(path), threads, title=title)
     raise InputError(f"{path}: expected a .keras or .tflite file, or a bundle folder")
 
 
@@ -68,8 +68,8 @@ def check_ours(model: Any, name: str) -> None:
         )
 
 
-def _keras(path: Path) -> Predictor:
-    from training import checkpoint  # not at the top: a .tflite is measured without waiting for Keras
+def _keras(path: Path, title: str | None) -> Predictor:
+    from training import checkpoint, progress  # not at the top: a .tflite is measured without waiting for Keras
     from training.batches import as_input
 
     model = checkpoint.read(path)
@@ -79,13 +79,17 @@ def _keras(path: Path) -> Predictor:
         raise ModelError(f"{path}: expected a fixed input side, got an open one; use the run's final.keras")
 
     def predict(faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-        return np.asarray(model.predict(as_input(faces, side), batch_size=256, verbose=0), dtype=np.float64)
+        found = model.predict(as_input(faces, side), batch_size=256, verbose=0, callbacks=progress.bars(title))
+        return np.asarray(found, dtype=np.float64)
 
     return predict
 
 
-def tflite(model: bytes, name: str, threads: int, batch: int = 1) -> Predictor:
-    """Return the predictor of a .tflite file's bytes, which takes `batch` faces at a time; `name` is for messages."""
+def tflite(model: bytes, name: str, threads: int, batch: int = 1, title: str | None = None) -> Predictor:
+    """Return the predictor of a .tflite file's bytes, which takes `batch` faces at a time; `name` is for messages.
+
+    `title` shows a progress bar.
+    """
     if model[4:8] != b"TFL3":
         raise ModelError(f"{name}: not a TFLite model (no TFL3 mark)")
     from ai_edge_litert.schema_py_generated import (
@@ -107,15 +111,15 @@ def tflite(model: bytes, name: str, threads: int, batch: int = 1) -> Predictor:
     if max(last.builtinCode, last.deprecatedBuiltinCode) == BuiltinOperator.SOFTMAX:  # older files have the second one
         raise ModelError(f"{name}: not ours: expected logits, got probabilities (SOFTMAX is the last operator)")
     network = Network(model, runtime.choose(), threads=threads, batch=batch)
-    return lambda faces: network.logits(np.stack([preprocess(face, network.side) for face in faces]))
+    return lambda faces: network.logits(np.stack([preprocess(face, network.side) for face in faces]), title)
 
 
-def _bundle(path: Path, threads: int) -> Predictor:
+def _bundle(path: Path, threads: int, title: str | None) -> Predictor:
     from agent.vision.classify import BATCH
     from agent.vision.model_card import Bundle
 
     bundle = Bundle.load(path)
-    predict = tflite(bundle.model, str(path), threads, batch=BATCH)  # the converter refuses what cannot
+    predict = tflite(bundle.model, str(path), threads, BATCH, title)  # the converter refuses what cannot
     calibration = bundle.card.calibration
     biases = np.asarray(calibration.biases, dtype=np.float64)
     return lambda faces: predict(faces) / calibration.temperature + biases

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from agent.errors import InputError
 from agent.vision.model_card import FILES
 from training import data
@@ -30,6 +32,11 @@ class Record:
     """`mark` of the file whose weights it began with; None for random weights."""
     teacher: str | None = None
     """`mark` of each teacher; None without one."""
+    backend: str | None = None
+    """Of Keras: each draws its own random numbers. None in records of older versions, as `data`."""
+    data: str | None = None
+    """First digits of the SHA-256 of the faces and votes of training and validation: other data of the same size shows
+    here."""
 
     def write(self, run: Path) -> None:
         """Write run.json in the folder `run`, whole or not at all."""
@@ -46,6 +53,8 @@ def mark(path: Path) -> str:
 
 def of(config: Config, dataset: data.Dataset, start_from: Path | None = None, teacher: str | None = None) -> Record:
     """Return the record of a run, or raise InputError if there is no file `start_from`."""
+    import keras  # not at the top: `read` does without it
+
     start = None
     if start_from is not None:
         if not start_from.is_file():
@@ -57,7 +66,17 @@ def of(config: Config, dataset: data.Dataset, start_from: Path | None = None, te
         faces=int(data.usable(dataset.train, config.train_on).sum()),
         start=start,
         teacher=teacher,
+        backend=keras.backend.backend(),
+        data=_digest(dataset),
     )
+
+
+def _digest(dataset: data.Dataset) -> str:
+    found = hashlib.sha256()
+    for split in (dataset.train, dataset.validation):
+        for values in (split.faces, split.votes):
+            found.update(np.ascontiguousarray(values))
+    return found.hexdigest()[:12]
 
 
 def read(run: Path) -> Record | None:
@@ -82,6 +101,9 @@ def expect(run: Path, mine: Record, *, begun: bool) -> None:
     old, new = (dict(_flat(dataclasses.asdict(record))) for record in (theirs, mine))
     if begun and mine.start is None:
         del new["start"]
+    for name in ("backend", "data"):  # an older version did not write them down
+        if old[name] is None:
+            del old[name]
     for name in new:
         if name in old and old[name] != new[name]:  # a field that another version does not have cannot be compared
             raise InputError(

@@ -58,7 +58,8 @@ def _names(models: Sequence[str]) -> list[str]:
 def _table(found: Sequence["Evaluation"], names: Sequence[str]) -> str:
     rows = []
     for one, name in zip(found, names, strict=True):
-        for rule, s in one.scores.items():
+        less = {f"{rule}, without near-copies": s for rule, s in (one.without_copies or {}).items()}
+        for rule, s in {**one.scores, **less}.items():
             cells = [name, rule, str(s.n)]
             cells += [f"{v.value:.4f} [{v.low:.4f}, {v.high:.4f}]" for v in (s.accuracy, s.macro_f1, s.ece)]
             rows.append("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in cells) + "</tr>")

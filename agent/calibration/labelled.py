@@ -4,6 +4,7 @@ Crops are pictures of faces in a folder an emotion (`happiness/1.png`, …), cut
 never copied; the calibration holds nine numbers and a table of shares.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,11 +21,13 @@ from agent.vision.model_card import Bundle
 from agent.vision.preprocess import preprocess
 
 WORST_ECE: Final = 0.05
-"""Largest calibration error of the top class, on faces that the scaling was not fitted to."""
+"""Largest calibration error of the top class. The faces are ones that the scaling was not fitted to, but for a bundle
+that nobody measured on the test split: its card has the error on the faces of the fit alone, which flatters it."""
 LEAST_CROPS: Final = 200
 LEAST_EACH: Final = 5
 """Crops of each emotion: a bias fitted to fewer says nothing."""
-_FOLDS: Final = 5
+FOLDS: Final = 5
+"""Of which each is judged by a scaling that was fitted to the other four."""
 _SUFFIXES: Final = (".bmp", ".jpeg", ".jpg", ".pgm", ".png")
 
 Bars = tuple[tuple[int, float, float], ...]
@@ -39,11 +42,16 @@ class Found:
     before: Bars
     """Of the model's own scaling on the same faces; empty if nothing was fitted."""
     after: Bars
-    """Of the part's scaling on faces that it was not fitted to, or as the card has it."""
+    """Of the part's scaling on faces that it was not fitted to, or as the card has it: on those of the fit."""
+    in_sample: bool = False
+    """Whether the part's calibration error, too, is on the faces of the fit."""
 
 
 def shipped(bundle: Bundle) -> Found:
     """Return the model's own scaling, by what its card says of the test split.
+
+    A bundle that was made without --test has no such number. Then the one on validation is taken, and `in_sample` says
+    so: the scaling was fitted there, and its error elsewhere is larger.
 
     Raises
     ------
@@ -55,17 +63,19 @@ def shipped(bundle: Bundle) -> Found:
     metric = measured.get("test") or measured.get("validation")
     if card.calibration.method != "bcts" or metric is None:
         raise CheckFailed(
-            f"probabilities: expected a calibrated model, got {card.id} without calibration or its error on the test "
-            "split; take another model, or give --labelled"
+            f"probabilities: expected a calibrated model, got {card.id} without calibration or its error on a split; "
+            "take another model, or give --labelled"
         )
+    in_sample = metric.split == card.calibration.split
     if metric.value > WORST_ECE:
+        where = f"the {metric.split} split" + (", which it was fitted to" if in_sample else "")
         raise CheckFailed(
             f"probabilities: expected a calibration error of at most {WORST_ECE}, {card.id} has {metric.value:.3f} on "
-            f"the {metric.split} split; take another model, or give --labelled"
+            f"{where}; take another model, or give --labelled"
         )
     nine_numbers = card.calibration.model_copy(update={"reference": (), "bars": ()})
     part = parts.Probabilities(origin="model", scaling=nine_numbers, ece=metric.value, n=metric.n)
-    return Found(part, (), card.calibration.bars)
+    return Found(part, (), card.calibration.bars, in_sample=in_sample)
 
 
 def read(folder: Path, side: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
@@ -109,7 +119,10 @@ def fitted(logits: npt.NDArray[np.float64], targets: npt.NDArray[np.float64], ow
     CheckFailed
         its calibration error is above `WORST_ECE`, or the model's `own` scaling explains the crops better
     """
-    held_out = _cross_fitted(logits, targets)
+    try:
+        held_out = cross_fitted(logits, targets)
+    except ValueError as cause:
+        raise CheckFailed(f"probabilities: {cause}; are the crops in the right folders?") from cause
     before = probabilities.apply(logits, own.temperature, own.biases)
     error = probabilities.ece(held_out, targets)
     if error > WORST_ECE:
@@ -142,17 +155,19 @@ def bars(p: npt.NDArray[np.float64], targets: npt.NDArray[np.floating]) -> Bars:
     return tuple((bar.n, bar.confidence, bar.truth) for bar in probabilities.reliability(p, targets))
 
 
-def _cross_fitted(logits: npt.NDArray[np.float64], targets: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return probabilities (n, 8), each of a scaling that was fitted without its own fold."""
+def cross_fitted(logits: npt.NDArray[np.float64], targets: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Return probabilities (n, 8), each of a scaling that was fitted without its own fold; ValueError as `fit_bcts`."""
     result = np.empty_like(logits)
-    fold = np.arange(len(logits)) % _FOLDS
-    for number in range(_FOLDS):
-        try:
-            scaling = probabilities.fit_bcts(logits[fold != number], targets[fold != number])
-        except ValueError as cause:
-            raise CheckFailed(f"probabilities: {cause}; are the crops in the right folders?") from cause
-        result[fold == number] = probabilities.apply(logits[fold == number], *scaling)
+    for held_out in folds(len(logits)):
+        scaling = probabilities.fit_bcts(logits[~held_out], targets[~held_out])
+        result[held_out] = probabilities.apply(logits[held_out], *scaling)
     return result
+
+
+def folds(n: int) -> Iterator[npt.NDArray[np.bool_]]:
+    """Yield which of `n` faces each of the `FOLDS` folds holds out, (n,)."""
+    fold = np.arange(n) % FOLDS
+    yield from (fold == number for number in range(FOLDS))
 
 
 def _nll(p: npt.NDArray[np.float64], targets: npt.NDArray[np.float64]) -> float:

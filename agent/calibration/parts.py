@@ -52,7 +52,7 @@ class Probabilities(Part):
     scaling: Scaling
     """Temperature and biases."""
     ece: Share
-    """Calibration error of the top class on faces that it was not fitted to."""
+    """Calibration error of the top class: on faces that it was not fitted to, but for a bundle that nobody tested."""
     n: int = Field(ge=1)
     """Those faces."""
 

@@ -64,7 +64,10 @@ def delegation(
     found : what `present` returned; None asks it
     """
     on_cpu = Delegation(runtime.name, model)
-    if not wanted or compiled is None or (found or present()) is None:
+    if not wanted or (kind := found or present()) is None:
+        return on_cpu
+    if compiled is None:
+        log.warning("event=edgetpu.unused device=%s reason='the model bundle has no model_edgetpu.tflite'", kind)
         return on_cpu
     why = trial(runtime.name, compiled, library, timeout_s)
     if why is None:

@@ -7,6 +7,8 @@ card.json       what it is and how good it is (`Card`)
 golden.npz      faces and the logits that they must give, checked in the runtime at hand
 SHA256SUMS      of the three files above, as `sha256sum` writes it
 
+and, where `python -m quantize.edgetpu check` put it in, model_edgetpu.tflite, listed like the others.
+
 A truncated .tflite is a segmentation fault, not an exception: hence the hash first, and of the bytes that are used.
 """
 
@@ -36,6 +38,7 @@ __all__ = [
     "Tensor",
     "Training",
     "find",
+    "read_checked",
     "sums",
 ]
 
@@ -84,7 +87,12 @@ class Bundle:
         ModelError
             it is no bundle, a byte was changed, or it is for another preprocess, label order or agent
         """
-        files = _read_checked(path)
+        files = read_checked(path)
+        if EDGETPU not in files and (path / EDGETPU).exists():
+            raise ModelError(
+                f"{path / EDGETPU}: not in {SUMS}, so nobody knows what it was compiled from; add it with `python -m "
+                f"quantize.edgetpu check {path} --add {path / EDGETPU}`, or delete it"
+            )
         card = _card(path, files["card.json"])
         digest = hashlib.sha256(files["model.tflite"]).hexdigest()
         if card.sha256 != digest:
@@ -146,8 +154,8 @@ def sums(files: dict[str, bytes]) -> str:
     return "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items()))
 
 
-def _read_checked(path: Path) -> dict[str, bytes]:
-    """Return the bytes of every file that SHA256SUMS lists, each hashed."""
+def read_checked(path: Path) -> dict[str, bytes]:
+    """Return the bytes of every file that SHA256SUMS of the bundle `path` lists, each hashed; ModelError as `load`."""
     if not path.is_dir():
         raise ModelError(f"{path}: expected the folder of a model bundle ({', '.join(FILES)}, {SUMS})")
     listed = {}

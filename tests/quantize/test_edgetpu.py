@@ -1,71 +1,25 @@
-"""The Edge TPU's rules, and that nothing is called compiled without its compiler."""
+"""The Edge TPU's command: nothing is called compiled without its compiler, and what that made gets into a bundle."""
 
-import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from quantize import edgetpu, graph, lite, source
+from agent.device.edgetpu import delegation
+from agent.errors import ModelError
+from agent.trust.signed_bundle import SIGNATURE
+from agent.vision import runtime
+from agent.vision.model_card import SUMS, Bundle
+from quantize import edgetpu, graph, lite, pack, source
 from quantize.convert import Converted
-
-
-def with_op(layout: graph.Graph, name: str, /, **changes: object) -> graph.Graph:
-    """Return `layout` with the first operator called `name` changed."""
-    at = next(i for i, op in enumerate(layout.ops) if op.name == name)
-    ops = list(layout.ops)
-    ops[at] = dataclasses.replace(ops[at], **changes)
-    return dataclasses.replace(layout, ops=tuple(ops))
 
 
 @pytest.fixture(scope="module")
 def layout(converted: Converted) -> graph.Graph:
     """The integer CNN."""
     return graph.read(converted.model, "cnn")
-
-
-def test_our_integer_network_passes(layout: graph.Graph) -> None:
-    """No rule is broken by what `convert` writes."""
-    assert list(edgetpu.check(layout)) == []
-
-
-def test_a_float_network_breaks_a_rule_in_every_layer(cnn_file: Path) -> None:
-    """Each convolution of the float file is named with its type."""
-    floats = graph.read(lite.to_float(source.load(cnn_file)), "float")
-    found = [f.rule for f in edgetpu.check(floats) if "CONV_2D" in f.rule and "FLOAT32" in f.rule]
-    assert len(found) >= 6
-
-
-@pytest.mark.parametrize(
-    ("name", "changes", "says"),
-    [
-        ("CONV_2D", {"version": 9}, "version 3 at most, got 9"),
-        ("MAX_POOL_2D", {"activation": "RELU"}, "no fused activation"),
-        ("CONV_2D", {"name": "CUMSUM"}, "not an operator"),
-        ("ADD", {"custom": True}, "not an operator"),
-    ],
-)
-def test_each_rule_is_found_when_broken(layout: graph.Graph, name: str, changes: dict[str, object], says: str) -> None:
-    """Newer versions, fused pools, foreign and custom operators: one finding each."""
-    found = list(edgetpu.check(with_op(layout, name, **changes)))
-    assert len(found) == 1
-    assert says in found[0].rule
-
-
-def test_a_dense_layer_per_channel_is_refused(layout: graph.Graph) -> None:
-    """The compiler wants one scale for a dense layer's weights."""
-    broken = with_op(layout, "CONV_2D", name="FULLY_CONNECTED", version=1)
-    assert ["per-tensor" in f.rule for f in edgetpu.check(broken)] == [True, False]
-
-
-def test_an_open_dimension_and_a_batch_are_refused(layout: graph.Graph) -> None:
-    """Everything has a fixed size, and the batch is 1."""
-    face = dataclasses.replace(layout.inputs[0], shape=(4, 48, 48, 1), dynamic=True)
-    broken = dataclasses.replace(layout, inputs=(face,), tensors=(face,))
-    rules = " ".join(f.rule for f in edgetpu.check(broken))
-    assert "expected batch 1" in rules
-    assert "expected fixed dimensions" in rules
 
 
 def test_a_network_larger_than_the_cache_is_called_so(layout: graph.Graph, converted: Converted) -> None:
@@ -154,3 +108,131 @@ def test_a_broken_rule_is_exit_code_1(cnn_file: Path, tmp_path: Path) -> None:
     assert json.loads(done.stdout)["findings"]
     assert "not asked" in json.loads(done.stdout)["compiler"]
     assert "breaks" in done.stderr
+
+
+def as_compiled(model: bytes) -> bytes:
+    """Return what the vendor's compiler makes of a network that it takes whole: one operator of its own between the
+    same ends."""
+
+    def change(parsed: object, schema: object) -> bool:
+        first = parsed.subgraphs[0]
+        op = first.operators[0]
+        op.inputs, op.outputs, op.builtinOptions = first.inputs, first.outputs, None
+        op.builtinOptionsType, op.opcodeIndex = schema.BuiltinOptions.NONE, 0
+        code = parsed.operatorCodes[0]
+        code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+        code.customCode = edgetpu.OPERATOR
+        first.operators = [op]
+        return True
+
+    return graph.rewritten(model, change)
+
+
+@pytest.fixture
+def bundle(converted: Converted, tmp_path: Path) -> Path:
+    """The CNN's bundle, and a signature of it beside a file of somebody's."""
+    pack.write(tmp_path / "bundle", converted.card, converted.model, converted.golden)
+    (tmp_path / "bundle" / SIGNATURE).write_text("of the old list")
+    (tmp_path / "bundle" / "NOTES").write_text("of somebody")
+    return tmp_path / "bundle"
+
+
+def test_a_file_compiled_elsewhere_goes_into_the_bundle(bundle: Path, converted: Converted, tmp_path: Path) -> None:
+    """--add lists it in SHA256SUMS and leaves the signature out, of which it tells. A second one replaces the first."""
+    (tmp_path / "made.tflite").write_bytes(as_compiled(converted.model))
+    for _ in range(2):
+        done = CliRunner().invoke(edgetpu.main, ["check", str(bundle), "--add", str(tmp_path / "made.tflite")])
+        assert done.exit_code == 0, done.output
+        assert "has to be signed again" in done.stderr
+        assert Bundle.load(bundle).edgetpu == as_compiled(converted.model)
+    assert "model_edgetpu.tflite" in (bundle / SUMS).read_text()
+    assert not (bundle / SIGNATURE).exists()
+    assert (bundle / "NOTES").read_text() == "of somebody"
+
+
+def test_one_that_was_dropped_in_is_refused_until_it_is_added(bundle: Path, converted: Converted) -> None:
+    """It was ignored in silence; now the message is the command that adds it."""
+    (bundle / "model_edgetpu.tflite").write_bytes(as_compiled(converted.model))
+    with pytest.raises(ModelError, match=r"model_edgetpu.tflite: not in SHA256SUMS.* add it with `([^`]*)`") as caught:
+        Bundle.load(bundle)
+    command = str(caught.value).split("`")[1].split()
+    done = CliRunner().invoke(edgetpu.main, command[command.index("check") :])
+    assert done.exit_code == 0, done.output
+    assert Bundle.load(bundle).edgetpu == as_compiled(converted.model)
+
+
+def test_compile_puts_it_into_the_bundle(
+    bundle: Path, converted: Converted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named as the place to write to, the bundle has the compiler's file afterwards."""
+    (tmp_path / "given").write_bytes(as_compiled(converted.model))
+    compiler(tmp_path, f'cp "{tmp_path}/given" "$3/model_edgetpu.tflite"')
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    done = CliRunner().invoke(edgetpu.main, ["check", str(bundle), "--compile", str(bundle)])
+    assert done.exit_code == 0, done.output
+    assert Bundle.load(bundle).edgetpu == as_compiled(converted.model)
+
+
+def test_what_the_compiler_did_not_make_of_it_is_not_added(
+    bundle: Path, converted: Converted, resnet_file: Path, tmp_path: Path
+) -> None:
+    """The plain network, another network's compiled one, or bytes: one line, and the bundle is as it was."""
+    before = {path.name: path.read_bytes() for path in bundle.iterdir()}
+    faces = np.random.default_rng(1).integers(0, 256, (8, 32, 32, 1), dtype=np.uint8)
+    other = lite.to_integer(source.load(resnet_file, 32), faces)
+    for content, says in (
+        (converted.model, "expected what edgetpu_compiler made"),
+        (as_compiled(other), "expected the input of the bundle's network"),
+        (b"bytes", "not a TFLite model"),
+    ):
+        (tmp_path / "made.tflite").write_bytes(content)
+        done = CliRunner().invoke(edgetpu.main, ["check", str(bundle), "--add", str(tmp_path / "made.tflite")])
+        assert done.exit_code == 78
+        assert says in done.stderr
+    assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
+
+
+def test_a_place_that_makes_no_sense_is_refused(bundle: Path, tmp_path: Path) -> None:
+    """A file inside the bundle that nobody would list, another folder, or nothing to add to."""
+    model = bundle / "model.tflite"
+    for arguments, says in (
+        ([bundle, "--compile", bundle / "model_edgetpu.tflite"], f"--compile {bundle} puts it in"),
+        ([bundle, "--compile", tmp_path], "expected a file to write, or the bundle MODEL itself"),
+        ([model, "--add", model], "expected a bundle as MODEL"),
+    ):
+        done = CliRunner().invoke(edgetpu.main, ["check", *map(str, arguments)])
+        assert (done.exit_code, says in done.stderr) == (2, True), done.output
+
+
+def test_a_device_that_stays_idle_for_want_of_a_file_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """An Edge TPU is there, the bundle has nothing for it: the log says so, once; without a device it says nothing."""
+    for kind, lines in (("usb", 1), (None, 0)):
+        caplog.clear()
+        got = delegation(runtime.choose(), b"plain", None, wanted=True, found=kind)
+        assert (got.model, got.delegates) == (b"plain", [])
+        assert len([r for r in caplog.records if "has no model_edgetpu.tflite" in r.getMessage()]) == lines
+
+
+def test_an_operator_that_the_check_does_not_know_is_the_compilers_to_judge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Static, the check cannot pass it and does not condemn it; the compiler's word decides."""
+    path = tmp_path / "model.tflite"
+    path.write_bytes(with_transpose_conv())
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    alone = CliRunner().invoke(edgetpu.main, ["check", str(path)])
+    assert alone.exit_code == 1
+    assert "TRANSPOSE_CONV: not among the operators that this check knows" in alone.stdout
+    assert "pre-flight undecided" in alone.stdout
+    compiler(tmp_path, 'cp "$4" "$3/model_edgetpu.tflite"')
+    assert CliRunner().invoke(edgetpu.main, ["check", str(path)]).exit_code == 0
+
+
+def with_transpose_conv() -> bytes:
+    """Return an integer network with an operator of another family than ours."""
+    keras = source.tensorflow_keras()
+    face = keras.Input((8, 8, 1))
+    up = keras.layers.Conv2DTranspose(2, 3, strides=2, padding="same")(face)
+    network = keras.Model(face, keras.layers.Flatten()(keras.layers.MaxPooling2D(8)(up)), name="up")
+    faces = np.random.default_rng(1).integers(0, 256, (4, 8, 8, 1), dtype=np.uint8)
+    return lite.to_integer(network, faces)

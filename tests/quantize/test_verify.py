@@ -31,13 +31,14 @@ def run(files: tuple[Path, Path], drawn_dir: Path, *more: str) -> tuple[int, str
 
 def test_the_json_holds_what_the_card_says(files: tuple[Path, Path], drawn_dir: Path, converted: Converted) -> None:
     """Accuracies on the test split are the card's, n is stated, and nothing else is on stdout."""
-    code, out, _ = run(files, drawn_dir, "--json", "--drop", "5", "--agreement", "0.9")
+    code, out, err = run(files, drawn_dir, "--split", "test", "--json", "--drop", "5", "--agreement", "0.9")
     report = json.loads(out)
-    assert code == 0
+    assert code == 0, err
     assert report["n"] == 80
     card = {m.model: m.value for m in converted.card.metrics if m.name == "accuracy" and m.split == "test"}
     assert report["float_accuracy"]["value"] == pytest.approx(card["float"])
     assert report["runtimes"][0]["accuracy"]["value"] == pytest.approx(card["int8 uncalibrated"])
+    assert report["calibrated"][0]["accuracy"]["value"] == pytest.approx(card["int8"])
     assert report["ece"].keys() == {"float", "int8", "int8 calibrated"}
     assert [row["op"] for row in report["layers"]][-1] == "CONV_2D"
 
@@ -48,6 +49,43 @@ def test_a_drop_past_the_limit_fails(files: tuple[Path, Path], drawn_dir: Path) 
     assert code == 1
     assert "accuracy" in out
     assert "expected a drop of at most -100" in err.splitlines()[-1]
+
+
+def test_nobody_looks_at_the_test_split_by_accident(files: tuple[Path, Path], drawn_dir: Path) -> None:
+    """Without --split it is validation, which may be looked at as often as one likes."""
+    assert "validation split" in run(files, drawn_dir, "--drop", "5")[1]
+
+
+@pytest.mark.parametrize(
+    ("calibration", "says"),
+    [
+        ({"biases": (-9.0,) * 7 + (9.0,)}, ["calibrated: expected a drop of at most 5.0", "more than the"]),
+        (
+            {"temperature": 40.0, "biases": (0.0,) * 8},
+            ["calibrated: expected an error against the votes of at most 0.05"],
+        ),
+    ],
+    ids=["another class", "unsure of all"],
+)
+def test_a_ruined_calibration_fails(
+    calibration: dict[str, object], says: list[str], converted: Converted, files: tuple[Path, Path], drawn_dir: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """The integers are as they were, what the device makes of them is not: each line says what is lost by it."""
+    how = converted.card.calibration.model_copy(update=calibration)
+    card = converted.card.model_copy(update={"calibration": how})
+    pack.write(tmp_path / "b", card, converted.model, converted.golden)
+    code, out, err = run((files[0], tmp_path / "b"), drawn_dir, "--drop", "5", "--agreement", "0.9")
+    assert code == 1
+    assert ", calibrated " in out
+    for line in says:
+        assert line in err.splitlines()[-1]
+
+
+def test_a_bare_file_has_no_calibration_to_judge(files: tuple[Path, Path], drawn_dir: Path) -> None:
+    """Without a card there is one row a runtime."""
+    out = run((files[0], files[1] / "model.tflite"), drawn_dir, "--json", "--drop", "5", "--agreement", "0.9")[1]
+    assert json.loads(out)["calibrated"] == []
 
 
 def test_two_different_networks_are_refused(files: tuple[Path, Path], resnet_file: Path, tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ class TestFindLr:
         code, out, errors = run(find_lr.main, small(tmp_path), *arguments)
         assert code == 0, errors
         assert re.search(r"lr.html: \d steps; suggested peak rate: ", out)
+        assert re.search(r"small, rates from 1e-06 to 1: .*\d/6", errors)  # a bar, beside the answer and not in it
         assert alone((tmp_path / "lr.html").read_text())
 
     def test_a_student_has_its_teacher(self, keras_file: Path, tiny_dir: Path, tmp_path: Path) -> None:
@@ -135,12 +136,13 @@ class TestEvaluate:
         code, out, errors = run(evaluate.main, keras_file, "--data", tiny_dir, "--json")
         assert code == 0, errors
         (found,) = json.loads(out)
-        assert found["split"] == "test"
+        assert found["split"] == "validation"  # nobody looks at the test split by accident
         assert found["protocols"].keys() == {"majority", "argmax"}
         majority = found["protocols"]["majority"]
-        assert majority["n"] == 24
+        assert majority["n"] == 25
         assert majority["accuracy"]["ci95"][0] <= majority["accuracy"]["value"] <= majority["accuracy"]["ci95"][1]
-        assert np.array(majority["confusion"]).sum() == 24
+        assert np.array(majority["confusion"]).sum() == 25
+        assert re.search(r"final.keras: 100%.* 1/1 ", errors)  # a bar on stderr
 
     def test_keras_and_tflite_files_of_one_network_agree(
         self, keras_file: Path, tiny_dir: Path, tmp_path: Path
@@ -275,6 +277,7 @@ class TestDistill:
         code, out, errors = run(distill.main, keras_file, "--data", tiny_dir, "--flip", "--out", path)
         assert code == 0, errors
         assert "1 teachers, validation accuracy" in out
+        assert re.search(r"final.keras: 100%", errors)  # a bar, as an ensemble looks at every face for minutes
         return path
 
     def test_a_student_learns_from_votes_and_teachers(self, soft: Path, tiny: data.Dataset) -> None:
@@ -332,6 +335,7 @@ class TestAblate:
         )  # fmt: skip
         assert code == 0, errors
         assert (tmp_path / "table.md").read_text() == out
+        assert re.search(r"balance=weights-seed2: 100%.* 1/1 .*validation accuracy 0\.\d{4}", errors)
         assert [line.split(" | ")[0] for line in out.splitlines()[2:]] == [
             "| as configured", "| balance = weights", "| balance = sampler"
         ]  # fmt: skip

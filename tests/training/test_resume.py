@@ -264,14 +264,19 @@ def test_a_file_to_start_from_that_is_none_is_refused(tiny: data.Dataset, tmp_pa
         ("edition fer2013new.csv,.* got label.csv;", {"edition": "label.csv"}),
         ("faces 96,.* got 64;", {"limit": 64}),
         ("start none,.* got other.keras [0-9a-f]{12};", {"start": True}),
+        ("data [0-9a-f]{12},.* got [0-9a-f]{12};", {"faces": True}),
+        ("data [0-9a-f]{12},.* got [0-9a-f]{12};", {"votes": True}),
     ],
 )
 def test_another_run_does_not_go_on_there(
     field: str, changed: dict[str, object], tiny: data.Dataset, tmp_path: Path
 ) -> None:
-    """Another seed, config, edition, limit or start: the first field that differs, with both values."""
+    """Another seed, config, edition, limit or start, or other data of one size: the first field that differs."""
     record.of(STILL, tiny).write(tmp_path)
     dataset = data.head(tiny, changed.get("limit", 96))
+    for name in {"faces", "votes"} & changed.keys():  # the same ones in another order
+        turned = dataclasses.replace(dataset.validation, **{name: getattr(dataset.validation, name)[::-1]})
+        dataset = dataclasses.replace(dataset, validation=turned)
     dataset = dataclasses.replace(dataset, edition=changed.get("edition", tiny.edition))
     (tmp_path / "other.keras").write_bytes(b"weights")
     start = tmp_path / "other.keras" if changed.get("start") else None
@@ -282,6 +287,25 @@ def test_another_run_does_not_go_on_there(
 def test_a_folder_without_a_record_is_gone_on_with(tiny: data.Dataset, tmp_path: Path) -> None:
     """Runs of older versions have none."""
     record.expect(tmp_path, record.of(STILL, tiny), begun=True)
+
+
+def test_another_backend_does_not_go_on_there(tiny: data.Dataset, tmp_path: Path) -> None:
+    """Its random numbers are others, and so would the curve be: both are named."""
+    dataclasses.replace(record.of(STILL, tiny), backend="theano").write(tmp_path)
+    with pytest.raises(InputError, match=f"expected backend theano, .* got {keras.backend.backend()}; repeat that"):
+        loop.fit(STILL, tiny, tmp_path, resume=True, verbose=0)
+
+
+def test_a_record_of_an_older_version_is_gone_on_with(tiny: data.Dataset, tmp_path: Path) -> None:
+    """One without backend and data says nothing of them, and what it says is held to."""
+    mine = record.of(STILL, tiny)
+    mine.write(tmp_path)
+    old = json.loads((tmp_path / record.FILE).read_text())
+    del old["backend"], old["data"]
+    (tmp_path / record.FILE).write_text(json.dumps(old))
+    record.expect(tmp_path, mine, begun=True)
+    with pytest.raises(InputError, match="expected edition"):
+        record.expect(tmp_path, dataclasses.replace(mine, edition="label.csv"), begun=True)
 
 
 def test_what_a_run_began_with_is_asked_again_until_its_first_epoch(tiny: data.Dataset, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """A plain convolutional network, no normalisation, no dropout, no augmentation: the first of the four models.
 
 Source:  the simplest model of the project's mission (0.6227 there)
-Cost:    5 convolutions, 65 M multiply-adds a face; 89 s an epoch on two cores
+Cost:    5 convolutions, 66 M multiply-adds a face; 89 s an epoch on two cores
 Result:  0.7836 on the FERPlus test split (majority, n = 3,137); validation 0.7972
 Command: KERAS_BACKEND=torch python -m training.fit cnn --data DIR --resume
 """

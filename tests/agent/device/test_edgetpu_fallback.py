@@ -82,7 +82,7 @@ def test_a_library_that_hangs_is_killed(libraries: dict[str, str], runtime: Runt
 
 
 def test_nothing_is_tried_without_reason(runtime: Runtime) -> None:
-    """Without a device, without a compiled model, or switched off, the CPU is used and nothing is said."""
+    """Without a device, without a compiled model, or switched off, the CPU is used, and `backend` says no more."""
     for compiled, wanted, found in ((b"c", False, "usb"), (None, True, "usb"), (b"c", True, None)):
         got = delegation(runtime, b"plain", compiled, wanted=wanted, library="/none", found=found)
         assert (got.backend, got.model) == (runtime.name, b"plain")

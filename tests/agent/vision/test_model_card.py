@@ -124,6 +124,16 @@ def test_a_list_of_hashes_cannot_name_other_files(bundle: Path) -> None:
         Bundle.load(bundle)
 
 
+def test_a_compiled_model_must_be_listed(bundle: Path) -> None:
+    """One that was dropped in is refused with what to do about it, not ignored; listed, it comes out."""
+    (bundle / "model_edgetpu.tflite").write_bytes(b"compiled")
+    with pytest.raises(ModelError, match=r"model_edgetpu.tflite: not in SHA256SUMS.*quantize.edgetpu check .* --add"):
+        Bundle.load(bundle)
+    with open(bundle / SUMS, "a", encoding="ascii") as file:
+        file.write(f"{hashlib.sha256(b'compiled').hexdigest()}  model_edgetpu.tflite\n")
+    assert Bundle.load(bundle).edgetpu == b"compiled"
+
+
 def test_a_card_for_another_model_is_refused(tmp_path: Path) -> None:
     """Hashes may all be right: the card must name this very model."""
     with pytest.raises(ModelError, match=r"card.json names model.tflite"):
