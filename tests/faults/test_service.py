@@ -70,6 +70,14 @@ def test_sigterm_in_a_window_flags_it(agent: Agent, collector: ReferenceSubscrib
     assert 0 < window["end_ms"] - window["start_ms"] < 600_000
 
 
+@pytest.mark.parametrize("words", ["event=mqtt.up", "event=agent.ready"])
+def test_sigterm_while_it_starts(agent: Agent, words: str) -> None:
+    """An end that is asked for before the first frame is no lost one."""
+    agent.start()
+    agent.says(words)
+    assert agent.end() == 0, agent.text()
+
+
 @pytest.mark.parametrize("stderr", ["closed", "full"])
 def test_dead_stderr(agent: Agent, collector: ReferenceSubscriber, stderr: str) -> None:
     """FAULTS 29: with stderr closed or on a full disk the service works and publishes."""
