@@ -69,9 +69,10 @@ class Hub:
             known, self._asked = set(self._rooms), time.monotonic()
             try:
                 changed = await run_in_threadpool(self._poll)
-            except SQLAlchemyError:
+            except Exception as error:  # a row that cannot be read, too: a page that stands still must not say "Live"
                 if not self._failed:
-                    log.error("event=page.database_away")
+                    away = isinstance(error, SQLAlchemyError)
+                    log.error("event=page.database_%s reason=%r", "away" if away else "unreadable", str(error)[:200])
                 self._failed, self._asked = True, None
                 await asyncio.sleep(_RETRY_S)
                 continue

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, select, update
 from sqlalchemy.exc import OperationalError
 
 from agent.errors import UnavailableError
@@ -20,6 +20,7 @@ from deploy.collector.hub import Hub
 from deploy.collector.ingest import Ingest
 from deploy.collector.messages import Message, parse_message
 from deploy.collector.store import Store
+from deploy.collector.tables import live as live_rows
 from deploy.collector.tally import Tally
 from tests.deploy.conftest import NOW_MS, control_postgres
 from tests.deploy.page_world import TOKEN, World, collector, world
@@ -176,3 +177,21 @@ def test_pages_load_anew_after_a_failed_poll(engine: Engine) -> None:
     with failing(engine, "FROM windows", 2):  # the second room's trend: the first one is there by then
         assert running(hub, steps) == {}
     assert len(hub.rooms) == 2
+
+
+def test_a_row_that_cannot_be_read_is_told(engine: Engine) -> None:
+    """Somebody else's hand in the database: the page says that it is behind, and goes on when the row is well again."""
+    hub = Hub(engine)
+    Store(engine).write(messages(1), 1)
+    with engine.begin() as connection:
+        (good,) = connection.execute(select(live_rows.c.window).limit(1)).one()
+        connection.execute(update(live_rows).values(window="{"))
+
+    async def steps(stream: Any) -> Any:
+        assert await heard(hub, stream, "trouble") == WELL
+        assert await heard(hub, stream, "trouble") == NO_DATABASE
+        with engine.begin() as connection:
+            connection.execute(update(live_rows).values(window=good))
+        return await heard(hub, stream, "reload")
+
+    assert running(hub, steps) == {}
