@@ -71,8 +71,9 @@ class Service:
 
         Raises FerAgentError; a ConfigError is no crash: the service manager does not start it again.
         """
-        on_end(self._end)
-        if not closes_with_its_terminal():
+        by_hand = closes_with_its_terminal()
+        on_end(self._end, hangup=by_hand)
+        if not by_hand:
             self._reload.listen()
         starts = Starts(self._settings.agent.state_dir)
         if starts.begin():

@@ -83,6 +83,14 @@ def load(directory: Path) -> Dataset:
     )
 
 
+def digest(*arrays: npt.NDArray[np.generic]) -> str:
+    """Return the SHA-256 of faces, votes and the like, one after the other."""
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(np.ascontiguousarray(array))
+    return found.hexdigest()
+
+
 def usable(split: Split, faces: Literal["majority", "all"]) -> npt.NDArray[np.bool_]:
     """Return which faces to train on, (n,).
 

@@ -5,7 +5,6 @@ mixes that share of the teachers' distribution into the annotators' votes. `trai
 file: the models look at each augmented face as the student does.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ class Teacher:
 
     def of(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return the probabilities (n, 8) for `faces` (n, 48, 48), or raise InputError if they are other faces."""
-        if digest(faces) != self.faces_sha256:
+        if data.digest(faces) != self.faces_sha256:
             raise InputError(
                 f"the teacher file holds other faces ({len(self.probabilities)}) than the data ({len(faces)})"
             )
@@ -55,11 +54,6 @@ class OnView:
     def __call__(self, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return the teachers' mean probabilities (n, 8) for `faces` (n, h, w), 0-255."""
         return ensemble(self.predictors, faces)
-
-
-def digest(faces: npt.NDArray[np.uint8]) -> str:
-    """Return the SHA-256 of faces (n, h, w)."""
-    return hashlib.sha256(np.ascontiguousarray(faces).tobytes()).hexdigest()
 
 
 def ensemble(
@@ -137,7 +131,7 @@ def main(
         "edition": dataset.edition,
     }
     soft = ensemble(predictors, dataset.train.faces, temperature)
-    save(out, Teacher(digest(dataset.train.faces), soft), about)
+    save(out, Teacher(data.digest(dataset.train.faces), soft), about)
     # Chosen on validation, like everything: how good the ensemble is before it teaches.
     kept, label = protocol.majority(dataset.validation.votes)
     if not kept.any():

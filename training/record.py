@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from agent.errors import InputError
 from agent.vision.model_card import FILES
 from training import data
@@ -55,7 +53,7 @@ def of(config: Config, dataset: data.Dataset, start_from: Path | None = None, te
     """Return the record of a run, or raise InputError if there is no file `start_from`."""
     import keras  # not at the top: `read` does without it
 
-    start = None
+    train, seen, start = dataset.train, dataset.validation, None
     if start_from is not None:
         if not start_from.is_file():
             raise InputError(f"{start_from}: expected a .keras file of the network {config.name}, got no such file")
@@ -67,16 +65,8 @@ def of(config: Config, dataset: data.Dataset, start_from: Path | None = None, te
         start=start,
         teacher=teacher,
         backend=keras.backend.backend(),
-        data=_digest(dataset),
+        data=data.digest(train.faces, train.votes, seen.faces, seen.votes)[:12],
     )
-
-
-def _digest(dataset: data.Dataset) -> str:
-    found = hashlib.sha256()
-    for split in (dataset.train, dataset.validation):
-        for values in (split.faces, split.votes):
-            found.update(np.ascontiguousarray(values))
-    return found.hexdigest()[:12]
 
 
 def read(run: Path) -> Record | None:

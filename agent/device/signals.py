@@ -12,17 +12,16 @@ def closes_with_its_terminal() -> bool:
     return os.isatty(0)
 
 
-def on_end(callback: Callable[[], object]) -> None:
-    """Call `callback` once, in a thread of its own, at the first SIGTERM or SIGINT, or at SIGHUP where
-    `closes_with_its_terminal` (main thread only).
+def on_end(callback: Callable[[], object], *, hangup: bool = False) -> None:
+    """Call `callback` once, in a thread of its own, at the first SIGTERM or SIGINT, with `hangup` SIGHUP, too (main
+    thread only).
 
     Not in the handler: it runs in the main thread between two of its steps, and where that thread is inside
     `threading.Event.wait`, `set` on the same event would wait for ever for the lock that the step below it holds.
     `SimpleQueue.put` is the one way out of a handler that Python promises to be reentrant.
     """
     asked: SimpleQueue[int] = SimpleQueue()
-    hangup = [signal.SIGHUP] if closes_with_its_terminal() else []
-    for number in (signal.SIGTERM, signal.SIGINT, *hangup):
+    for number in (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hangup else [])):
         signal.signal(number, lambda got, _: asked.put(got))
 
     def wait() -> None:

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
 
 import uvicorn
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from agent.device.signals import on_end
 from agent.errors import ConfigError, FerAgentError, UnavailableError
 from deploy.collector.access import Door, read_token
 from deploy.collector.broker import Address, Broker
@@ -163,7 +163,6 @@ def _prune_hourly(engine: Engine, keep_days: float) -> None:
 
 
 def _wait_for_signal() -> None:
-    asked: SimpleQueue[int] = SimpleQueue()  # unlike Event.set, its put may interrupt its own get
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda got, _: asked.put(got))
-    asked.get()
+    ended = threading.Event()
+    on_end(ended.set)
+    ended.wait()

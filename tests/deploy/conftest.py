@@ -27,9 +27,11 @@ from deploy.collector.bench.scratch_postgres import find_programs, scratch_postg
 from deploy.collector.broker import Address, Broker
 from deploy.collector.database import open_database
 from deploy.collector.ingest import Ingest
+from deploy.collector.messages import Message, parse_message
 from deploy.collector.store import Store
 from deploy.collector.tally import Tally
 
+MINUTE = 60_000
 NOW_MS = 1_790_000_000_000 // 3_600_000 * 3_600_000
 
 
@@ -93,6 +95,14 @@ def control_postgres(url: str, *command: str) -> None:
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/windows.db"
+
+
+def window(room: int, seq: int, **more: Any) -> Message:
+    return parse_message(topic_of(room), window_of(room, seq, NOW_MS + seq * MINUTE, **more))
+
+
+def message(topic: str, **body: Any) -> Message:
+    return parse_message(topic_of(1, topic), json.dumps(body).encode())
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -186,4 +196,25 @@ def count(engine: Engine, query: str = "SELECT count(*) FROM windows") -> int:
         return connection.execute(text(query)).scalar_one()
 
 
-__all__ = ["NOW_MS", "Room", "administer", "collecting", "control_postgres", "count", "free_port", "wait_for"]
+@pytest.fixture(scope="module")
+def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A browser of the module's own."""
+    from tests.deploy.browser import chromium  # not at the top: it needs this file
+
+    with chromium(tmp_path_factory.mktemp("profile")) as found:
+        yield found
+
+
+__all__ = [
+    "MINUTE",
+    "NOW_MS",
+    "Room",
+    "administer",
+    "collecting",
+    "control_postgres",
+    "count",
+    "free_port",
+    "message",
+    "wait_for",
+    "window",
+]

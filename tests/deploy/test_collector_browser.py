@@ -9,7 +9,7 @@ import pytest
 
 from agent.errors import UnavailableError
 from deploy.collector.bench.lessons import free_port, running_broker, window_of
-from tests.deploy.browser import active, card, chromium, colours, every, log_in, one, open_room, text
+from tests.deploy.browser import active, card, colours, every, log_in, one, open_room, text
 from tests.deploy.conftest import wait_for
 from tests.deploy.page_world import TOKEN, World, collector, now_ms, world
 
@@ -35,12 +35,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             yield found
     except UnavailableError as error:
         pytest.skip(str(error))
-
-
-@pytest.fixture(scope="module")
-def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with chromium(tmp_path_factory.mktemp("profile")) as found:
-        yield found
 
 
 @pytest.fixture

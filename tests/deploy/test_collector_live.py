@@ -6,23 +6,13 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
-from deploy.collector.bench.lessons import topic_of, window_of
+from deploy.collector.bench.lessons import topic_of
 from deploy.collector.database import open_database
 from deploy.collector.hub import Hub
 from deploy.collector.messages import Message, parse_message
 from deploy.collector.store import Store, Written
 from deploy.collector.tables import live
-from tests.deploy.conftest import NOW_MS, Room, collecting, count, wait_for
-
-MINUTE = 60_000
-
-
-def window(room: int, seq: int, **more: Any) -> Message:
-    return parse_message(topic_of(room), window_of(room, seq, NOW_MS + seq * MINUTE, **more))
-
-
-def message(topic: str, **body: Any) -> Message:
-    return parse_message(topic_of(1, topic), json.dumps(body).encode())
+from tests.deploy.conftest import NOW_MS, Room, collecting, count, message, wait_for, window
 
 
 def live_row(engine: Engine) -> Any:

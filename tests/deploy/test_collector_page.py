@@ -11,7 +11,7 @@ import pytest
 
 from agent.errors import UnavailableError
 from deploy.collector.bench.lessons import free_port, running_broker, suppressed_window, window_of
-from tests.deploy.browser import card, chromium, every, one, open_room, text
+from tests.deploy.browser import card, every, one, open_room, text
 from tests.deploy.conftest import wait_for
 from tests.deploy.page_world import MINUTE, TOKEN, World, collector, now_ms, room_path, world
 
@@ -37,10 +37,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture(scope="module")
-def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with chromium(tmp_path_factory.mktemp("profile")) as found:
-        found.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": SPY})
-        yield found
+def chrome(chrome: Any) -> Any:
+    chrome.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": SPY})
+    return chrome
 
 
 @pytest.fixture

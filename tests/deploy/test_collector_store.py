@@ -18,17 +18,7 @@ from deploy.collector.prune import prune
 from deploy.collector.rollup import refresh_hours
 from deploy.collector.store import Progress, Store
 from deploy.collector.tables import hours, windows
-from tests.deploy.conftest import NOW_MS, count
-
-MINUTE = 60_000
-
-
-def window(room: int, seq: int, **more: Any) -> Message:
-    return parse_message(topic_of(room), window_of(room, seq, NOW_MS + seq * MINUTE, **more))
-
-
-def message(topic: str, **body: Any) -> Message:
-    return parse_message(topic_of(1, topic), json.dumps(body).encode())
+from tests.deploy.conftest import MINUTE, NOW_MS, count, message, window
 
 
 def test_duplicates_are_one_row(engine: Engine) -> None:

@@ -321,7 +321,7 @@ def test_what_a_run_began_with_is_asked_again_until_its_first_epoch(tiny: data.D
 def test_another_teacher_does_not_go_on_there(tiny: data.Dataset, tmp_path: Path) -> None:
     """Two teachers are told apart by what they hold, a run with one from a run without."""
     for name, teacher in (("a", 0), ("b", 5)):
-        distill.save(tmp_path / f"{name}.npz", distill.Teacher(distill.digest(tiny.train.faces), given(teacher)), {})
+        distill.save(tmp_path / f"{name}.npz", distill.Teacher(data.digest(tiny.train.faces), given(teacher)), {})
     student = dataclasses.replace(STILL, teacher_share=0.5)
     one, other = (distill.teacher_of([tmp_path / f"{name}.npz"]) for name in "ab")
     loop.fit(student, tiny, tmp_path / "run", resume=False, verbose=0, teacher=one)
