@@ -77,6 +77,8 @@ class Reading:
     probabilities: tuple[float, ...] | None
     """Calibrated probabilities in the order of `LABELS`, each 0-1, sum 1; None if the face was rejected
     (or left for a later frame): a missing sample, not an emotion."""
+    waits: bool = False
+    """Whether it was left for a later frame: other faces had their turn."""
 
     def __post_init__(self) -> None:
         p = self.probabilities
@@ -132,12 +134,12 @@ class Window:
     contributing: int
     """Seats with enough accepted samples to count (k)."""
     coverage: float
-    """Accepted seat-samples ÷ (seats x scheduled), 0-1."""
+    """Accepted seat-samples ÷ (seats x scheduled, without the turns that a face waited for), 0-1."""
     moods: Moods | None
     """None when no seat contributes."""
-    seat_scores: tuple[float, ...] = ()
-    """Mean score of each contributing seat, 0-100 points, in no order: the privacy gate's noise needs them.
-    They end there."""
+    person_scores: tuple[float, ...] = ()
+    """Mean score of each person that the contributing seats are for certain (`insight.people`), 0-100 points, sorted
+    so that their order tells nothing. The privacy gate counts them and adds its noise to their sum; they end there."""
     trouble: str | None = None
     """Reason code if the camera made this window unusable."""
     partial: bool = False

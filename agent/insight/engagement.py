@@ -51,7 +51,7 @@ class Room:
 
 
 def measure(
-    seats: Sequence[npt.NDArray[np.float64]], weights: WeightTable, room: int, baseline: float | None = None
+    seats: Sequence[npt.NDArray[np.float64]], weights: WeightTable, room: int | None, baseline: float | None = None
 ) -> Room | None:
     """Return what the window says of the room, or None when no seat has enough samples.
 
@@ -59,7 +59,7 @@ def measure(
     ----------
     seats : one array of shape (m_i, 8) a seat: calibrated probabilities in order of time
     weights : what each emotion counts for
-    room : N, people in the room, whether they gave samples or not
+    room : N, people in the room, whether they gave samples or not; None where it is not known
     baseline : the room's own resting index, points, or None
     """
     enough = [seat / seat.sum(axis=1, keepdims=True) for seat in seats if len(seat) >= LEAST_SAMPLES]

@@ -56,7 +56,7 @@ def t975(degrees: int) -> float:
     return z + (z**3 + z) / (4 * n) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
 
 
-def variance_of_mean(seats: Sequence[npt.NDArray[np.float64]], room: int) -> float | None:
+def variance_of_mean(seats: Sequence[npt.NDArray[np.float64]], room: int | None) -> float | None:
     """Return V, the variance of the mean over seats as an estimate of the mean over the whole room, points².
 
     V = (1-f) s_b²/k + (f/k) mean_i[s_w² min(1, (1+r) / ((1-r) m_i))], f = k/N: two-stage sampling of
@@ -65,7 +65,8 @@ def variance_of_mean(seats: Sequence[npt.NDArray[np.float64]], room: int) -> flo
     Parameters
     ----------
     seats : k arrays of shape (m_i,), m_i ≥ 1: scores of one seat in order of time, 0-100 points
-    room : N, people in the room; taken as k if it is smaller
+    room : N, people in the room, taken as k if it is smaller; None where nobody knows: then f = 0, as if those seen
+        were a few of many. Those that a camera does not see differ from those that it sees as people do
 
     Returns
     -------
@@ -74,7 +75,7 @@ def variance_of_mean(seats: Sequence[npt.NDArray[np.float64]], room: int) -> flo
     k = len(seats)
     if k < 2:
         return None
-    f = k / max(room, k)
+    f = 0.0 if room is None else k / max(room, k)
     between = float(np.var([seat.mean() for seat in seats], ddof=1))
     inner = within(seats)
     inflation = (1 + inner.autocorrelation) / (1 - inner.autocorrelation)

@@ -82,7 +82,7 @@ class Gate:
 
     def __call__(self, window: Window) -> Summary:
         """Return what may be published of `window`."""
-        if min(window.contributing, window.seats) < self.k_min:
+        if len(window.person_scores) < self.k_min:
             # How many there are is public; how much of the time so few were turned to the camera is theirs, also in a
             # room whose seats the configuration counts.
             window = replace(window, contributing=0, coverage=0.0)
@@ -98,32 +98,30 @@ class Gate:
         return self._noised(window, moods.engagement.weights_id, self.profile.epsilon, spent)
 
     def _unfit(self, window: Window) -> str | None:
-        if window.contributing < self.k_min or window.moods is None:
-            return "k_min"
-        if self.profile.epsilon is not None and len(window.seat_scores) < self.k_min:
+        if len(window.person_scores) < self.k_min or window.moods is None:
             return "k_min"
         return None if _finite(window, window.moods) else "invalid"
 
     def _noised(self, window: Window, weights_id: str, epsilon: Fraction, spent: int) -> Summary:
-        """The index alone, with noise on the sum of seat scores.
+        """The index alone, with noise on the sum of the people's scores.
 
-        Neighbours are two rooms that differ in one person's expressions; how many people there are is public. The
-        sum then changes by at most the whole scale.
+        Neighbours are two rooms that differ in one person's expressions; how many people there are is public. All of
+        that person's places are in one of the scores, so the sum changes by at most the whole scale.
         """
-        steps = [round(min(max(score, 0.0), 100.0) * _STEPS) for score in window.seat_scores]
+        steps = [round(min(max(score, 0.0), 100.0) * _STEPS) for score in window.person_scores]
         k, scale = len(steps), 100 * _STEPS / epsilon
         noised = sum(steps) + discrete_laplace(scale, self._below)
         value = min(max(float(round(Fraction(noised, k * _STEPS))), 0.0), 100.0)
         half = _QUANTILE * math.sqrt(_UNIFORM_VARIANCE / k + variance(scale) / (k * _STEPS) ** 2)
         engagement = Engagement(value, _outward(value - half, value + half), None, weights_id)
         noise = Noise(float(epsilon), MECHANISM, float(epsilon * spent))
-        return _summary(window, self.profile, None, engagement=engagement, noise=noise)
+        return _summary(replace(window, contributing=k), self.profile, None, engagement=engagement, noise=noise)
 
 
 def _finite(window: Window, moods: Moods) -> bool:
     e = moods.engagement
     numbers = (e.value, *(e.ci95 or ()), e.delta or 0.0, moods.valence, moods.arousal, moods.expressivity)
-    return all(map(math.isfinite, (*numbers, *moods.shares, *window.seat_scores))) and sum(moods.shares) > 0
+    return all(map(math.isfinite, (*numbers, *moods.shares, *window.person_scores))) and sum(moods.shares) > 0
 
 
 def _summary(

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from agent.emotions import LABELS
 from agent.errors import ConfigError
-from agent.insight import engagement
+from agent.insight import engagement, people
 from agent.insight.weights import WeightTable
 from agent.records import Box, Reading, Window
 
@@ -55,6 +55,8 @@ class _Open:
     trouble: Counter[str] = field(default_factory=Counter)
     samples: list[tuple[int, int, Reading]] = field(default_factory=list)
     """(frame number, provisional id, accepted reading)"""
+    sighted: list[tuple[int, int, bool]] = field(default_factory=list)
+    """(frame number, provisional id, whether the face was left for a later frame) of every face that was found"""
 
 
 class WindowAggregator:
@@ -79,7 +81,8 @@ class WindowAggregator:
         weights : what each emotion counts for
         window_s : length of a window, seconds
         fps : frames that should come, per second
-        room_seats : people in the room, if known; otherwise those seen are counted
+        room_seats : people in the room, if known; otherwise those seen are counted, and the interval allows for any
+            number of others
         baseline : the room's own resting index, points (calibration)
         prior_ratio : eight factors on the probabilities (calibration's prior correction), or None
 
@@ -149,8 +152,10 @@ class WindowAggregator:
             window.trouble[trouble] += 1
             return
         ids = self._seats.add(at, [reading.box for reading in readings])
-        accepted = zip(ids, readings, strict=True)
-        window.samples += [(window.frames, i, r) for i, r in accepted if r.probabilities is not None]
+        for i, reading in zip(ids, readings, strict=True):
+            window.sighted.append((window.frames, i, reading.waits))
+            if reading.probabilities is not None:
+                window.samples.append((window.frames, i, reading))
 
     def _measure(self, window: _Open, *, partial: bool) -> Window:
         """Return the finished window; all places in it are forgotten."""
@@ -164,10 +169,12 @@ class WindowAggregator:
         scheduled = max(1, round((end - window.start) * self._fps))
         if window.trouble.total() > _UNUSABLE * window.frames:
             return self._unusable(window, end, scheduled, partial=partial)
-        seats = [self._corrected(rows) for rows in by_seat(window.samples, merged)]
+        by_seat = {seat: self._corrected(rows) for seat, rows in samples_by_seat(window.samples, merged).items()}
+        seats = list(by_seat.values())
         room = max(len(set(merged.values())), self._room_seats or 0)
-        accepted = sum(len(seat) for seat in seats)
-        measured = engagement.measure(seats, self._weights, room, self._baseline)
+        waited = sum(waits for _, i, waits in window.sighted if i in merged)
+        accepted, due = sum(len(seat) for seat in seats), room * scheduled - waited
+        measured = engagement.measure(seats, self._weights, self._room_seats and room, self._baseline)
         return Window(
             start=window.start,
             end=end,
@@ -175,11 +182,23 @@ class WindowAggregator:
             scheduled=scheduled,
             seats=room,
             contributing=len(measured.seat_scores) if measured else 0,
-            coverage=min(1.0, accepted / (room * scheduled)) if room else 0.0,
+            coverage=min(1.0, accepted / due) if due > 0 else 0.0,
             moods=measured.moods if measured else None,
-            seat_scores=measured.seat_scores if measured else (),
+            person_scores=self._person_scores(window, merged, by_seat),
             partial=partial,
         )
+
+    def _person_scores(
+        self, window: _Open, merged: Mapping[int, int], by_seat: Mapping[int, npt.NDArray[np.float64]]
+    ) -> tuple[float, ...]:
+        """Return the mean score of each group of counting seats that may be one person, sorted: their order tells."""
+        frames: dict[int, set[int]] = {s: set() for s, rows in by_seat.items() if len(rows) >= engagement.LEAST_SAMPLES}
+        for frame, provisional, _ in window.sighted:
+            if (seat := merged.get(provisional)) in frames:
+                frames[seat].add(frame)
+        groups = people.certain(frames)
+        looks = (np.concatenate([by_seat[seat] for seat in group]) for group in groups)
+        return tuple(sorted(float(engagement.score(rows, self._weights).mean()) for rows in looks))
 
     def _corrected(self, rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return probabilities (m, 8) with the room's prior, sum 1."""
@@ -203,8 +222,10 @@ class WindowAggregator:
         )
 
 
-def by_seat(samples: Sequence[tuple[int, int, Reading]], merged: Mapping[int, int]) -> list[npt.NDArray[np.float64]]:
-    """Return one array (m_i, 8) of probabilities a seat, in order of time.
+def samples_by_seat(
+    samples: Sequence[tuple[int, int, Reading]], merged: Mapping[int, int]
+) -> dict[int, npt.NDArray[np.float64]]:
+    """Return seat → array (m_i, 8) of its probabilities in order of time.
 
     A seat that was found twice in a frame (in two tiles) counts once, by the surer box; false alarms are left out.
 
@@ -224,4 +245,4 @@ def by_seat(samples: Sequence[tuple[int, int, Reading]], merged: Mapping[int, in
     for (seat, _), reading in sorted(best.items(), key=lambda item: item[0]):
         assert reading.probabilities is not None
         seats.setdefault(seat, []).append(reading.probabilities)
-    return [np.array(rows) for rows in seats.values()]
+    return {seat: np.array(rows) for seat, rows in seats.items()}

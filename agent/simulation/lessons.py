@@ -101,6 +101,7 @@ class Lessons:
             contributing=0 if dark else counted,
             coverage=0.0 if dark or not people else seen * counted / people,
             moods=moods,
+            person_scores=() if moods is None else (moods.engagement.value,) * counted,
             trouble=self._reason if dark else None,
         )
 

@@ -71,7 +71,7 @@ class Classifier:
         """Return one reading a face, in order; no probabilities where it was rejected or must wait for its turn."""
         fit = [i for i, face in enumerate(faces) if face.rejected is None]
         chosen = [fit[i] for i in self._turns.choose(frame.at, [faces[i].box for i in fit])]
-        readings = [Reading(face.box, None) for face in faces]
+        readings = [Reading(face.box, None, waits=face.rejected is None) for face in faces]
         if chosen:
             side = self._bundle.card.side
             rows = self.probabilities(np.stack([preprocess(faces[i].crop, side) for i in chosen]))

@@ -33,6 +33,8 @@ class _Place:
     """Seconds."""
     turn: int = 0
     """Number of the frame in which it was last classified, 0 for never: decides between equal times."""
+    looks: int = 0
+    """Times classified: of those that waited equally long, whoever had the fewest is first, not always the surest."""
 
 
 class Turns:
@@ -53,12 +55,14 @@ class Turns:
             self._places.clear()  # time was set back: what was remembered means nothing
         self._last = at
         places = self._recognised(at, boxes)
-        order = sorted(range(len(boxes)), key=lambda i: (places[i].looked, places[i].turn, -boxes[i].score))
+        waited = [(p.looked, p.turn, p.looks, -box.score) for p, box in zip(places, boxes, strict=True)]
+        order = sorted(range(len(boxes)), key=waited.__getitem__)
         # Judged by the next frame: who cannot wait until then is due now.
         due = sum(1 for p in places if at + period - p.looked > LONGEST_WAIT_S)
         chosen = sorted(order[: max(self._budget, due)])
         for i in chosen:
             places[i].looked, places[i].turn = at, self._frame
+            places[i].looks += 1
         return chosen
 
     def _recognised(self, at: float, boxes: Sequence[Box]) -> list[_Place]:

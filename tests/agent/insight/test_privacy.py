@@ -23,7 +23,7 @@ def moods(value: float = 61.4, shares: tuple[float, ...] = SHARES) -> Moods:
 
 
 def window(k: int = 12, *, score: float = 60.0, **changes: object) -> Window:
-    base = Window(0.0, 60.0, 60, 60, k, k, 0.934, moods() if k else None, seat_scores=(score,) * k)
+    base = Window(0.0, 60.0, 60, 60, k, k, 0.934, moods() if k else None, person_scores=(score,) * k)
     return dataclasses.replace(base, **changes)
 
 
@@ -77,7 +77,7 @@ def test_k_min_can_be_raised() -> None:
 
 def test_strict_counts_the_scores_that_it_noises() -> None:
     """A window that claims more people than it has scores for is suppressed: the noise is scaled to the scores."""
-    assert strict()(window(12, seat_scores=(60.0,) * 3)).suppressed == "k_min"
+    assert strict()(window(12, person_scores=(60.0,) * 3)).suppressed == "k_min"
 
 
 @pytest.mark.parametrize("reason", ["camera.frozen", "camera.black"])
@@ -161,8 +161,8 @@ def test_strict_uses_only_the_scores_and_their_number() -> None:
     noised mean depends on expressions, the interval's width included."""
     calm, wild = window(12), window(12, moods=moods(5.0, (0.0,) * 7 + (1.0,)), coverage=0.934)
     assert strict(4)(calm) == strict(4)(wild)
-    spread = window(12, seat_scores=(0.0, 100.0) * 6)
-    even = window(12, seat_scores=(50.0,) * 12)
+    spread = window(12, person_scores=(0.0, 100.0) * 6)
+    even = window(12, person_scores=(50.0,) * 12)
     assert strict(9)(spread) == strict(9)(even), "the same sum, the same interval: the spread is not told"
 
 
@@ -181,7 +181,7 @@ def test_strict_interval_covers_the_room_it_was_drawn_from(k: int, spread: str) 
     draw, gate, hits = np.random.default_rng(k), strict(k, budget=Endless()), 0
     for _ in range(2000):
         scores = draw.uniform(0, 100, k) if spread == "uniform" else np.where(draw.random(k) < 0.5, 25.0, 75.0)
-        e = gate(window(k, seat_scores=tuple(scores))).engagement
+        e = gate(window(k, person_scores=tuple(scores))).engagement
         assert e is not None
         assert e.ci95 is not None
         hits += e.ci95[0] <= 50 <= e.ci95[1]
@@ -197,8 +197,8 @@ class Endless:
 
 def test_scores_outside_the_scale_cannot_shift_the_mean_further() -> None:
     """A score of a million counts as 100: one person cannot move the sum by more than the noise covers."""
-    huge = window(12, seat_scores=(1e6,) + (0.0,) * 11)
-    full = window(12, seat_scores=(100.0,) + (0.0,) * 11)
+    huge = window(12, person_scores=(1e6,) + (0.0,) * 11)
+    full = window(12, person_scores=(100.0,) + (0.0,) * 11)
     assert strict(2)(huge) == strict(2)(full)
 
 
@@ -251,4 +251,6 @@ def test_a_summary_cannot_hold_pixels_places_or_people() -> None:
         for f in dataclasses.fields(Summary)
     }
     assert {t.replace("agent.records.", "") for t in types} <= allowed
-    assert not {"box", "boxes", "crop", "image", "track", "seat_scores"} & {f.name for f in dataclasses.fields(Summary)}
+    assert not {"box", "boxes", "crop", "image", "track", "person_scores"} & {
+        f.name for f in dataclasses.fields(Summary)
+    }

@@ -13,14 +13,15 @@ from agent.vision.seats import Seats
 pytestmark = pytest.mark.wheel
 
 NEUTRAL = (1.0, 0, 0, 0, 0, 0, 0, 0)
+MIXED = (0.5, 0.5, 0, 0, 0, 0, 0, 0)
 
 
 def _window(**more: object) -> WindowAggregator:
     return WindowAggregator(Seats(), weights.load(weights.DEFAULT), window_s=10, fps=1, **more)
 
 
-def _people(n: int) -> Sequence[Reading]:
-    return [Reading(Box(100.0 * i, 0, 40, 40), NEUTRAL) for i in range(n)]
+def _people(n: int, probabilities: tuple[float, ...] = NEUTRAL) -> Sequence[Reading]:
+    return [Reading(Box(100.0 * i, 0, 40, 40), probabilities) for i in range(n)]
 
 
 def test_a_frame_at_the_end_belongs_to_the_next_window() -> None:
@@ -96,6 +97,32 @@ def test_camera_trouble_gives_its_reason_and_no_result() -> None:
     window = _window()
     closed = [window.add(float(t), _people(2) if t < 4 else (), None if t < 4 else "camera.frozen") for t in range(11)]
     assert (closed[10].trouble, closed[10].moods) == ("camera.frozen", None)
+
+
+def test_seats_that_nobody_was_seen_on_count() -> None:
+    """Three people in a room of six: half of it is covered, and what the others feel is not known; of five in a room
+    of two, five count."""
+    closed = [
+        [window.add(float(t), _people(people)) for t in range(11)][10]
+        for window, people in ((_window(), 3), (_window(room_seats=6), 3), (_window(room_seats=2), 5))
+    ]
+    assert [(w.seats, w.contributing, w.coverage) for w in closed] == [(3, 3, 1.0), (6, 3, 0.5), (5, 5, 1.0)]
+
+
+def test_an_unusable_window_keeps_the_seats_that_are_known() -> None:
+    """The camera was covered: the room still has its six seats, and none of them contributed."""
+    window = _window(room_seats=6)
+    closed = [window.add(float(t), (), "camera.covered") for t in range(11)][10]
+    assert (closed.seats, closed.contributing, closed.coverage) == (6, 0, 0.0)
+
+
+@pytest.mark.parametrize(("ratio", "shares", "index"), [(None, 0.5, 78.57143), ((4.0, *[1.0] * 7), 0.8, 91.42857)])
+def test_the_rooms_prior_moves_shares_and_index(ratio: tuple[float, ...] | None, shares: float, index: float) -> None:
+    """Odds of 1 to 1 times a factor of four are 4 to 1: of the shares, and of the index between 100 and 57.1 points."""
+    window = _window(prior_ratio=ratio)
+    moods = [window.add(float(t), _people(3, MIXED)) for t in range(11)][10].moods
+    assert moods.shares == pytest.approx((shares, 1 - shares, 0, 0, 0, 0, 0, 0))
+    assert moods.engagement.value == pytest.approx(index)
 
 
 def test_a_window_too_short_to_count_is_refused() -> None:

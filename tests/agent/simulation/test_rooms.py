@@ -34,7 +34,11 @@ def test_a_collector_gets_every_window_of_every_room(broker: Mosquitto) -> None:
     with ReferenceSubscriber(broker.port) as collector:
         with SimulatedRooms(_mqtt(broker), 20, window_s=0.5, trouble=10, pace=FAST) as simulated:
             wait_until(lambda: simulated.tally.windows > 400, 60)
+            wait_until(lambda: any(w["replay"] for w in collector.payloads("window")), 60, "a late one")
+            for room in simulated.rooms:
+                wait_until(lambda room=room: room.courier.offline or room.spool.depth()[0] == 0, 30, "an empty spool")
         newest = {room.topics.agent: room.spool.newest_seq for room in simulated.rooms if not room.courier.offline}
+        assert newest
         wait_until(lambda: all(_upto(collector, agent) >= seq for agent, seq in newest.items()), 30, "all told")
         assert collector.conflicts == []
         for stream in collector.streams.values():

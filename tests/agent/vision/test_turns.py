@@ -42,6 +42,16 @@ def test_the_longest_waiting_goes_first():
     assert set(seen[0]) | set(seen[1]) == {0, 1, 2, 3}
 
 
+@pytest.mark.parametrize(("count", "budget"), [(30, 8), (25, 8), (7, 3)])
+def test_nobody_has_more_turns_than_others(count, budget):
+    """A budget that does not divide the faces is not spent on the same ones in every round: counts differ by one."""
+    turns = Turns(budget)
+    looks = np.zeros(count)
+    for frame in range(300):
+        looks[turns.choose(frame / 5, row(count))] += 1
+    assert np.ptp(looks) <= 1
+
+
 @pytest.mark.parametrize("jump", [-100.0, 0.0])
 def test_time_that_stands_or_goes_back(jump):
     """A clock that stands still or is set back still gives every face a turn."""

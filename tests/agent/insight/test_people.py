@@ -1,0 +1,97 @@
+"""One person is one person, however many places they hold."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.config import Privacy
+from agent.insight import people, weights
+from agent.insight.privacy import Gate
+from agent.insight.window import WindowAggregator
+from agent.records import Box, Reading, Window
+from agent.vision.seats import Seats
+
+pytestmark = pytest.mark.wheel
+
+_CALM = (1.0, 0, 0, 0, 0, 0, 0, 0)
+_SAD = (0, 0, 0, 1.0, 0, 0, 0, 0)
+
+
+@given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=12), min_size=1, max_size=8))
+def test_never_more_groups_than_people(walks: list[list[int]]) -> None:
+    """However people walk among ten places, one place each at a time: no person is in two groups."""
+    sightings: dict[int, set[int]] = {}
+    for walk in walks:
+        for frame, place in enumerate(walk):
+            sightings.setdefault(place, set()).add(frame)
+    groups = people.certain(sightings)
+    assert sorted(seat for group in groups for seat in group) == sorted(sightings)
+    assert len(groups) <= len(walks)
+
+
+def test_seen_together_is_two_people() -> None:
+    """Half of the frames in common: two. A tenth of them, or none: perhaps one; linked through a third: one."""
+    early, late, always = set(range(10)), set(range(10, 20)), set(range(20))
+    assert people.certain({1: early, 2: always}) == [[2], [1]]
+    assert len(people.certain({1: early, 2: late})) == 1
+    assert len(people.certain({1: early, 2: {*late, 0}})) == 1
+    assert len(people.certain({1: set(range(5)), 2: set(range(3, 8)), 3: set(range(10, 15))})) == 1
+
+
+def _closed(places: list[list[int]], length: int = 60) -> Window:
+    """Return the window of people who stay equally long at each of their places; the last one is sad, others calm."""
+    window = WindowAggregator(Seats(), weights.load(weights.DEFAULT), window_s=length, fps=1)
+    for second in range(length):
+        readings = []
+        for walk in places:
+            mood = _SAD if walk is places[-1] else _CALM
+            x = 200.0 * walk[second * len(walk) // length]
+            readings.append(Reading(Box(x, 0, 40, 40), mood))
+        assert window.add(float(second), readings) is None
+    closed = window.add(float(length), ())
+    assert closed is not None
+    return closed
+
+
+def test_one_person_at_five_places_gives_no_result() -> None:
+    """A cleaner who stays twelve seconds at each of five places has five seats, and is one person: nothing is told."""
+    closed = _closed([[0, 1, 2, 3, 4]])
+    assert (closed.seats, closed.contributing, len(closed.person_scores)) == (5, 5, 1)
+    told = Gate(Privacy())(closed)
+    assert (told.suppressed, told.engagement, told.shares, told.n_eff, told.coverage) == ("k_min", None, None, 0, 0)
+
+
+def test_two_people_at_six_places_each_are_no_ten() -> None:
+    """Twelve seats, but nothing proves that there were more than two people."""
+    closed = _closed([[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]], 300)
+    assert closed.contributing == 12
+    assert len(closed.person_scores) <= 2
+    assert Gate(Privacy(profile="strict"), below=random.Random(1).randrange)(closed).suppressed == "k_min"
+
+
+@pytest.mark.parametrize("walk", [[9], [9, 10, 11, 12]])
+def test_whoever_walks_moves_the_noised_sum_by_one_score(walk: list[int]) -> None:
+    """Nine sit still, one is sad at one place or at four: one score of ten either way, which the noise is made for."""
+    closed = _closed([*([place] for place in range(9)), walk], 300)
+    assert closed.person_scores == pytest.approx((100 / 7, *[100.0] * 9))
+    told = Gate(Privacy(profile="strict"), below=random.Random(1).randrange)(closed)
+    assert (told.suppressed, told.n_eff) == (None, 10.0)
+
+
+def test_a_face_that_waits_for_its_turn_is_not_missing() -> None:
+    """Ten people of whom five are classified a frame are all there: coverage 1. Five that are rejected are missing."""
+    for waits, coverage in ((True, 1.0), (False, 0.5)):
+        window = WindowAggregator(Seats(), weights.load(weights.DEFAULT), window_s=20, fps=1)
+        for second in range(20):
+            boxes = [Box(200.0 * i, 0, 40, 40) for i in range(10)]
+            window.add(
+                float(second),
+                [
+                    Reading(box, _CALM) if (i + second) % 2 else Reading(box, None, waits=waits)
+                    for i, box in enumerate(boxes)
+                ],
+            )
+        closed = window.add(20.0, ())
+        assert (closed.seats, closed.coverage) == (10, coverage)
