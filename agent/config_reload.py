@@ -1,6 +1,7 @@
 """SIGHUP: read the configuration again; a wrong one is reported and the old one keeps running."""
 
 import contextlib
+import hashlib
 import logging
 import os
 import signal
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from agent.calibration import record
 from agent.config import Settings
 from agent.config_file import Loaded, SettingsError, load
 
@@ -35,6 +37,7 @@ class Reload:
         self._path, self._running, self._read, self._refuse = path, running, read, refuse
         self._environ, self._overrides = environ, overrides
         self._asked = False
+        self._contents = _contents(running.settings)
 
     def listen(self) -> None:
         """Take SIGHUP from now on (main thread only)."""
@@ -46,14 +49,16 @@ class Reload:
         self._asked = True
 
     def wanted(self) -> Loaded | None:
-        """Return the new configuration if it was asked for, is valid, and differs; else None."""
+        """Return the new configuration if it was asked for, is valid, and differs, in itself or in what stands in the
+        files that it names; else None."""
         if not self._asked:
             return None
         self._asked = False
         try:
             loaded = self._read(self._path, environ=self._environ, overrides=self._overrides)
-            if loaded.settings == self._running.settings:
-                log.info("event=config.unchanged")
+            contents = _contents(loaded.settings)
+            if loaded.settings == self._running.settings and contents == self._contents:
+                log.info("event=config.unchanged%s", _only_a_restart(loaded.settings, self._environ))
                 return None
             reasons = list(self._refuse(loaded.settings))
         except SettingsError as error:
@@ -66,12 +71,36 @@ class Reload:
             self._kept_old(reasons)
             return None
         log.info("event=config.new files=%d", len(loaded.files))
-        self._running = loaded
+        self._running, self._contents = loaded, contents
         return loaded
 
     def _kept_old(self, problems: Iterable[object]) -> None:
         for problem in problems:
             log.error("event=config.kept-old problem=%r", str(problem))
+
+
+def _contents(settings: Settings) -> dict[Path, str | None]:
+    """Digests of the files that settings name and a start reads: a password or an authority behind the same name may be
+    another one. None for a file that cannot be read: whoever needs it says so."""
+    mqtt, weights = settings.mqtt, settings.engagement.weights
+    files = [mqtt.password_file, mqtt.ca_file, mqtt.cert_file, mqtt.key_file, record.path_of(settings)]
+    files += [Path(weights)] if weights.endswith(".toml") else []
+    found: dict[Path, str | None] = {}
+    for file in filter(None, files):
+        found[file] = None
+        with contextlib.suppress(OSError, ValueError):
+            found[file] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return found
+
+
+def _only_a_restart(settings: Settings, environ: Mapping[str, str] | None) -> str:
+    """Words about secrets that the service manager copied for this service at its start, if there are any: those copies
+    never change while it runs."""
+    environ, mqtt = os.environ if environ is None else environ, settings.mqtt
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    held = [file for file in (mqtt.password_file, mqtt.key_file) if file is not None and str(file.parent) == folder]
+    names = " and ".join(file.name for file in held)
+    return f" (a new {names} needs a restart: systemctl restart fer-agent)" if names else ""
 
 
 def start_anew() -> NoReturn:

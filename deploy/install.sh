@@ -103,6 +103,8 @@ if [ "$python" = yes ] && [ ! -e "$root/etc/fer-agent/agent.toml" ]; then
 fi
 if live; then
     udevadm control --reload 2>/dev/null || true
+    # What is plugged in already gets its group now, not at the next boot.
+    udevadm trigger --subsystem-match=usb --subsystem-match=apex --subsystem-match=dma_heap 2>/dev/null || true
     systemctl daemon-reload
 fi
 if live && [ "$upgrade" = yes ]; then

@@ -11,6 +11,7 @@ from agent.errors import CheckFailed
 from agent.trust.accept import works_here
 from agent.trust.guard import models_of
 from agent.trust.inventory import listed
+from agent.trust.signed_bundle import held
 from agent.trust.store import ModelStore
 from agent.vision.model_card import Bundle, find
 
@@ -54,12 +55,17 @@ def verify_command(bundle: str | None, config: Path | None, state_dir: Path | No
       fer-agent models verify /media/usb/resnet50
     """
     settings = settings_of(config, state_dir)
-    store, accept = _store(settings), works_here(settings.classify)
+    accept = works_here(settings.classify)
     if bundle is not None:
-        accept(store.verify(Path(bundle)) if Path(bundle).is_dir() else Bundle.load(find(bundle)))
+        if (folder := Path(bundle)).is_dir():
+            with held(folder) as read:  # as for install
+                accept(_store(settings).verify(folder, read))
+        else:
+            act_as_owner(settings.agent.state_dir)
+            accept(Bundle.load(find(bundle)))
         _report(as_json, {"bundle": bundle, "whole": True}, f"{bundle}: whole")
         return
-    rows = listed(store, accept)
+    rows = listed(_store(settings), accept)
     broken = [row for row in rows if row.problem is not None]
     _report(as_json, [asdict(row) for row in rows], "\n".join(f"{r.name}: {r.problem or 'whole'}" for r in rows))
     if broken:
@@ -80,7 +86,8 @@ def install_command(bundle: Path, force: bool, config: Path | None, state_dir: P
       fer-agent models install /media/usb/resnet50
     """
     settings = settings_of(config, state_dir)
-    name = _store(settings).install(bundle, force=force)
+    with held(bundle) as read:  # with root's rights, which alone may lead into a home folder or to a USB stick
+        name = _store(settings).install(bundle, force=force, read=read)
     _report(
         as_json,
         {"installed": name, "state": "trial"},

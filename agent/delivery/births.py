@@ -12,7 +12,7 @@ class Births:
     def __init__(self, speaker: Speaker, made_by: Provenance, spool: SharedSpool, *, home_assistant: bool) -> None:
         self.made_by = made_by
         self.session = speaker.started_ms
-        """Number of the connection, rising: the same in its will and its births."""
+        """Number of the connection, rising within this run: the same in its will and its births."""
         self._speaker, self._spool, self._home_assistant = speaker, spool, home_assistant
         self._state = SetState("init", None)
         self._troubles: dict[str, str] = {}

@@ -27,8 +27,6 @@ log = logging.getLogger("agent.delivery")
 
 _EVENTS_KEPT: Final = 100
 """Messages of QoS 1 that wait for a connection; older ones are dropped."""
-_PACKET_OVERHEAD: Final = 64
-"""Bytes of a packet besides topic, payload and correlation data, at most."""
 
 _NOTHING: Final = Parcel("", b""), 0
 
@@ -55,6 +53,8 @@ class Courier:
         self.thread = threading.Thread(target=self._run, name="delivery", daemon=True)
         self.inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
         self.connected = threading.Event()
+        self.away: str | None = None
+        """Why there is no connection, as the last try or the end of the last one told."""
         self._mqtt, self._speaker, self._births = mqtt, speaker, births
         self._spool, self._pace, self._retained, self._on_fatal = spool, pace, retained, on_fatal
         self._make_link = connect
@@ -62,7 +62,7 @@ class Courier:
         self._password = security.password(mqtt)
         self.outbox = Outbox(pace.rate)
         desk = Desk(speaker, handlers, self.resend, lambda: spool.newest_seq)
-        self._reception = Reception(mqtt, speaker, births, spool, self, desk)
+        self._reception = Reception(mqtt, speaker, births, spool, self, desk, unacked_s=pace.unacked_s)
         self._waiting: deque[Parcel] = deque(maxlen=_EVENTS_KEPT)
         self._link: link.Link | None = None
         self._up = False
@@ -153,7 +153,7 @@ class Courier:
     def _retry(self, why: str, *, herd: bool) -> None:
         wait = self._pace.wait(self._failures, herd=herd)
         self._failures += 1
-        self._next_try = time.monotonic() + wait
+        self.away, self._next_try = why, time.monotonic() + wait
         log.warning("event=mqtt.down reason=%r retry_s=%.1f", why, wait)
 
     def _closed(self, news: link.Closed) -> None:
@@ -182,7 +182,7 @@ class Courier:
 
     def _welcome(self, news: link.Connected) -> None:
         assert self._link is not None
-        self._up, self._failures = True, 0
+        self._up, self._failures, self.away = True, 0, None
         self._max_packet = min(filter(None, (news.max_packet, self._guessed_limit)), default=None)
         self._reception.welcome(self._max_packet)
         log.info("event=mqtt.up host=%s port=%d session=%d", self._mqtt.host, self._mqtt.port, self._births.session)
@@ -239,12 +239,12 @@ class Courier:
             self._retained.add(topic)
         mid = self._link.publish(topic, body, qos=parcel.qos, retain=retain, correlation=parcel.correlation)
         if parcel.qos:
-            self._sent[mid] = parcel, _size(topic, body, parcel.correlation)
+            self._sent[mid] = parcel, link.size(topic, body, parcel.correlation)
         return mid
 
     def _fits(self, topic: str, body: bytes, correlation: bytes | None = None) -> bool:
         """Whether the broker takes so large a packet; sending it would end the connection, again and again."""
-        size = _size(topic, body, correlation)
+        size = link.size(topic, body, correlation)
         if self._max_packet is None or size <= self._max_packet:
             return True
         name = topic.rpartition("/")[2]
@@ -276,7 +276,7 @@ class Courier:
             self._reception.poison.add(item.position)
             return
         mid = self._link.publish(topic, body)
-        self._sent[mid] = Parcel(topic, b""), _size(topic, body)
+        self._sent[mid] = Parcel(topic, b""), link.size(topic, body)
         self.outbox.sent(mid, item)
         if not gap and not item.replay:
             expiry = max(1, round(3 * self._births.made_by.window_s))
@@ -330,8 +330,3 @@ class Courier:
                 self.post(parcel)
         else:
             self._reception.received(news)
-
-
-def _size(topic: str, body: bytes, correlation: bytes | None = None) -> int:
-    """Bytes of a packet, at most."""
-    return len(topic.encode()) + len(body) + len(correlation or b"") + _PACKET_OVERHEAD

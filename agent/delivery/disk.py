@@ -46,8 +46,8 @@ class DiskSpool:
             cap_s: oldest windows kept, seconds since their end, as far as a synchronised clock tells it.
             now: wall clock, seconds; None while it is not synchronised: then nothing is too old.
 
-        Raises OSError if the folder cannot be written, ConfigError if another process has it or a newer version
-        made it.
+        Raises OSError if the folder cannot be written, TryAgainError while another process has it, ConfigError if a
+        newer version made it.
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder, self._cap_s, self._now = folder, cap_s, now

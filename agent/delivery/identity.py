@@ -1,10 +1,12 @@
 """Two agents with one id: who is who, from what the broker says. State without IO and without a clock."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from agent.delivery import wire
 
 _ALIVE = ("init", "ready", "degraded", "paused")
+_UNDECIDED: Final = 5
+"""Looks at a twin that ended neither of the two: from the next one on the clocks decide."""
 
 
 class Twin:
@@ -14,12 +16,23 @@ class Twin:
     One foreign birth proves nothing: an earlier run of ours that was killed, or a broker that was, may have left it.
     It is a twin if its session rises from one look to the next (mosquitto 2.0.11 closes without a word), or if the
     broker said "session taken over".
+
+    Newer is who found the other's status at the broker when it first connected: no clock can be wrong about that, as
+    one without a battery, or on a cloned card, is. Where each came while the other could not be seen (together, or to
+    a broker that keeps nothing), `started_ms` decides.
     """
 
     def __init__(self, boot_id: str, started_ms: int) -> None:
         self._me = (started_ms, boot_id)
+        self._connections = self._undecided = 0
+        self._found: str | None = None
+        """Who spoke when we first connected: somebody before us, or we ourselves; "" if nothing came in that time."""
         self._taken_over = False
         self._seen: tuple[str, int] | None = None
+
+    def connected(self) -> None:
+        """A connection begins."""
+        self._connections += 1
 
     def taken_over(self) -> None:
         """Our connection ended because the same client id connected."""
@@ -28,11 +41,16 @@ class Twin:
     def verdict(self, status: wire.Status) -> Literal["older", "newer"] | None:
         """What we are beside the agent that said `status` on our topic; None if that was ourselves, an earlier
         run of us, or somebody who is gone."""
+        if self._found is None:
+            self._found = status.boot_id if self._connections == 1 else ""
         if status.boot_id == self._me[1] or status.state not in _ALIVE:
             return None
         before, self._seen = self._seen, (status.boot_id, status.session)
-        rises = before is not None and before[0] == status.boot_id and before[1] < status.session
+        again = before is not None and before[0] == status.boot_id
+        rises = before is not None and again and before[1] < status.session
         if not (rises or self._taken_over):
             return None
         self._taken_over = False
-        return "newer" if self._me > (status.started_ms, status.boot_id) else "older"
+        self._undecided = self._undecided + 1 if again else 1
+        later = self._me > (status.started_ms, status.boot_id) and self._undecided > _UNDECIDED
+        return "newer" if later or self._found == status.boot_id else "older"

@@ -23,6 +23,8 @@ _IN_FLIGHT: Final = 20
 """Most messages of QoS 1 without an answer, if the broker takes so many: paho's own number."""
 _MENDS: Final = {154: "; set retain_available true there", 155: "; set max_qos 1 or more there"}
 """Reason code of a refusal → what to do, in mosquitto's words."""
+_PACKET_OVERHEAD: Final = 64
+"""Bytes of a packet besides topic, payload and correlation data, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +228,11 @@ class Link:
         for name, value in values.items():
             setattr(made, name, value)
         return made
+
+
+def size(topic: str, body: bytes, correlation: bytes | None = None) -> int:
+    """Bytes of a packet, at most."""
+    return len(topic.encode()) + len(body) + len(correlation or b"") + _PACKET_OVERHEAD
 
 
 def _received(message: Any) -> Received:

@@ -20,6 +20,8 @@ class Pace:
     """Between the births and the backlog: the retained ack comes in this time, seconds."""
     fresh_s: float = 10.0
     """A window that closed this short a time before the connection is still live, seconds."""
+    unacked_s: float = 6 * 3600.0
+    """After so long without an ack for windows that the broker took, a collector that used to send them is missed."""
     drain_s: float = 5.0
     """Longest wait for the last windows to be taken when the agent stops, seconds."""
     leave_s: float = 12.0

@@ -126,16 +126,25 @@ class Publisher:
         self._courier.inbox.put(SetState(state, reason))
 
     def event(self, kind: str, reason: str, detail: str | None = None) -> None:
-        """Tell that something happened: `kind` is "camera", "thermal", "clock", "model", "privacy" or "delivery"."""
+        """Tell that something happened: `kind` is "camera", "thermal", "clock", "model" or "delivery"."""
         more = {} if detail is None else {"detail": detail[:200]}
         body = payload.event(self._speaker, kind, reason[:200], round(time.time() * 1000), **more)
         self._courier.inbox.put(Parcel(self.topics("event"), body.encode()))
 
     def report(self) -> dict[str, Any]:
-        """What waits in the spool, and the state that the broker is told, with what troubles the delivery."""
-        (windows, size), now = self._spool.depth(), self._births.now()
-        spool, delivery = {"windows": windows, "bytes": size}, {"state": now.state, "reason": now.reason}
-        return {"spool": spool, "delivery": delivery}
+        """Whether there is a broker, and why not; what waits in the spool; and the state that the broker is told, with
+        what troubles the delivery."""
+        (windows, size), now, mqtt = self._spool.depth(), self._births.now(), self._settings.mqtt
+        there = self._courier.connected.is_set()
+        return {
+            "broker": {
+                "connected": there,
+                "address": f"{mqtt.host}:{mqtt.port}",
+                "reason": None if there else self._courier.away,
+            },
+            "spool": {"windows": windows, "bytes": size, "acknowledged": self._spool.acked},
+            "delivery": {"state": now.state, "reason": now.reason},
+        }
 
     def health(self, **more: Any) -> None:
         """Tell how the machine does: `fps`, `stages`, `temperature_c`, `rss_mb`, `backend` of `wire.Health`."""

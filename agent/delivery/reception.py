@@ -39,12 +39,22 @@ class Reception:
     """Runs in the courier's thread."""
 
     def __init__(
-        self, mqtt: Mqtt, speaker: payload.Speaker, births: Births, spool: SharedSpool, sender: Sender, desk: Desk
+        self,
+        mqtt: Mqtt,
+        speaker: payload.Speaker,
+        births: Births,
+        spool: SharedSpool,
+        sender: Sender,
+        desk: Desk,
+        *,
+        unacked_s: float,
     ) -> None:
         self._mqtt, self._speaker, self._births, self._spool = mqtt, speaker, births, spool
         self._sender, self._desk = sender, desk
         self._twin = Twin(speaker.boot_id, speaker.started_ms)
-        self._bad_acks = 0
+        self._bad_acks, self._unacked_s = 0, unacked_s
+        self._unacked_since: float | None = None
+        """When the broker took the first window of those for which no ack has come."""
         self._limit: int | None = None
         self._deadly: set[int] = set()
         self.poison: set[int] = set()
@@ -55,6 +65,7 @@ class Reception:
         """A new connection, to a broker that takes packets of `limit` bytes: what was refused is tried again; what
         ended a connection only if the limit is larger now."""
         before, self._limit = self._limit, limit
+        self._twin.connected()
         if limit != before and (limit is None or before is None or limit > before):
             self._deadly.clear()
             self._births.settle("size")
@@ -90,6 +101,7 @@ class Reception:
         if news.code < _REFUSED:
             if item is not None:
                 self._spool.confirm(item.position)
+                self._miss_ack()
             # A window that is too large waits in the spool: that a smaller one went through does not end its trouble.
             over = [f"acl {topic}", f"refused {topic}", *([] if item else [f"size {topic.rpartition('/')[2]}"])]
             if topic == self._speaker.topics("window"):
@@ -140,13 +152,32 @@ class Reception:
             if self._bad_acks == 1:
                 log.warning("event=mqtt.bad_ack expected {epoch, upto_seq}, got %d bytes", len(news.payload))
             return
+        before = self._spool.acked or 0
         if self._spool.ack(ack.epoch, ack.upto_seq):
             self._sender.post(self._births.status())  # it names the epoch, so that a collector looks there
             self._sender.requeue()
+        if (
+            self._spool.acked or 0
+        ) > before:  # the retained one of before, which comes with each connection, is no news
+            self._unacked_since = None
+            if self._births.set_trouble("ack", None):
+                self._sender.post(self._births.status())
         if self.poison and not any(self._spool.read(position) for position in self.poison):
             self.poison.clear()  # nothing waits any more for a broker that takes it
             if self._births.settle("size"):
                 self._sender.post(self._births.status())
+
+    def _miss_ack(self) -> None:
+        """The broker took a window. Nothing tells a collector that is away from an ACL that mutes its acks, nor, where
+        none ever came, from an installation without a collector: that one is not troubled."""
+        now = time.monotonic()
+        if self._unacked_since is None:
+            self._unacked_since = now
+        if now - self._unacked_since < self._unacked_s or not self._spool.acked:
+            return
+        line = self._acl("read", self._speaker.topics("ack"))
+        why = f"the broker takes windows, and no ack comes for {self._unacked_s / 3600:g} h"
+        self._trouble("ack", f"{why}: is the collector running, and does the broker's ACL allow {line}?")
 
     def _own_status(self, news: link.Received) -> None:
         """Somebody spoke on our own status topic: ourselves, a late will of an older session, or a second agent."""

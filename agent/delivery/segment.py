@@ -10,7 +10,7 @@ from typing import Literal
 
 from agent.delivery import frames
 from agent.delivery.frames import Header, Record, Scan
-from agent.errors import ConfigError
+from agent.errors import TryAgainError
 
 
 class Segment:
@@ -112,11 +112,12 @@ def sync_folder(folder: Path) -> None:
 
 
 def lock_folder(folder: Path) -> int:
-    """Take the folder for this process. Raises ConfigError if another one has it."""
+    """Take the folder for this process. Raises TryAgainError while another one has it."""
     fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(fd)
-        raise ConfigError(f"{folder}: another fer-agent uses this spool; give each its own agent.state_dir") from None
+        mend = "stop it (systemctl stop fer-agent), or give each its own agent.state_dir"
+        raise TryAgainError(f"{folder}: another fer-agent uses this spool; {mend}") from None
     return fd

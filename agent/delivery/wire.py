@@ -117,7 +117,7 @@ class Window(Wire):
     seats: int = Field(ge=0)
     """People seen, not frames."""
     n_eff: float = Field(ge=0)
-    """Effective number of people behind the result."""
+    """People with at least 5 accepted looks; 0 where they are fewer than k_min."""
     coverage: Share
     """Accepted seat-samples of those scheduled."""
     frames: int = Field(ge=0)
@@ -152,7 +152,8 @@ class Status(Wire):
     state: State
     reason: Text | None
     session: int
-    """Number of this connection, rising; the same in will and birth: ignore a `lost` of an older session."""
+    """Number of this connection; the same in will and birth. It begins at the wall clock, in milliseconds, and rises
+    within one run: ignore a `lost` whose session is older than that of the last birth you saw."""
     boot_id: Text
     started_ms: int
     """When this process started, UTC milliseconds: of two agents with one id, the newer gives way."""
@@ -200,7 +201,7 @@ class Event(Wire):
     site: Id
     room: Id
     boot_id: Text
-    kind: Literal["gap", "camera", "thermal", "clock", "model", "privacy", "delivery"]
+    kind: Literal["gap", "camera", "thermal", "clock", "model", "delivery"]
     reason: Text
     at_ms: int
     """UTC, milliseconds."""

@@ -1,7 +1,8 @@
 """Checks of the way to the broker: name, TCP, TLS, password, publish loop-back, will, and what the ACL allows.
 
 A client id of its own ("fer-<id>-doctor") keeps a running agent connected. What it publishes disturbs nobody: the
-command "doctor" and a reply to it, and a will of session 0, which consumers ignore as older than any other.
+command "doctor" and a reply to it, and a will of session 0, which consumers ignore as older than any other. What the
+agent's own topics would take is asked at QoS 2 and never released: the broker answers, and hands it to nobody.
 """
 
 import queue
@@ -12,10 +13,12 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import paho.mqtt.client as mqtt_client
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.config import Mqtt, Settings
-from agent.delivery import security
+from agent.delivery import discovery, security
 from agent.delivery.topics import Topics
 from agent.delivery.wire import Status
 from agent.device.checks import Check, Finding, fail, good, warn
@@ -24,7 +27,10 @@ _WAIT_S: Final = 5.0
 _MIN_ACL: Final = "deploy/mosquitto/fer.acl"
 _REFUSED: Final = 0x80
 """MQTT 5 reason codes from here on are failures."""
-
+_WRITTEN: Final = ("window", "last", "meta", "event", "health")
+"""What the agent publishes, besides replies and its status (the will shows that one)."""
+_NO_JSON: Final = b"doctor"
+"""Where a broker hands on at QoS 2 what was not released, as the standard lets it: no consumer takes this for news."""
 
 _NEEDED: Final = {
     "RetainAvailable": ("keeps no retained messages", "set retain_available true"),
@@ -42,6 +48,20 @@ class _Refused(Exception):
     ) -> None:
         super().__init__(why)
         self.mend = mend
+
+
+class _Client(mqtt_client.Client):
+    """Never releases what it sends at QoS 2, and keeps the broker's answer, of which paho keeps nothing."""
+
+    inbox: "queue.Queue[Any]"
+    asks = False
+    """Whether the broker answers so: MQTT 5, and a broker that takes QoS 2."""
+
+    def _handle_pubrec(self) -> MQTTErrorCode:
+        packet = bytes(self._in_packet["packet"])
+        code = ReasonCode(PacketTypes.PUBREC, identifier=packet[2] if len(packet) > 2 else 0)
+        self.inbox.put(("pubrec", int.from_bytes(packet[:2], "big"), code))
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
 
 
 def checks(settings: Settings) -> dict[str, Check]:
@@ -104,7 +124,8 @@ def _client(
     mqtt = settings.mqtt
     inbox: queue.Queue[Any] = queue.Queue()
     version = mqtt_client.MQTTv5 if mqtt.version == "5" else mqtt_client.MQTTv311
-    client = mqtt_client.Client(CallbackAPIVersion.VERSION2, f"fer-{settings.agent.id}-{role}", protocol=version)
+    client = _Client(CallbackAPIVersion.VERSION2, f"fer-{settings.agent.id}-{role}", protocol=version)
+    client.inbox = inbox
     client.on_connect = lambda _c, _u, _f, code, properties: inbox.put(("connect", code, properties))
     client.on_message = lambda _c, _u, message: inbox.put(("message", message.topic, message.payload))
     client.on_publish = lambda _c, _u, mid, code, _p: inbox.put(("puback", mid, code))
@@ -124,6 +145,7 @@ def _client(
         for name, (lack, mend) in _NEEDED.items():
             if getattr(answer[2], name, 1) == 0:
                 raise _Refused(f"the broker {lack}", f"{mend} on the broker")
+        client.asks = mqtt.version == "5" and getattr(answer[2], "MaximumQoS", 2) == 2
         yield client, inbox
     finally:
         client.disconnect()
@@ -148,16 +170,9 @@ def _loop_back(client: Any, inbox: "queue.Queue[Any]", settings: Settings) -> It
     topics = Topics(settings.agent.site, settings.agent.room, settings.agent.id)
     _, mid = client.subscribe(topics("cmd/#"), qos=1)
     _wait(inbox, "suback", mid)
-    for topic in (topics("rsp/doctor"), topics("cmd/doctor")):
-        sent = client.publish(topic, b"{}", qos=1)
-        answer = _wait(inbox, "puback", sent.mid)
-        if answer is None or getattr(answer[2], "value", 0) >= _REFUSED:
-            why = "no answer" if answer is None else str(answer[2])
-            yield fail(
-                "mqtt.publish", f"{topic}: {why}", f"add to the broker's ACL: pattern write {_pattern(topic, settings)}"
-            )
-            return
-    yield good("mqtt.publish", f"{topics('rsp/doctor')} accepted")
+    yield (found := _publish(client, inbox, settings, topics))
+    if found.verdict == "FAIL" and topics("cmd/doctor") in found.found:
+        return
     # Sent again: the answer above may have come after the message itself and dropped it from the queue.
     client.publish(topics("cmd/doctor"), b"{}", qos=1)
     if _wait(inbox, "message", topics("cmd/doctor")) is None:
@@ -165,6 +180,29 @@ def _loop_back(client: Any, inbox: "queue.Queue[Any]", settings: Settings) -> It
         yield fail("mqtt.subscribe", f"{topics('cmd/#')}: granted, and nothing arrives", mend)
     else:
         yield good("mqtt.subscribe", f"{topics('cmd/#')}: a message came back")
+
+
+def _publish(client: Any, inbox: "queue.Queue[Any]", settings: Settings, topics: Topics) -> Finding:
+    """Whether the broker takes what the agent publishes."""
+    asked = [topics(name) for name in _WRITTEN] if client.asks else []
+    asked += [discovery.topic(topics)] if client.asks and settings.mqtt.home_assistant else []
+    denied: dict[str, str] = {}
+    for topic in (topics("rsp/doctor"), topics("cmd/doctor"), *asked):
+        sent = client.publish(topic, _NO_JSON if topic in asked else b"{}", qos=2 if topic in asked else 1)
+        answer = _wait(inbox, "pubrec" if topic in asked else "puback", sent.mid)
+        if answer is None or getattr(answer[2], "value", 0) >= _REFUSED:
+            denied[topic] = "no answer" if answer is None else str(answer[2])
+        if answer is None:
+            break
+    if denied:
+        lines = ", ".join(f"pattern write {_pattern(topic, settings)}" for topic in denied)
+        why = ", ".join(f"{topic}: {reason}" for topic, reason in denied.items())
+        return fail("mqtt.publish", why, f"add to the broker's ACL: {lines}")
+    if not asked:
+        found = f"{topics('rsp/doctor')} accepted; {', '.join(_WRITTEN)} not tried: that takes MQTT 5 and QoS 2"
+        mend = "allow max_qos 2 on the broker" if settings.mqtt.version == "5" else 'set mqtt.version = "5"'
+        return warn("mqtt.publish", found, f"{mend}, or compare the broker's ACL with {_MIN_ACL}")
+    return good("mqtt.publish", f"{', '.join(asked)} and {topics('rsp/doctor')} accepted")
 
 
 def _will(client: Any, inbox: "queue.Queue[Any]", settings: Settings) -> Iterator[Finding]:
@@ -196,4 +234,5 @@ def _will(client: Any, inbox: "queue.Queue[Any]", settings: Settings) -> Iterato
 def _pattern(topic: str, settings: Settings) -> str:
     """Return `topic` as an ACL pattern that fits every agent."""
     agent = settings.agent
-    return topic.replace(f"/{agent.site}/{agent.room}/{agent.id}/", "/+/+/%u/", 1)
+    own = topic.replace(f"/{agent.site}/{agent.room}/{agent.id}/", "/+/+/%u/", 1)
+    return own.replace(f"homeassistant/device/{agent.id}/", "homeassistant/device/%u/", 1)

@@ -4,17 +4,21 @@ Law: the bytes that were checked are the bytes that are written. A bundle beside
 SHA256SUMS.minisig, the signature of that file, which covers all others.
 """
 
+import errno
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from tempfile import TemporaryDirectory
+from typing import IO, Final
 
 from agent.errors import ModelError
 from agent.trust.files import sync_folder
 from agent.trust.minisign import Signed, check_signature
-from agent.vision.model_card import EDGETPU, FILES, SUMS
+from agent.vision.model_card import EDGETPU, FILES, SUMS, Bundle
 
 SIGNATURE: Final = SUMS + ".minisig"
 LIMITS: Final = {"model.tflite": 256 << 20, EDGETPU: 256 << 20, "golden.npz": 64 << 20}
@@ -47,6 +51,12 @@ class SignedBundle:
                 os.fsync(file.fileno())
         sync_folder(folder)
 
+    def load(self, source: Path) -> Bundle:
+        """Return what these bytes, which came from `source`, are. Raises ModelError."""
+        with TemporaryDirectory() as folder:
+            self.write(Path(folder) / source.name)
+            return replace(Bundle.load(Path(folder) / source.name), path=source)
+
 
 def read_signed(read: Read, keys: Sequence[str], where: str) -> SignedBundle:
     """Read a bundle, the signature first. Raises ModelError."""
@@ -67,17 +77,52 @@ def from_folder(folder: Path) -> Read:
     def read(name: str, limit: int) -> bytes:
         try:
             with (folder / name).open("rb") as file:
-                content = file.read(limit + 1)
-        except FileNotFoundError as cause:
-            hint = "the bundle is not signed" if name == SIGNATURE else "expected a signed model bundle"
-            raise ModelError(f"{folder / name}: missing: {hint}") from cause
+                return _bounded(file, folder / name, limit)
         except OSError as cause:
-            raise ModelError(f"{folder / name}: cannot be read ({cause.strerror})") from cause
-        if len(content) > limit:
-            raise ModelError(f"{folder / name}: expected at most {limit} bytes")
-        return content
+            raise _unreadable(folder / name, cause) from cause
 
     return read
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[Read]:
+    """Read the files of a bundle in `folder` with the rights of now, also if they are given up before: its files are
+    open from here on. They must lie in the folder itself: a link could lead root to somebody else's file, and a pipe
+    would be waited for."""
+    with ExitStack() as stack:
+        found: dict[str, IO[bytes] | ModelError] = {}
+        for name in (SUMS, SIGNATURE, *FILES, EDGETPU):
+            try:
+                handle = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError as cause:
+                found[name] = _unreadable(folder / name, cause)
+            else:
+                found[name] = stack.enter_context(os.fdopen(handle, "rb"))
+                if not stat.S_ISREG(os.fstat(handle).st_mode):
+                    found[name] = ModelError(f"{folder / name}: expected a file, got a pipe or a device")
+
+        def read(name: str, limit: int) -> bytes:
+            if isinstance(file := found[name], ModelError):
+                raise file
+            return _bounded(file, folder / name, limit)
+
+        yield read
+
+
+def _bounded(file: IO[bytes], path: Path, limit: int) -> bytes:
+    content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ModelError(f"{path}: expected at most {limit} bytes")
+    return content
+
+
+def _unreadable(path: Path, cause: OSError) -> ModelError:
+    if isinstance(cause, FileNotFoundError):
+        hint = "the bundle is not signed" if path.name == SIGNATURE else "expected a signed model bundle"
+        return ModelError(f"{path}: missing: {hint}")
+    if cause.errno == errno.ELOOP:
+        return ModelError(f"{path}: expected a file, got a link; copy what it leads to, e.g. with cp -rL")
+    return ModelError(f"{path}: cannot be read ({cause.strerror})")
 
 
 def _limit(name: str) -> int:

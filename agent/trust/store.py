@@ -136,14 +136,14 @@ class ModelStore:
         if self._running is not None:
             self._update(lambda state: state.stopped())
 
-    def install(self, source: Path, *, force: bool = False) -> str:
+    def install(self, source: Path, *, force: bool = False, read: Read | None = None) -> str:
         """Install the signed bundle in folder `source` as a trial for the next start; return its id.
 
-        force: allow one that was signed before the newest ever installed
+        force: allow one that was signed before the newest ever installed; read: its files, where they are open already
 
         Raises ModelError (refused, audited) or CannotWriteError.
         """
-        return self._install(from_folder(source), str(source), force)
+        return self._install(read or from_folder(source), str(source), force)
 
     def install_named(self, ref: str) -> str:
         """The network's install: an id of a bundle that is already on the device, or the HTTPS folder of one at an
@@ -187,10 +187,9 @@ class ModelStore:
         except store_state.NewerVersionError as cause:
             raise ModelError(f"{self.folder / 'state.json'}: written by a newer agent ({cause})") from cause
 
-    def verify(self, source: Path) -> Bundle:
+    def verify(self, source: Path, read: Read | None = None) -> Bundle:
         """Check the bundle in `source` as `install` would, without installing it. Raises ModelError."""
-        read_signed(from_folder(source), self._updates.keys, str(source))
-        return Bundle.load(source)
+        return read_signed(read or from_folder(source), self._updates.keys, str(source)).load(source)
 
     def _install(self, read: Read, where: str, force: bool) -> str:
         """Fetch and check outside the lock, then switch inside it."""

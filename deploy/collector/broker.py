@@ -209,6 +209,8 @@ class Broker:
 
     def _on_subscribe(self, _: Any, __: Any, ___: Any, reasons: Sequence[Any], ____: Any) -> None:
         self.hears_windows = reasons[0].value < _REFUSED
+        if self.hears_windows:
+            self._say("event=broker.subscribed")
         for topic, reason in zip(self._topics(), reasons, strict=False):
             mend = f"allow {self.acl_line('read', topic[topic.index('fer/') :])} and start the collector again"
             if reason.value == _NO_SHARES:

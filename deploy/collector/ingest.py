@@ -31,6 +31,9 @@ TICK_S: Final = 1.0
 """Pause between two rounds of acknowledging."""
 HOURS_S: Final = 5.0
 """Pause between two refreshes of the hourly means."""
+DOCTORS: Final = 0
+"""Session of the will with which `fer-agent doctor` tries the broker. It tells nothing of an agent: none may run, and
+its room may never have been heard."""
 _STALL_S: Final = 30.0
 """Rounds further apart than this: what came meanwhile still waits at the broker, and its absence proves nothing."""
 _BACKOFF_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -104,16 +107,17 @@ class Ingest:
         messages = []
         for delivery in batch:
             try:
-                messages.append(
-                    parse_message(
-                        delivery.topic, delivery.payload, retained=delivery.retained, correlation=delivery.correlation
-                    )
+                message = parse_message(
+                    delivery.topic, delivery.payload, retained=delivery.retained, correlation=delivery.correlation
                 )
             except Refused as reason:
                 self._tally.refuse(str(reason))
                 self._hear_refused(delivery)
-            else:
-                self._hear(messages[-1])
+                continue
+            if isinstance(message.value, Status) and message.value.session == DOCTORS:
+                continue
+            messages.append(message)
+            self._hear(message)
         self._tally.add("received", len(batch))
         return messages
 

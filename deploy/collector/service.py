@@ -159,6 +159,8 @@ def _prune_hourly(engine: Engine, keep_days: float) -> None:
                 log.info("event=windows.pruned count=%d", deleted)
         except SQLAlchemyError:
             log.warning("event=prune.failed action='again in an hour'")
+        except Exception:  # a flaw of ours must not end in silence what was promised to the people in the room
+            log.exception("event=prune.failed action='again in an hour'")
         time.sleep(3600)
 
 

@@ -19,10 +19,11 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import OperationalError
 
 from agent.errors import UnavailableError
-from deploy.collector.bench.lessons import free_port, running_broker, topic_of, window_of
+from deploy.collector.bench.lessons import find_mosquitto, free_port, running_broker, topic_of, window_of
 from deploy.collector.bench.scratch_postgres import find_programs, scratch_postgres
 from deploy.collector.broker import Address, Broker
 from deploy.collector.database import open_database
@@ -45,24 +46,38 @@ def wait_for(what: Callable[[], Any], seconds: float = 15) -> Any:
     pytest.fail(f"nothing came within {seconds} s")
 
 
-@pytest.fixture
-def broker_port() -> Iterator[int]:
-    """A broker of our own."""
+def needed(find: Callable[[], object]) -> None:
+    """Skip where a program is absent. One that is there and does not start is a failure."""
     try:
-        with running_broker() as port:
-            yield port
+        find()
     except UnavailableError as error:
         pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
+def mosquitto() -> None:
+    """For tests that start one."""
+    needed(find_mosquitto)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> None:
+    """For tests that start one."""
+    needed(find_programs)
+
+
+@pytest.fixture
+def broker_port(mosquitto: None) -> Iterator[int]:
+    """A broker of our own."""
+    with running_broker() as port:
+        yield port
+
+
+@pytest.fixture(scope="session")
+def postgres_server(postgres: None) -> Iterator[str]:
     """A PostgreSQL of our own; the URL of its maintenance database."""
-    try:
-        with scratch_postgres() as url:
-            yield url
-    except UnavailableError as error:
-        pytest.skip(str(error))
+    with scratch_postgres() as url:
+        yield url
 
 
 @pytest.fixture
@@ -120,6 +135,23 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 
 @contextmanager
+def failing(engine: Engine, words: str, which: int) -> Iterator[None]:
+    """The database fails once, at such a statement that holds `words`: 1 is the first."""
+    seen = []
+
+    def fail(_c: Any, _cu: Any, statement: str, *_: Any) -> None:
+        if words in statement:
+            seen.append(statement)
+            if len(seen) == which:
+                raise OperationalError(statement, {}, Exception("the disk went away"))
+
+    event.listen(engine, "before_cursor_execute", fail)
+    yield
+    event.remove(engine, "before_cursor_execute", fail)
+    assert len(seen) >= which
+
+
+@contextmanager
 def collecting(port: int, engine: Engine, **address: Any) -> Iterator[Tally]:
     """Run a collector in a thread; yield its counters once it has subscribed."""
     tally = Tally()
@@ -128,8 +160,7 @@ def collecting(port: int, engine: Engine, **address: Any) -> Iterator[Tally]:
         worker = threading.Thread(target=ingest.run)
         worker.start()
         try:
-            wait_for(lambda: broker.connected)
-            time.sleep(0.3)
+            wait_for(lambda: broker.hears_windows)
             yield tally
         finally:
             ingest.stop()
@@ -213,6 +244,7 @@ __all__ = [
     "collecting",
     "control_postgres",
     "count",
+    "failing",
     "free_port",
     "message",
     "wait_for",

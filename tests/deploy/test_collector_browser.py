@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from agent.errors import UnavailableError
 from deploy.collector.bench.lessons import free_port, running_broker, window_of
 from tests.deploy.browser import active, card, colours, every, log_in, one, open_room, text
 from tests.deploy.conftest import wait_for
@@ -20,21 +19,18 @@ HTML = "<img src=x onerror=\"document.title='owned'\"><script>document.title='ow
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def page(mosquitto: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A collector that has heard five rooms."""
-    try:
-        with world(tmp_path_factory.mktemp("collector")) as found:
-            found.history(GAPPY, 120, without=range(20, 50), suppressed=range(70, 90))
-            found.history(QUIET, 3, suppressed=range(3))
-            for room in (BUSY, WATCHED):
-                found.history(room, 3)
-            model = {"id": HTML, "sha256": None, "backend": HTML}
-            found.publish(HOSTILE, "window", window_of(HOSTILE, 1, now_ms(), model=model))
-            found.publish(HOSTILE, "status", {"state": "degraded", "reason": HTML, "session": 1})
-            found.publish(HOSTILE, "event", {"kind": HTML[:60], "reason": HTML, "at_ms": now_ms()})
-            yield found
-    except UnavailableError as error:
-        pytest.skip(str(error))
+    with world(tmp_path_factory.mktemp("collector")) as found:
+        found.history(GAPPY, 120, without=range(20, 50), suppressed=range(70, 90))
+        found.history(QUIET, 3, suppressed=range(3))
+        for room in (BUSY, WATCHED):
+            found.history(room, 3)
+        model = {"id": HTML, "sha256": None, "backend": HTML}
+        found.publish(HOSTILE, "window", window_of(HOSTILE, 1, now_ms(), model=model))
+        found.publish(HOSTILE, "status", {"state": "degraded", "reason": HTML, "session": 1})
+        found.publish(HOSTILE, "event", {"kind": HTML[:60], "reason": HTML, "at_ms": now_ms()})
+        yield found
 
 
 @pytest.fixture
@@ -244,6 +240,7 @@ def test_logout_shuts_the_door(browser: Any, page: World) -> None:
     assert browser.current_url.endswith("/login")
 
 
+@pytest.mark.usefixtures("mosquitto")
 def test_restart_is_survived(tmp_path: Path, chrome: Any) -> None:
     """When the collector comes back, an open page goes on by itself, with what was published meanwhile."""
     database = f"sqlite:///{tmp_path}/windows.db"

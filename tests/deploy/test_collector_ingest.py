@@ -10,6 +10,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from sqlalchemy import Engine, event
 
 from deploy.collector.bench.lessons import free_port, running_broker, topic_of, window_of
+from deploy.collector.bench.scratch_postgres import scratch_postgres
 from deploy.collector.broker import Address, Broker
 from deploy.collector.database import open_database
 from tests.deploy.conftest import NOW_MS, Room, collecting, control_postgres, count, wait_for
@@ -23,6 +24,7 @@ def test_stores_and_acknowledges(broker_port: int, engine: Engine, room: Room) -
     assert count(engine) == 3
 
 
+@pytest.mark.usefixtures("mosquitto")
 def test_absent_broker_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     """A broker that is not there yet is one line in the log; when it comes, the collector is there by itself."""
     port = free_port()
@@ -126,17 +128,11 @@ def test_full_database_acknowledges_nothing(broker_port: int, sqlite_url: str, r
     engine.dispose()
 
 
+@pytest.mark.usefixtures("postgres")
 def test_database_that_goes_away_loses_nothing(broker_port: int, tmp_path: Path, room: Room) -> None:
     """PostgreSQL is stopped in the middle and started again: every window is there, once."""
-    from deploy.collector.bench.scratch_postgres import scratch_postgres
-
-    try:
-        server = scratch_postgres()
-        url = server.__enter__()
-    except Exception as error:
-        pytest.skip(str(error))
-    engine = open_database(url)
-    try:
+    with scratch_postgres() as url:
+        engine = open_database(url)
         with collecting(broker_port, engine) as tally:
             room.send(*range(1, 20))
             wait_for(lambda: room.acked == 19)
@@ -147,9 +143,7 @@ def test_database_that_goes_away_loses_nothing(broker_port: int, tmp_path: Path,
             control_postgres(url, "start")
             wait_for(lambda: room.acked == 59, 30)
         assert count(engine) == 59
-    finally:
         engine.dispose()
-        server.__exit__(None, None, None)
 
 
 def test_embedded_broker_is_enough(engine: Engine) -> None:

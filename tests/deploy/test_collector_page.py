@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from agent.errors import UnavailableError
 from deploy.collector.bench.lessons import free_port, running_broker, suppressed_window, window_of
 from tests.deploy.browser import card, every, one, open_room, text
 from tests.deploy.conftest import wait_for
@@ -25,15 +24,12 @@ window.EventSource = class extends Real { constructor(path) { super(path); windo
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def page(mosquitto: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A collector that has heard three rooms."""
-    try:
-        with world(tmp_path_factory.mktemp("collector")) as found:
-            for room, minutes in ((FIRST, 70), (SECOND, 3), (THIRD, 3)):
-                found.history(room, minutes)
-            yield found
-    except UnavailableError as error:
-        pytest.skip(str(error))
+    with world(tmp_path_factory.mktemp("collector")) as found:
+        for room, minutes in ((FIRST, 70), (SECOND, 3), (THIRD, 3)):
+            found.history(room, minutes)
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +117,7 @@ def test_a_trouble_is_named(browser: Any, broker: str | None, database: str | No
     assert text(browser, "#link") == "Live"
 
 
+@pytest.mark.usefixtures("mosquitto")
 def test_a_broker_that_went_away_is_named(tmp_path: Path, chrome: Any) -> None:
     """The page says it when the collector's broker is gone, and when it is back."""
     with ExitStack() as rest, ExitStack() as gone:

@@ -4,7 +4,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ def member(port: int, url: str, name: str, log: Path) -> Iterator[subprocess.Pop
     with log.open("wb") as file:
         process = subprocess.Popen([sys.executable, "-m", "deploy.collector", "run", *options], stderr=file)
         try:
-            wait_for(lambda: b"event=broker.connected" in log.read_bytes())
+            wait_for(lambda: b"event=broker.subscribed" in log.read_bytes())
             yield process
         finally:
             process.kill()
@@ -35,7 +34,6 @@ def test_killed_member_loses_and_doubles_nothing(broker_port: int, postgres_url:
     mine = f"SELECT count(*) FROM windows JOIN agents ON agents.id = agent_id WHERE agent IN {names(rooms)}"
     first_member = member(broker_port, postgres_url, "a", tmp_path / "a")
     with first_member as first, member(broker_port, postgres_url, "b", tmp_path / "b"):
-        time.sleep(0.5)
         for seq in range(1, WINDOWS + 1):
             for room in rooms:
                 room.send(seq)
@@ -59,7 +57,6 @@ def test_members_split_the_load(broker_port: int, postgres_url: str, tmp_path: P
     room = Room(broker_port, 150)
     logs = [tmp_path / "a", tmp_path / "b"]
     with member(broker_port, postgres_url, "a", logs[0]) as a, member(broker_port, postgres_url, "b", logs[1]) as b:
-        time.sleep(0.5)
         room.send(*range(1, 61))
         wait_for(lambda: room.acked == 60, 30)
         for process in (a, b):

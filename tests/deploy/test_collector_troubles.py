@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, select, update
+from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import OperationalError
 
-from agent.errors import UnavailableError
 from deploy.collector.bench.lessons import free_port, running_broker, topic_of, window_of
 from deploy.collector.bench.scratch_postgres import scratch_postgres
 from deploy.collector.broker import Address, Broker
@@ -22,7 +21,7 @@ from deploy.collector.messages import Message, parse_message
 from deploy.collector.store import Store
 from deploy.collector.tables import live as live_rows
 from deploy.collector.tally import Tally
-from tests.deploy.conftest import NOW_MS, control_postgres
+from tests.deploy.conftest import NOW_MS, control_postgres, failing
 from tests.deploy.page_world import TOKEN, World, collector, world
 
 WELL, NO_BROKER, NO_DATABASE = ({"broker": b, "database": d} for b, d in ((None, None), ("away", None), (None, "away")))
@@ -57,15 +56,13 @@ def health(page: World) -> tuple[int, str]:
     return status, body.decode()
 
 
+@pytest.mark.usefixtures("mosquitto")
 def test_a_broker_that_is_away_is_told_and_no_reason_to_kill(tmp_path: Path) -> None:
     """A page hears right after its hello how things are, and then of each change; `/api/rooms` says the same, and a
     readiness probe still gets 200."""
     page = World(free_port(), free_port(), f"sqlite:///{tmp_path}/w.db")
     broker = ExitStack()
-    try:
-        broker.enter_context(running_broker(page.broker))
-    except UnavailableError as error:
-        pytest.skip(str(error))
+    broker.enter_context(running_broker(page.broker))
     with collector(page, tmp_path), live(page) as events:
         assert [next(events)[0], next(events)] == ["hello", ("trouble", WELL)]
         assert health(page) == (200, "ok\n")
@@ -79,20 +76,18 @@ def test_a_broker_that_is_away_is_told_and_no_reason_to_kill(tmp_path: Path) -> 
             assert page.json("/api/rooms")["trouble"] == WELL
 
 
+@pytest.mark.usefixtures("mosquitto", "postgres")
 def test_a_database_that_is_away_is_told(tmp_path: Path) -> None:
     """While PostgreSQL is down pages hear it, and a probe gets 503 with a word for each trouble."""
-    try:
-        with scratch_postgres() as url, world(tmp_path, url) as page, live(page) as events:
-            assert told(events) == WELL
-            control_postgres(url, "stop", "-m", "immediate")
-            assert told(events) == NO_DATABASE
-            assert health(page) == (503, "database away\n")
-            assert page.json("/api/rooms")["trouble"] == NO_DATABASE
-            control_postgres(url, "start")
-            assert told(events) == WELL
-            assert health(page) == (200, "ok\n")
-    except UnavailableError as error:
-        pytest.skip(str(error))
+    with scratch_postgres() as url, world(tmp_path, url) as page, live(page) as events:
+        assert told(events) == WELL
+        control_postgres(url, "stop", "-m", "immediate")
+        assert told(events) == NO_DATABASE
+        assert health(page) == (503, "database away\n")
+        assert page.json("/api/rooms")["trouble"] == NO_DATABASE
+        control_postgres(url, "start")
+        assert told(events) == WELL
+        assert health(page) == (200, "ok\n")
 
 
 async def heard(hub: Hub, stream: Any, name: str) -> Any:
@@ -135,23 +130,6 @@ def messages(*seqs: int) -> list[Message]:
     return [
         parse_message(topic_of(room), window_of(room, seq, NOW_MS + seq * 60_000)) for seq in seqs for room in (1, 2)
     ]
-
-
-@contextmanager
-def failing(engine: Engine, words: str, which: int) -> Iterator[None]:
-    """The database fails once, at such a statement that holds `words`: 1 is the first."""
-    seen = []
-
-    def fail(_c: Any, _cu: Any, statement: str, *_: Any) -> None:
-        if words in statement:
-            seen.append(statement)
-            if len(seen) == which:
-                raise OperationalError(statement, {}, Exception("the disk went away"))
-
-    event.listen(engine, "before_cursor_execute", fail)
-    yield
-    event.remove(engine, "before_cursor_execute", fail)
-    assert len(seen) >= which
 
 
 def test_a_poll_that_failed_half_way_is_done_again(engine: Engine) -> None:

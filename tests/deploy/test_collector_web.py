@@ -16,7 +16,6 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
-from agent.errors import UnavailableError
 from deploy.collector.access import Door, read_token
 from deploy.collector.bench.lessons import free_port, window_of
 from deploy.collector.bench.scratch_postgres import scratch_postgres
@@ -30,15 +29,12 @@ CLOSED = ("/", "/api/rooms", "/api/live", "/api/stats", f"/api/rooms/{room_path(
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def page(mosquitto: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A collector that has heard two rooms for ten minutes."""
-    try:
-        with world(tmp_path_factory.mktemp("collector")) as found:
-            for room in (ROOM, OTHER):
-                found.history(room, 10, suppressed=range(2, 4))
-            yield found
-    except UnavailableError as error:
-        pytest.skip(str(error))
+    with world(tmp_path_factory.mktemp("collector")) as found:
+        for room in (ROOM, OTHER):
+            found.history(room, 10, suppressed=range(2, 4))
+        yield found
 
 
 def log_in(page: World, token: str) -> tuple[int, str, str]:
@@ -237,21 +233,19 @@ def test_taken_port_is_one_line(tmp_path: Path, page: World) -> None:
     assert done.stderr.splitlines()[-1].startswith("error: page: cannot listen on 127.0.0.1:")
 
 
+@pytest.mark.usefixtures("mosquitto", "postgres")
 def test_database_that_is_away_is_said(tmp_path: Path) -> None:
     """While PostgreSQL is down the page answers 503 in one line, still shows what it knew, and comes back by itself."""
-    try:
-        with scratch_postgres() as url, world(tmp_path, url) as found:
-            found.history(ROOM, 2)
-            control_postgres(url, "stop", "-m", "immediate")
-            wait_for(lambda: found.get("/healthz", token=None)[0] == 503, 30)
-            status, _, body = found.get(f"/api/rooms/{room_path(ROOM)}/series")
-            assert (status, json.loads(body)) == (503, {"error": "the database is away"})
-            assert len(found.json("/api/rooms")["rooms"]) == 1
-            control_postgres(url, "start")
-            wait_for(lambda: found.get("/healthz", token=None)[0] == 200, 30)
-            assert found.json(f"/api/rooms/{room_path(ROOM)}/series")["seq"] == [1, 2]
-    except UnavailableError as error:
-        pytest.skip(str(error))
+    with scratch_postgres() as url, world(tmp_path, url) as found:
+        found.history(ROOM, 2)
+        control_postgres(url, "stop", "-m", "immediate")
+        wait_for(lambda: found.get("/healthz", token=None)[0] == 503, 30)
+        status, _, body = found.get(f"/api/rooms/{room_path(ROOM)}/series")
+        assert (status, json.loads(body)) == (503, {"error": "the database is away"})
+        assert len(found.json("/api/rooms")["rooms"]) == 1
+        control_postgres(url, "start")
+        wait_for(lambda: found.get("/healthz", token=None)[0] == 200, 30)
+        assert found.json(f"/api/rooms/{room_path(ROOM)}/series")["seq"] == [1, 2]
 
 
 def test_reader_needs_no_more_than_the_readme_grants(postgres_url: str) -> None:

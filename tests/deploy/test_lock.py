@@ -79,5 +79,5 @@ def test_the_installer_makes_an_environment(tmp_path: Path, version: str, picame
     asked = "import numpy, cv2, ai_edge_litert.interpreter; print(numpy.__version__)"
     assert subprocess.check_output([made / "python", "-c", asked], text=True, cwd=tmp_path).startswith(numpy)
     checked = [made / "python", "-m", "agent", "config", "check", root / "etc/fer-agent/agent.toml"]
-    replayed = {**os.environ, "FER_AGENT__CAMERA__SOURCE": "lesson.mp4"}  # a camera would want a policy
+    replayed = {**os.environ, "FER_AGENT__CAMERA__SOURCE": str(python)}  # a camera would want a policy, a video a file
     assert subprocess.run(checked, cwd=tmp_path, env=replayed).returncode == 0

@@ -100,10 +100,12 @@ class Client:
     def __init__(self, port: int, user: str | None, password: str | None, ca: Path) -> None:
         self.connected: list[str] = []
         self.answers: dict[int, int] = {}
+        self.granted: set[int] = set()
         self.heard: list[str] = []
         self.client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
         self.client.on_connect = lambda _c, _u, _f, code, _p: self.connected.append(str(code))
         self.client.on_publish = lambda _c, _u, mid, code, _p: self.answers.__setitem__(mid, code.value)
+        self.client.on_subscribe = lambda _c, _u, mid, _r, _p: self.granted.add(mid)
         self.client.on_message = lambda _c, _u, message: self.heard.append(message.topic)
         if user:
             self.client.username_pw_set(user, password)
@@ -118,6 +120,11 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+
+    def subscribe(self, topic: str) -> None:
+        """Return when the broker has answered."""
+        mid = self.client.subscribe(topic, qos=1)[1]
+        assert wait(lambda: mid in self.granted)
 
     def publish(self, topic: str) -> int:
         """Return the broker's reason code: 0 or 16 taken, 135 not authorised."""
@@ -192,8 +199,7 @@ def test_the_command_that_removes_a_room(tmp_path: Path, certificates: Path, use
 def test_an_agent_hears_only_its_own(port: int, certificates: Path) -> None:
     """Subscribed to everything, an agent hears its own commands and acks and nothing of another device."""
     with login(port, certificates, "room-1") as one, login(port, certificates, "room-2") as two:
-        one.client.subscribe("#", qos=1)
-        time.sleep(0.3)
+        one.subscribe("#")
         two.publish("fer/v1/site/room/room-2/window")
         with login(port, certificates, "collector") as collector:
             collector.publish("fer/v1/site/room/room-2/cmd/pause")
@@ -207,8 +213,7 @@ def test_the_collector_hears_all_and_a_viewer_only_reads(port: int, certificates
     """The collector hears every window; a viewer hears it too and can publish nothing."""
     with login(port, certificates, "collector") as collector, login(port, certificates, "viewer") as viewer:
         for listener in (collector, viewer):
-            listener.client.subscribe("fer/v1/#", qos=1)
-        time.sleep(0.3)
+            listener.subscribe("fer/v1/#")
         with login(port, certificates, "room-2") as two:
             two.publish("fer/v1/site/room/room-2/window")
         assert wait(lambda: collector.heard and viewer.heard)

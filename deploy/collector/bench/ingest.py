@@ -21,6 +21,8 @@ from deploy.collector.tables import streams, windows
 
 _BAR = {"sqlite": 2000, "postgresql": 1500}
 """Windows per second that were promised."""
+_START_S = 60.0
+"""A start takes a second or two; a busy machine may need much longer."""
 
 
 def measure(db: str, seconds: float, rooms: int, rate: float) -> None:
@@ -51,19 +53,18 @@ def _sender(port: int, rooms: int, seconds: float, rate: float) -> list[str]:
 
 @contextmanager
 def running_collector(port: int, db: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `fer-collector run` as a process of its own; yield once it listens to the broker."""
+    """Run `fer-collector run` as a process of its own; yield once it hears windows. Raises UnavailableError, with its
+    log, if it ends before or takes too long."""
     command = [sys.executable, "-m", "deploy.collector", "run", "--port", str(port), "--db", db, *options]
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, stderr=log)
+    with tempfile.NamedTemporaryFile() as log:
+        process, end = subprocess.Popen(command, stderr=log), time.monotonic() + _START_S
+        said = Path(log.name).read_bytes
         try:
-            for _ in range(200):
+            while b"event=broker.subscribed" not in said():
+                if (ended := process.poll()) is not None or time.monotonic() > end:
+                    state = f"exit code {ended}" if ended is not None else f"nothing for {_START_S:.0f} s"
+                    raise UnavailableError(f"collector: expected it to hear windows, got {state}: {said().decode()}")
                 time.sleep(0.1)
-                log.seek(0)
-                if b"event=broker.connected" in log.read():
-                    break
-            else:
-                raise UnavailableError("collector: not connected to the broker after 20 s")
-            time.sleep(0.5)
             yield process
         finally:
             process.terminate()

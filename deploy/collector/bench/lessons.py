@@ -85,14 +85,19 @@ def free_port() -> int:
         return port
 
 
+def find_mosquitto() -> str:
+    """Return the program's path. Raises UnavailableError where there is none."""
+    program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+    if program is None:
+        raise UnavailableError("mosquitto: not found; apt-get install mosquitto")
+    return program
+
+
 @contextmanager
 def running_broker(port: int | None = None, extra: str = "") -> Iterator[int]:
     """Run mosquitto on loopback; yield its port. Raises UnavailableError where there is none. It ends with the thread
     that started it, however that ends."""
-    program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
-    if program is None:
-        raise UnavailableError("mosquitto: not found; apt-get install mosquitto")
-    port = port or free_port()
+    program, port = find_mosquitto(), port or free_port()
     with tempfile.TemporaryDirectory() as folder:
         conf = Path(folder) / "mosquitto.conf"
         limits = "max_queued_messages 200000\nmax_inflight_messages 0\nset_tcp_nodelay true\nlog_type error\n"

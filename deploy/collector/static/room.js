@@ -27,7 +27,8 @@ export function roomView(main, site, name, agent) {
   const readout = h("p.readout", { role: "status", "aria-live": "polite" });
   const missing = h("p.key");
   const places = PANELS.map((panel) => h("figure.panel", null, h("figcaption", null, panel.title, legend(panel.id)),
-    h("div.plot", { tabindex: 0, role: "img", "aria-label": `${panel.title}. Arrow keys move from window to window.`, "data-panel": panel.id, onkeydown: onKey })));
+    // A role whose keys screen readers leave to the page: to "img" no arrow key would come.
+    h("div.plot", { tabindex: 0, role: "application", "aria-roledescription": "chart", "aria-label": `${panel.title}. Arrow keys move from window to window.`, "data-panel": panel.id, onkeydown: onKey })));
   const past = h("section.past", { "aria-label": "Over time" });
   const happened = h("section.happened");
   const state_ = h("p.state");
@@ -45,8 +46,10 @@ export function roomView(main, site, name, agent) {
 
   function exportLink(kind, word) {
     return h("a", { href: "#", download: `${name}.${kind}`, onclick: (event) => {
+      if (!current) return event.preventDefault(); // nothing is loaded: "#" would be this page itself
       const query = new URLSearchParams({ site, room: name, agent, from: current.series.from, to: current.series.to });
       event.currentTarget.href = `/export.${kind}?${query}`;
+      return undefined;
     } }, word);
   }
 

@@ -19,15 +19,21 @@ const REASONS = {
   "camera.overexposed": "camera picture is overexposed",
   "camera.resized": "camera picture changed its size; calibrate again",
   "thermal.hot": "too hot, so it looks less often",
-  "thermal.normal": "cool again",
+  "thermal.under-voltage": "the power supply is too weak, so it looks less often",
+  "thermal.normal": "as often as configured again",
   "clock.step": "the clock was set",
   cap: "the device's store was full",
   age: "too old to keep",
   disk_full: "the device's disk was full",
+  dropped: "given up by a person at the device",
   corrupt: "damaged on the device",
   crash: "the device crashed while the window was open",
   not_kept: "the device did not keep it",
   unanswered: "lost, nobody could send it again",
+  installed: "a new model was installed",
+  refused: "a new model was refused",
+  backend: "something else computes now",
+  duplicate_identity: "another device has the same id",
 };
 
 export const reason = (code) => REASONS[code] ?? String(code ?? "");

@@ -39,3 +39,30 @@ def test_any_other_command_refuses_such_a_payload(payload: bytes) -> None:
     (_, reply, _) = desk.answer(Received(speaker().topics("cmd/resume"), payload, False, None, None))
     assert not reply.ok
     assert reply.error
+
+
+OWN, DESK = speaker().topics("rsp/ping"), "fer/v1/test/room/desk/rsp/"
+
+
+@pytest.mark.parametrize(
+    ("asked", "goes"),
+    [
+        (None, OWN),
+        (DESK + "ping", DESK + "ping"),
+        (DESK.ljust(400, "x"), DESK.ljust(400, "x")),
+        (DESK.ljust(401, "x"), OWN),
+        (DESK + "#", OWN),
+        (DESK.replace("room", "+"), OWN),
+        (DESK + "\0", OWN),
+        (DESK + "cmd/pause", OWN),
+        (DESK.replace("fer/v1", "fer/v2"), OWN),
+        (DESK.replace("rsp", "status"), OWN),
+        ("rsp/ping", OWN),
+    ],
+)
+def test_a_reply_goes_where_replies_go(asked: str | None, goes: str) -> None:
+    """Only to a whole topic of answers: with a wildcard, a NUL or too long no broker would take it, and the connection
+    would be lost over it."""
+    desk = Desk(speaker(), {}, lambda *_: (), lambda: 0)
+    (topic, reply, _) = desk.answer(Received(speaker().topics("cmd/ping"), b"", False, asked, None))
+    assert (reply.ok, topic) == (True, goes)

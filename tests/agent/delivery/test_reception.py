@@ -75,7 +75,7 @@ def desk() -> tuple[Reception, SharedSpool, Sent]:
     births = Births(speaker(), MADE_BY, spool, home_assistant=False)
     births.set_state(SetState("ready", None))
     orders = Desk(speaker(), {}, lambda first, last: {}, lambda: spool.newest_seq)
-    return Reception(settings(1).mqtt, speaker(), births, spool, sent, orders), spool, sent
+    return Reception(settings(1).mqtt, speaker(), births, spool, sent, orders, unacked_s=3600), spool, sent
 
 
 WINDOW = speaker().topics("window")

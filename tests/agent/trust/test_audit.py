@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from agent.cli.audit import command
-from agent.errors import CheckFailed, InputError
+from agent.errors import CheckFailed, InputError, UsageError
 from agent.trust.audit import AuditLog, Head, verify
 from tests.mounts import fill, mounted
 
@@ -219,6 +219,21 @@ def test_the_command_names_the_line(log: AuditLog) -> None:
     result = run("--state-dir", str(log.path.parent))
     assert isinstance(result.exception, CheckFailed)  # type: ignore[attr-defined]
     assert "audit.log:4: changed" in result.output  # type: ignore[attr-defined]
+
+
+def test_the_command_compares_with_a_noted_head(log: AuditLog) -> None:
+    """`--head` of this log is whole, also when entries came since; of another log it is exit 1 with the line, and what
+    is no head exit 2."""
+    folder, noted = str(log.path.parent), str(log.head())
+    assert run("--state-dir", folder, "--head", noted).exit_code == 0  # type: ignore[attr-defined]
+    log.append("agent.stop")
+    assert run("--state-dir", folder, "--head", noted).exit_code == 0  # type: ignore[attr-defined]
+    other = run("--state-dir", folder, "--head", f"10:{'0' * 64}")
+    assert isinstance(other.exception, CheckFailed)  # type: ignore[attr-defined]
+    assert "audit.log:10: changed: the head noted elsewhere" in other.output  # type: ignore[attr-defined]
+    wrong = run("--state-dir", folder, "--head", "10:abc").exception  # type: ignore[attr-defined]
+    assert isinstance(wrong, UsageError)
+    assert str(wrong) == "--head: expected NUMBER:SHA256, got '10:abc'"
 
 
 def test_the_command_without_a_log(tmp_path: Path) -> None:

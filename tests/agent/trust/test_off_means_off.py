@@ -1,8 +1,8 @@
 """Off means off: outside the schedule and while paused the camera is closed, not ignored."""
 
 import itertools
-import threading
 import time
+from collections.abc import Callable
 from datetime import UTC
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from agent.trust.gpio import Light
 from agent.trust.pause import Pause
 from agent.trust.sensing import Sensing
 from agent.vision.camera import LiveCamera
+from tests.mqtt_world import wait_until
 
 ALWAYS = Hours(days=("mon", "tue", "wed", "thu", "fri", "sat", "sun"), start="08:00", end="13:00")
 
@@ -53,13 +54,15 @@ class Scene:
             self.fake.connect, name="fake", fps=20, settings=Camera(), judge=False, patient=True, closed=sensing
         )
 
-    def after(self, seconds: float, what) -> None:
-        threading.Timer(seconds, what).start()
-
-    def frames(self, seconds: float) -> list[Frame]:
-        self.after(seconds, self.camera.stop)
+    def frames(self, *deeds: Callable[[], object]) -> list[Frame]:
+        """Ten frames; after each of the deeds ten more."""
+        seen: list[Frame] = []
         with self.camera as camera:
-            return list(itertools.takewhile(lambda _: True, camera))
+            frames = iter(camera)
+            for deed in (lambda: None, *deeds):
+                deed()
+                seen += itertools.islice(frames, 10)
+        return seen
 
 
 @pytest.fixture
@@ -74,8 +77,7 @@ def states(frames: list[Frame]) -> list[str | None]:
 
 def test_a_pause_closes_the_camera(scene: Scene) -> None:
     """Pictures, then the network's pause: the device is closed and only empty frames with the reason come."""
-    scene.after(0.7, scene.pause.pause)
-    frames = scene.frames(1.6)
+    frames = scene.frames(scene.pause.pause)
     assert states(frames) == [None, "paused"]
     assert all(frame.image.size == 0 for frame in frames if frame.trouble)
     assert (scene.fake.open, scene.fake.opened) == (False, 1)
@@ -83,31 +85,29 @@ def test_a_pause_closes_the_camera(scene: Scene) -> None:
 
 def test_resume_opens_it_again(scene: Scene) -> None:
     """Off and on: opened twice."""
-    scene.after(0.5, scene.pause.pause)
-    scene.after(1.0, scene.pause.resume)
-    assert states(scene.frames(1.8)) == [None, "paused", None]
+    assert states(scene.frames(scene.pause.pause, scene.pause.resume)) == [None, "paused", None]
     assert scene.fake.opened == 2
 
 
 def test_the_end_of_the_hours_closes_the_camera(scene: Scene) -> None:
     """At 13:00 the device is closed while the program runs on."""
-    seen: list[bool] = []
-    scene.after(0.7, lambda: scene.hour.__setitem__(0, 13.0))
-    scene.after(1.4, lambda: seen.append(scene.fake.open))
-    assert states(scene.frames(1.6)) == [None, "schedule"]
-    assert seen == [False]
+
+    def closes() -> None:
+        wait_until(lambda: not scene.fake.open, 20)
+
+    assert states(scene.frames(lambda: scene.hour.__setitem__(0, 13.0), closes)) == [None, "schedule"]
+    assert scene.fake.opened == 1
 
 
 def test_outside_the_hours_it_is_never_opened(scene: Scene) -> None:
     """Started at 20:00: the device is not touched."""
     scene.hour[0] = 20.0
-    assert states(scene.frames(0.6)) == ["schedule"]
+    assert states(scene.frames()) == ["schedule"]
     assert scene.fake.opened == 0
 
 
 def test_a_local_pause_at_start_keeps_it_closed(scene: Scene, tmp_path: Path) -> None:
     """The file is there before the program: the device is not touched, and the network cannot open it."""
     (tmp_path / "pause").touch()
-    scene.after(0.2, scene.pause.resume)
-    assert states(scene.frames(0.6)) == ["paused"]
+    assert states(scene.frames(scene.pause.resume)) == ["paused"]
     assert scene.fake.opened == 0

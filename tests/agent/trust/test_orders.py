@@ -8,6 +8,8 @@ import pytest
 
 from agent.config import Hours, Updates
 from agent.delivery import wire_commands
+from agent.delivery.commands import Desk
+from agent.delivery.link import Received
 from agent.errors import TryAgainError
 from agent.trust.audit import AuditLog
 from agent.trust.orders import Orders
@@ -16,6 +18,7 @@ from agent.trust.sensing import Sensing
 from agent.trust.store import ModelStore
 from agent.vision.model_card import Bundle
 from tests.agent.trust.signed_bundles import Signer, write_bundle
+from tests.mqtt_world import speaker
 
 SIGNER = Signer()
 
@@ -66,6 +69,20 @@ def test_a_resume_outside_the_schedule_says_that_sensing_is_off(room: Room) -> N
     assert room.order("resume") == {"sensing": "off", "reason": "outside the schedule"}
     assert room.pause.reason() is None
     room.sensing = Sensing([hours], room.pause, zone=UTC, clock=lambda: 4 * 86_400 + 10.5 * 3600)
+    assert room.order("resume") == {"sensing": "on"}
+
+
+def test_a_pause_that_cannot_be_removed_holds_and_is_told(room: Room, tmp_path: Path) -> None:
+    """Something else stands where the network's pause is kept: `resume` is answered with why, sensing stays off until
+    one is done, also when the file went by other means meanwhile."""
+    (tmp_path / "pause.remote").mkdir()
+    assert room.order("pause") == {"sensing": "off"}
+    desk = Desk(speaker(), room.orders.handlers, lambda *_: (), lambda: 0)
+    (_, reply, _) = desk.answer(Received(speaker().topics("cmd/resume"), b"{}", False, None, None))
+    assert (reply.ok, reply.error) == (False, "the pause cannot be removed (Is a directory); it holds")
+    assert (room.pause.reason(), room.sensing.reason()) == ("paused", "paused")
+    (tmp_path / "pause.remote").rmdir()
+    assert room.pause.reason() == "paused"
     assert room.order("resume") == {"sensing": "on"}
 
 

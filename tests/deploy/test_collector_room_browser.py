@@ -1,0 +1,86 @@
+"""A room's page in a real browser: an export before anything is loaded, and charts for who does not see them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from agent.errors import UnavailableError
+from tests.deploy.browser import active, every, log_in, one, open_room, text
+from tests.deploy.conftest import wait_for
+from tests.deploy.page_world import TOKEN, World, room_path, world
+
+keys = pytest.importorskip("selenium.webdriver.common.keys", reason="selenium is not installed")
+ROOM = 50
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A collector that has heard one room."""
+    try:
+        with world(tmp_path_factory.mktemp("collector")) as found:
+            found.history(ROOM, 10)
+            yield found
+    except UnavailableError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def browser(chrome: Any, page: World) -> Any:
+    """The browser, logged in, looking at all rooms."""
+    chrome.get(page.url + "/login")
+    chrome.delete_all_cookies()
+    chrome.get(page.url + "/login")
+    log_in(chrome, TOKEN)
+    wait_for(lambda: every(chrome, ".card"))
+    chrome.get_log("browser")
+    return chrome
+
+
+STALL = """
+const real = window.fetch;
+window.fetch = (asked, ...more) => String(asked).includes("/series") ? new Promise(() => {}) : real(asked, ...more);
+document.addEventListener("click", (event) => {
+  document.body.dataset.prevented = event.defaultPrevented;
+  event.preventDefault();
+});
+location.hash = arguments[0];
+"""
+"""Nothing of a room arrives; whether the page itself kept a click from its target is noted."""
+
+
+@pytest.mark.parametrize("word", ["CSV", "Parquet"])
+def test_an_export_before_the_data_does_nothing(word: str, browser: Any) -> None:
+    """While a room loads, its export link throws nothing and leads nowhere: not to the page itself as a file."""
+    browser.execute_script(STALL, f"#/room/{room_path(ROOM)}")
+    wait_for(lambda: every(browser, ".exports a"))
+    browser.find_element("xpath", f"//a[.='{word}']").click()
+    assert one(browser, "body").get_attribute("data-prevented") == "true"
+    assert [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_an_export_leads_to_what_is_shown(browser: Any, page: World) -> None:
+    """Once loaded, the link is that of the room and the range on the page."""
+    open_room(browser, page, ROOM)
+    browser.execute_script("document.addEventListener('click', (event) => event.preventDefault())")
+    link = browser.find_element("xpath", "//a[.='CSV']")
+    link.click()
+    site, room, agent = room_path(ROOM).split("/")
+    assert f"/export.csv?site={site}&room={room}&agent={agent}&from=" in link.get_attribute("href")
+
+
+def test_charts_have_a_role_whose_keys_are_the_pages(browser: Any, page: World) -> None:
+    """What takes the focus and arrow keys is announced as a chart with its name, by a role that a screen reader passes
+    keys to; the keys say the window in a live region."""
+    open_room(browser, page, ROOM)
+    tree = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    charts = [n for n in tree if n.get("role", {}).get("value") == "application"]
+    assert len(charts) == len(every(browser, ".plot")) == 4
+    assert all("Arrow keys move from window to window." in chart["name"]["value"] for chart in charts)
+    told = [p["value"]["value"] for c in charts for p in c["properties"] if p["name"] == "roledescription"]
+    assert told == ["chart"] * 4
+    browser.execute_script("document.querySelector('.plot').focus()")
+    before = text(browser, ".readout")
+    active(browser).send_keys(keys.Keys.ARROW_LEFT)
+    wait_for(lambda: text(browser, ".readout") != before)
+    assert one(browser, ".readout").get_attribute("role") == "status"
