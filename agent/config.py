@@ -85,7 +85,7 @@ class Engagement(Stage):
     weights: str = "sharma2019-affine/1"
     """Id of a weight table in the package, or the path of a TOML file with your own."""
     room_seats: int | None = Field(default=None, ge=1, le=1000)
-    """Seats in the room, people; unset counts the people seen."""
+    """People in the room; unset counts those seen, and the interval is wider: it allows for others."""
     calibration: Path | None = None
     """calibration.json; unset looks for it in agent.state_dir."""
 
@@ -94,7 +94,8 @@ class Privacy(Stage):
     """[privacy]"""
 
     profile: Literal["standard", "strict"] = "standard"
-    """"standard": 60 s windows, rounded; "strict": 300 s windows, index only, differentially private."""
+    """"standard": 60 s windows, rounded; "strict": 300 s windows, of the results the index only, differentially
+    private; seats, n_eff, coverage and frames come with it, without noise."""
     k_min: int | None = Field(default=None, ge=2, le=1000)
     """Fewest people behind a published result; unset takes the profile's (5 or 10). It can be raised, and
     lowered only for video files."""

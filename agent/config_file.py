@@ -19,6 +19,7 @@ from agent.config import Settings
 from agent.config_lines import Key, line_of, locate
 from agent.config_secrets import check_files, resolve_files
 from agent.config_words import did_you_mean, expected, fields, toml
+from agent.device.unit import is_the_service
 from agent.errors import ConfigError
 
 PREFIX: Final = "FER_AGENT__"
@@ -174,8 +175,7 @@ def _read(path: Path, draft: _Draft) -> None:
     except RecursionError:
         draft.problems.append(Problem(f"{path}:1", "", "expected tables two levels deep, got endless nesting"))
     except OSError as error:
-        what = f"expected a readable file, got: {error.strerror}; `fer-agent config init` writes a new one"
-        draft.problems.append(Problem(f"{path}:1", "", what))
+        draft.problems.append(Problem(f"{path}:1", "", _unreadable(path, error)))
     except ConfigError as error:
         draft.problems.append(Problem(f"{path}:1", "", str(error)))
     else:
@@ -184,6 +184,19 @@ def _read(path: Path, draft: _Draft) -> None:
         for key, value in _leaves(tree):
             draft.set(key, value, f"{path}:{line_of(lines, key)}")
         draft.places.update({k: f"{path}:{line}" for k, line in lines.items() if k not in draft.origins})
+
+
+def _unreadable(path: Path, error: OSError) -> str:
+    """Return why a configuration cannot be read, and what helps."""
+    if isinstance(error, IsADirectoryError):
+        return f"expected a file, got a folder; name the file in it: {path / DEFAULT_PATH.name}"
+    mend = ""
+    if isinstance(error, FileNotFoundError):
+        mend = "; `fer-agent config init` writes a new one"
+    elif isinstance(error, PermissionError):
+        ours = f"the service's user must read it: sudo chgrp fer-agent {path}; sudo chmod g+r {path}"
+        mend = f"; {ours}" if is_the_service() else "; run it with sudo"
+    return f"expected a readable file, got: {error.strerror}{mend}"
 
 
 def _leaves(tree: Mapping[str, Any], above: Key = ()) -> Iterator[tuple[Key, Any]]:

@@ -14,6 +14,8 @@ from agent.vision.model_card import MODELS
 
 _FILES: Final = ("password_file", "ca_file", "cert_file", "key_file")
 _SECRETS: Final = ("password_file", "key_file")
+_SHARED: Final = {"state_dir": "/var/lib/fer-agent", "pause_file": "/run/fer-agent/pause"}
+"""Names that people, other commands and the service must mean the same by: absolute, wherever each of them stands."""
 
 
 def resolve_files(settings: Settings, path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -21,7 +23,8 @@ def resolve_files(settings: Settings, path: Path | None, environ: Mapping[str, s
     tables stay names.
 
     A relative name is looked for in systemd's credentials ($CREDENTIALS_DIRECTORY), else it stands beside the
-    configuration file.
+    configuration file. Not so the state folder and the pause file, which are no files to be found: `check_files`
+    refuses relative ones.
     """
     folder = (path.parent if path else Path()).absolute()
     credentials = environ.get("CREDENTIALS_DIRECTORY")
@@ -47,9 +50,11 @@ def resolve_files(settings: Settings, path: Path | None, environ: Mapping[str, s
 def check_files(settings: Settings, environ: Mapping[str, str]) -> Iterator[tuple[Key, str]]:
     """Yield (key, what is wrong) for settings that are valid one by one and not together, or not on this disk."""
     mqtt = settings.mqtt
-    for key, named in _named(settings):
-        if what := _unusable(named):
+    for key, name in named(settings):
+        if what := _unusable(name):
             yield key, what
+        elif key[-1] in _SHARED and not Path(name).is_absolute():
+            yield key, f'expected a path from "/" on, such as "{_SHARED[str(key[-1])]}", got "{name}"'
     for name in _SECRETS:
         file: Path | None = getattr(mqtt, name)
         if file is not None and _is(Path.is_dir, file):
@@ -58,6 +63,8 @@ def check_files(settings: Settings, environ: Mapping[str, str]) -> Iterator[tupl
             what = f"expected a secret that only its owner can read, got {file} with mode {mode:04o}"
             yield ("mqtt", name), f"{what}; run: chmod 600 {file}"
     yield from _incomplete(mqtt)
+    if (line := settings.privacy.pause_gpio) is not None and line == settings.privacy.led_gpio:
+        yield ("privacy", "pause_gpio"), f"expected another line than that of led_gpio, got {line} for both"
     frames = window_seconds(settings) * settings.camera.fps
     if frames < LEAST_SAMPLES:
         what = f"expected engagement.window_s x camera.fps of at least {LEAST_SAMPLES} frames, got {frames:g}"
@@ -80,7 +87,7 @@ def _incomplete(mqtt: Mqtt) -> Iterator[tuple[Key, str]]:
         yield ("mqtt", "password_file"), "expected username beside it, got none"
 
 
-def _named(settings: Settings) -> Iterator[tuple[Key, str | Path]]:
+def named(settings: Settings) -> Iterator[tuple[Key, str | Path]]:
     """Yield what names a file or folder, or may."""
     mqtt, classify, camera = settings.mqtt, settings.classify, settings.camera
     yield ("agent", "state_dir"), settings.agent.state_dir

@@ -4,22 +4,29 @@ Law: what `Service` checks before its camera opens is checked here too, by the s
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 from agent.calibration import record
 from agent.config import Mqtt, Settings
 from agent.delivery import security
 from agent.delivery.publish import Publisher
-from agent.errors import ConfigError, FerAgentError
+from agent.device.unit import hides, is_the_service
+from agent.errors import ConfigError, FerAgentError, InputError
 from agent.insight.policy import check_policy, is_live
 from agent.stages import opened
 from agent.trust.guard import models_of
 from agent.trust.sensing import local_zone
 from agent.vision.model_card import Bundle
+from agent.vision.video import check_exists
 
 
-def refusals(settings: Settings) -> Iterator[FerAgentError | PermissionError]:
-    """Yield what would end a start with `settings`; opens no camera and no network, writes nothing."""
-    for check in (_may_watch, _may_connect, _can_see):
+def refusals(settings: Settings, *, served: bool | None = None) -> Iterator[FerAgentError | PermissionError]:
+    """Yield what would end a start with `settings`; opens no camera and no network, writes nothing.
+
+    served: a start by the service manager; None means one like this process' own
+    """
+    served = is_the_service() if served is None else served
+    for check in (partial(check_pause, served=served), _may_watch, _may_connect, _can_see):
         try:
             check(settings)
         except (FerAgentError, PermissionError) as error:
@@ -41,7 +48,25 @@ def calibration_of(settings: Settings, bundle: Bundle) -> record.Calibration | N
     return record.load_for(settings, bundle, path)
 
 
+def check_pause(settings: Settings, *, served: bool) -> None:
+    """Raise ConfigError for a pause file that the service would never see: nobody could turn sensing off."""
+    if served and hides(file := settings.privacy.pause_file):
+        what = f"privacy.pause_file: expected a file that the service can see, got {file}: the unit hides it"
+        raise ConfigError(f'{what} (/home, /root, /tmp and /var/tmp); set "/run/fer-agent/pause"')
+
+
+def check_source(settings: Settings) -> None:
+    """Raise ConfigError for a source that is neither a camera nor a video file that can be read: most often a typo."""
+    source = settings.camera.source
+    try:
+        if not is_live(source):
+            check_exists(source)
+    except InputError as error:
+        raise ConfigError(f"camera.source: {error}") from error.__cause__ or error
+
+
 def _may_watch(settings: Settings) -> None:
+    check_source(settings)
     check_policy(settings, is_live(settings.camera.source))
     if settings.schedule:
         local_zone()

@@ -15,17 +15,18 @@ from agent.calibration import record
 from agent.config import Settings
 from agent.config_file import Loaded
 from agent.config_reload import Reload
-from agent.config_start import calibration_of, refusals
+from agent.config_start import calibration_of, check_pause, check_source, refusals
 from agent.delivery.payload import Provenance, config_hash
 from agent.delivery.publish import Publisher
 from agent.delivery.wallclock import WallClock, media_clock
 from agent.device.clock import DeviceClock
-from agent.device.crashes import CRASHES, WINDOW_S, Starts
+from agent.device.crashes import CRASHES, SPAN_S, Starts
 from agent.device.keeper import Keeper
 from agent.device.memory import MemoryBound, group_limit
 from agent.device.notify import Beat, Notifier, Watchdog
 from agent.device.signals import closes_with_its_terminal, on_end
 from agent.device.status_socket import SOCKET, StatusSocket
+from agent.device.unit import is_the_service
 from agent.errors import ConfigError, TryAgainError
 from agent.insight.policy import is_live
 from agent.insight.privacy import least_people, window_seconds
@@ -69,7 +70,8 @@ class Service:
     def run(self) -> bool:
         """Run until a signal, the end of a video, or a new configuration.
 
-        Raises FerAgentError; a ConfigError is no crash: the service manager does not start it again.
+        Raises FerAgentError. A ConfigError is no crash: the service manager does not start it again. Nor is a
+        TryAgainError: another process had what this one needs.
         """
         by_hand = closes_with_its_terminal()
         on_end(self._end, hangup=by_hand)
@@ -81,7 +83,7 @@ class Service:
         try:
             with ExitStack() as stack:
                 self._watch(stack, starts)
-        except ConfigError:
+        except (ConfigError, TryAgainError):
             starts.survived()
             raise
         return self._again
@@ -93,6 +95,8 @@ class Service:
 
     def _watch(self, stack: ExitStack, starts: Starts) -> None:
         """The order is important: the guard is left last, and the camera closes before the delivery says goodbye."""
+        check_pause(self._settings, served=is_the_service())
+        check_source(self._settings)
         settings, live = self._settings, is_live(self._settings.camera.source)
         guard = stack.enter_context(Guard(settings, live=live, config_hash=config_hash(settings)))
         bundle = guard.models.choose()
@@ -163,6 +167,7 @@ class Service:
             period_s=1 / camera.fps,
             progress={"camera": (self._source.progressed_at, still_s)} if live else None,
             waiting=self._source.waited_at if live else None,
+            broken=lambda: self._source.bad,
             notifier=self._notifier,
             clock=clock if isinstance(clock, DeviceClock) else None,
             memory=MemoryBound(group_limit()),
@@ -211,7 +216,6 @@ class Service:
             "model": stages.made_by.model_id,
             "backend": stages.classify.backend,
             "calibration": {"id": stages.made_by.calibration_id, "refused": self._uncalibrated},
-            "broker": {"connected": publisher.wait_connected(0), "address": _address(self._settings)},
             "windows": {**self._windows, "newest_seq": publisher.newest_seq},
             **publisher.report(),
             **keeper.report(),
@@ -223,7 +227,7 @@ class Service:
         Returns True for a new configuration, which may have mended it, False when it is stopped; raises TryAgainError
         after `SAFE_S`.
         """
-        why = f"safe mode: {CRASHES} starts within {WINDOW_S:g} s ended badly; see: journalctl -u fer-agent"
+        why = f"safe mode: {CRASHES} starts within {SPAN_S / 60:g} minutes ended badly; see: journalctl -u fer-agent"
         log.critical("event=agent.safe-mode reason=%r", why)
         beat, watchdog, settings = Beat(), Watchdog(self._notifier), self._settings
         watchdog.watch("loop", beat.at, 15)
@@ -268,7 +272,3 @@ def socket_path(settings: Settings) -> Path:
     """Where the status is asked for: beside the pause file, in the service manager's runtime folder."""
     runtime = os.environ.get("RUNTIME_DIRECTORY")
     return Path(runtime.split(":")[0] if runtime else settings.privacy.pause_file.parent) / SOCKET.name
-
-
-def _address(settings: Settings) -> str:
-    return f"{settings.mqtt.host}:{settings.mqtt.port}"

@@ -10,22 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from agent.device.check_host import UNIT
+from agent.device.unit import installed, is_the_service
 
 _SECRETS: Final = ("mqtt-password", "mqtt-key")
 """What the unit loads as credentials from /etc/fer-agent."""
 
 
-def is_the_service() -> bool:
-    """True for what the service manager or `as_the_service` started: what it cannot read, the service cannot."""
-    return "CREDENTIALS_DIRECTORY" in os.environ
-
-
 def as_the_service(*arguments: str) -> None:
     """As root on an installed device, run `fer-agent ARGUMENTS` as the service's user and end with its exit code: what
     root may do says nothing of the agent, and the secrets reach it in no other way. Else return."""
-    installed = Path("/etc/systemd/system", UNIT).exists() and not is_the_service()
-    if os.geteuid() != 0 or not installed:
+    if os.geteuid() != 0 or not installed() or is_the_service():
         return
     user = pwd.getpwnam("fer-agent")
     groups = os.getgrouplist(user.pw_name, user.pw_gid)

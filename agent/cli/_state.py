@@ -18,7 +18,7 @@ def state_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option(
             "--config",
-            type=click.Path(path_type=Path),
+            type=click.Path(path_type=Path, readable=False),
             default=None,
             metavar="FILE",
             help=f"agent.toml [{DEFAULT_PATH}, if it is there].",
@@ -40,7 +40,7 @@ def state_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def settings_of(config: Path | None, state_dir: Path | None) -> Settings:
     """The settings that the options name. Raises ConfigError."""
     path = config or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
-    overrides = {"agent.state_dir": str(state_dir)} if state_dir else None
+    overrides = {"agent.state_dir": str(state_dir.absolute())} if state_dir else None
     return load(path, overrides=overrides).settings
 
 

@@ -51,7 +51,13 @@ all of them must have agreed to it."""
 )
 @click.option("--fov", type=Number(1, 179), default=None, metavar="DEGREES", help="Horizontal field of view.")
 @click.option("--k-min", type=click.IntRange(2, 1000), default=None, metavar="N", help="Fewest people of the baseline.")
-@click.option("--labelled", type=_FILE, default=None, metavar="DIR", help="Labelled crops, a folder an emotion.")
+@click.option(
+    "--labelled",
+    type=_FILE,
+    default=None,
+    metavar="DIR",
+    help="Labelled crops, a folder an emotion; how many of which does not matter.",
+)
 @click.option("--prior-correction", "prior", is_flag=True, help="Correct the prior, if its fit test allows.")
 @click.option(
     "--seconds",

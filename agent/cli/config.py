@@ -8,14 +8,15 @@ from typing import Final
 
 import click
 
-from agent.cli._service import as_the_service, is_the_service
+from agent.cli._service import as_the_service
 from agent.config import Settings
 from agent.config_file import DEFAULT_PATH, Problem, SettingsError, load
 from agent.config_text import commented, shown
 from agent.config_words import schema, toml
+from agent.device.unit import installed, is_the_service
 from agent.errors import CannotWriteError
 
-_FILE: Final = click.Path(path_type=Path)
+_FILE: Final = click.Path(path_type=Path, readable=False)
 
 
 @click.group()
@@ -36,9 +37,9 @@ def check(file: Path, as_json: bool) -> None:
     """Print FILE:LINE: and what is wrong, for everything that is; exit 78 if anything is.
 
     conf.d beside FILE and FER_AGENT__… variables are checked with it, and what the service checks when it starts:
-    policy, model, weight table, calibration, TLS and password files. Camera and broker are for `doctor`. As root, a
-    file in /etc/fer-agent is checked as the service's own user, with its secrets; what somebody else cannot read is
-    not checked, and a line on stderr says so.
+    policy, video, model, weight table, calibration, TLS and password files. Camera and broker are for `doctor`. As
+    root, a file in /etc/fer-agent is checked as the service's own user, with its secrets; what somebody else cannot
+    read is not checked, and a line on stderr says so.
 
     \b
     Example:
@@ -66,7 +67,7 @@ def _of_a_start(file: Path, settings: Settings) -> Iterator[Problem]:
     """Yield what would end a start of the service; say on stderr what this user cannot look at."""
     from agent.config_start import refusals
 
-    for reason in refusals(settings):
+    for reason in refusals(settings, served=installed() or is_the_service()):
         forbidden = isinstance(reason, PermissionError) or isinstance(reason.__cause__, PermissionError)
         if forbidden and not is_the_service():
             click.echo(f"not checked: {reason}; run: sudo fer-agent config check {file}", err=True)

@@ -42,7 +42,8 @@ def command(video: str | None, options: Playing) -> None:
     """Play VIDEO (a file, stream URL or camera index) through the whole agent, and show what arrives at the broker.
 
     Without VIDEO it plays a minute of a classroom made of two public-domain portraits, eight seats. Without --broker
-    it starts one of its own on 127.0.0.1. Needs no camera, account or network; leaves nothing behind.
+    it starts one of its own on 127.0.0.1. So it needs no camera, account or network, and leaves nothing behind. On
+    your own broker its last status, meta and window stay retained, under fer/v1/demo/room/replay-…
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: the broker's folder must not stay
     address = options.address()

@@ -23,7 +23,7 @@ _COLOURS: Final = {"PASS": "green", "WARN": "yellow", "FAIL": "red"}
 @click.command()
 @click.option(
     "--config",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     default=None,
     metavar="FILE",
     help=f"agent.toml [{DEFAULT_PATH}, if it is there].",

@@ -32,7 +32,8 @@ from agent.vision.video import check_exists
 def command(video: str, options: Playing, realtime: bool) -> None:
     """Play VIDEO (a file) through the whole agent and show each window.
 
-    With --broker the windows are published, too; without a broker there the run goes on, and a line says so.
+    With --broker the windows are published, too; without a broker there the run goes on, and a line says so. In the
+    broker the last status, meta and window stay retained, under fer/v1/demo/room/replay-…
     Windows of fewer people than --k-min come without a result. The index is a facial-expression proxy, not a
     measure of learning.
     """

@@ -17,7 +17,7 @@ from agent.errors import FerAgentError
 @click.command(epilog="Example: fer-agent run --config agent.toml")
 @click.option(
     "--config",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     default=DEFAULT_PATH,
     show_default=True,
     metavar="FILE",

@@ -64,6 +64,7 @@ def command(
 
     Suppressed windows, dark cameras, devices without network, crashes with a declared gap, late deliveries: all that a
     dashboard will meet. Topics are fer/v1/school-01/room-01/sim-0000/…; every window says clock.source "simulated".
+    The broker must be there (for a try: mosquitto -p 1883); what was said retained stays in it.
     """
     host, port = split_broker(broker)
     mqtt = Mqtt(host=host, port=port, username=username, tls=ca_file is not None, ca_file=ca_file)

@@ -38,7 +38,8 @@ def command(
 ) -> None:
     """Watch windows as they arrive at a broker.
 
-    "~" marks a late delivery, "…" a window that was cut short. Reads only; the broker must be there.
+    "~" marks a late delivery, "…" a window that was cut short. Reads only; the broker must be there
+    (for a try: mosquitto -p 1883).
     """
     host, port = split_broker(broker)
     for name, value in (("--site", site), ("--room", room), ("--agent", agent_id)):

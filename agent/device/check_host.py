@@ -12,14 +12,17 @@ from typing import Final
 
 from agent import __version__
 from agent.config import Settings
+from agent.config_secrets import named
 from agent.device import thermal
 from agent.device.checks import Check, Finding, fail, good, warn
 from agent.device.clock import kernel_synced, synced
+from agent.device.unit import FOLDER, STATE, UNIT, hides, installed, may_write
 
-UNIT: Final = "fer-agent.service"
 _PACKAGES: Final = ("numpy", "opencv-python-headless", "paho-mqtt", "pydantic", "ai-edge-litert", "tflite-runtime")
 _EXPOSURE: Final = 2.0
 _SPARE_MB: Final = 200
+_PLACES: Final = {"state_dir": str(STATE), "pause_file": "/run/fer-agent"}
+"""Name → where it belongs that is not read only."""
 
 
 def checks(settings: Settings) -> dict[str, Check]:
@@ -27,6 +30,7 @@ def checks(settings: Settings) -> dict[str, Check]:
     return {
         "versions": versions,
         "disk": lambda: disk(settings),
+        "paths": lambda: paths(settings),
         "temperature": temperature,
         "clock": clock,
         "unit": unit,
@@ -73,6 +77,23 @@ def disk(settings: Settings) -> Iterator[Finding]:
         yield good("disk", f"{free_mb:.0f} MB free at {folder}")
 
 
+def paths(settings: Settings) -> Iterator[Finding]:
+    """What the service sees of all that the configuration names: the doctor stands outside of the unit's walls."""
+    if not installed():
+        return
+    wrong = []
+    for key, name in named(settings):
+        dotted = ".".join(map(str, key))
+        if Path(name).is_absolute() and hides(Path(name)):
+            found = f"{dotted} = '{name}': the unit hides /home, /root, /tmp and /var/tmp from the service"
+            wrong.append(fail(f"paths.{key[-1]}", found, f"put it below {_PLACES.get(str(key[-1]), '/etc/fer-agent')}"))
+        elif key[-1] == "state_dir" and not may_write(Path(name)):
+            found = f"{dotted} = '{name}': the unit lets the service only read there"
+            mend = f'set {dotted} = "{STATE}", or: sudo systemctl edit fer-agent, "[Service]", "ReadWritePaths={name}"'
+            wrong.append(fail("paths.state_dir", found, mend))
+    yield from wrong or [good("paths", "the service sees what is configured, and may write to its state folder")]
+
+
 def temperature() -> Iterator[Finding]:
     """Heat and supply."""
     now = thermal.read()
@@ -99,10 +120,10 @@ def clock() -> Iterator[Finding]:
 
 def unit() -> Iterator[Finding]:
     """How far the service is confined."""
-    if shutil.which("systemd-analyze") is None or not Path("/etc/systemd/system", UNIT).exists():
+    if shutil.which("systemd-analyze") is None or not installed():
         yield warn("unit", f"{UNIT} is not installed here", "sudo deploy/install.sh")
         return
-    command = ["systemd-analyze", "security", "--offline=true", f"/etc/systemd/system/{UNIT}", "--no-pager"]
+    command = ["systemd-analyze", "security", "--offline=true", str(FOLDER / UNIT), "--no-pager"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     words = done.stdout.rpartition("exposure level for ")[2].split()
     level = float(words[1]) if len(words) > 1 else 10.0

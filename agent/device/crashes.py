@@ -1,4 +1,4 @@
-"""Counts starts that did not end well; after 5 in 60 s the agent starts in safe mode: MQTT and status only.
+"""Counts starts that did not end well; after 5 in 10 minutes the agent starts in safe mode: MQTT and status only.
 
 A start is written to disk before anything risky, and taken back after a clean end or 60 s of life. The file is read
 before the camera, the model and the configuration of both are touched, so that none of them can end a start unseen.
@@ -10,12 +10,16 @@ import math
 import os
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 CRASHES: Final = 5
+SPAN_S: Final = 600.0
+"""So many starts on record within so many seconds are a crash loop: with the service manager's pause and the time until
+the camera is open, five that end after a minute of work take seven minutes."""
 WINDOW_S: Final = 60.0
-"""So many starts within so many seconds are a crash loop."""
+"""A start that lives so long is a good one, seconds; a safe one is followed by a normal one."""
 _NAME: Final = "starts.json"
 
 
@@ -35,7 +39,7 @@ class Starts:
     def begin(self) -> bool:
         """Record this start; return True if it must be a safe one."""
         now = self._clock()
-        recent = [t for t in self._read() if 0 <= now - t <= WINDOW_S]
+        recent = _in_a_row(self._read(), now)
         self._mine = now
         self._write([*recent, now][-CRASHES * 2 :])
         return len(recent) >= CRASHES
@@ -64,3 +68,13 @@ class Starts:
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self._path)
+
+
+def _in_a_row(starts: list[float], now: float) -> list[float]:
+    """Return the starts that count as crashes at `now`, seconds: none that is too old, nor any before a safe start that
+    lived; times of the future are those before a reboot."""
+    found: list[float] = []
+    for start, after in pairwise([*(start for start in starts if start <= now), now]):
+        lived = len(found) >= CRASHES and after - start > WINDOW_S
+        found = [] if lived else [t for t in (*found, start) if after - t <= SPAN_S]
+    return found

@@ -73,6 +73,7 @@ class Keeper:
     progress : further things that must move, name → when they last did (monotonic seconds), and for how long they may
         stand still without being stuck, seconds; at least twice the time of a stage is given
     waiting : when the source of the frames last looked for one: a camera that is silent, or slow to open, is no hang
+    broken : how many pictures of this run could not be decoded
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Keeper:
         period_s: float,
         progress: Mapping[str, tuple[Callable[[], float], float]] | None = None,
         waiting: Callable[[], float] | None = None,
+        broken: Callable[[], int] = lambda: 0,
         notifier: Notifier | None = None,
         thermal: Thermal | None = None,
         clock: DeviceClock | None = None,
@@ -94,6 +96,7 @@ class Keeper:
         self._thermal, self._clock = thermal or Thermal(), clock or DeviceClock()
         self._memory, self._starts = memory or MemoryBound(None), starts
         self._watchdog = Watchdog(self._notifier, clock=now)
+        self._broken, self._broken_told = broken, 0
         self._loop = Beat(now)
         self._stages: dict[str, _Stage] = {}
         self._limit_s = max(_LIMIT_S, 3 * period_s)
@@ -135,6 +138,7 @@ class Keeper:
         return {
             "uptime_s": round(self._now() - self._began, 1),
             "fps": round((len(times) - 1) / span, 3) if span > 0 else None,
+            "broken_frames": self._broken(),
             "stages": {name: _percentiles(tuple(stage.costs)) for name, stage in self._stages.items() if stage.costs},
             "temperature_c": heat.temperature_c,
             "under_voltage": heat.under_voltage,
@@ -164,7 +168,7 @@ class Keeper:
             self._watchdog.tick()
 
     def _check(self) -> None:
-        """Look at heat and clock, every few seconds, and tell what changed."""
+        """Look at heat, clock and broken pictures, every few seconds, and tell what changed."""
         now = self._now()
         if now - self._checked < _CHECK_S:
             return
@@ -177,6 +181,9 @@ class Keeper:
         if step := self._clock.step():
             state = "synchronised" if step.synced else "not synchronised"
             self._event("clock", "clock.step", f"set by {step.by_s:+.1f} s, {state}")
+        if (broken := self._broken()) > self._broken_told:
+            self._broken_told = broken
+            log.warning("event=camera.broken_frames n=%d", broken)
 
 
 def _percentiles(costs_s: tuple[float, ...]) -> dict[str, float]:

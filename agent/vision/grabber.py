@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import os
+import pwd
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -132,5 +133,15 @@ def check_device(path: Path) -> None:
         have = ", ".join(str(p) for p in sorted(Path("/dev").glob("video*"))) or "none"
         raise UnavailableError(f"expected a camera at {path}, got no such device (there: {have}); is it plugged in?")
     if not os.access(path, os.R_OK | os.W_OK):
-        mend = "sudo usermod -aG video $USER, then log in again"
-        raise AccessError(f"{path}: permission denied; this user is not in the group `video`; run: {mend}")
+        user = _user()
+        then = f"systemctl restart {user}" if user == "fer-agent" else "log in again"
+        mend = f"sudo usermod -aG video {user}, then {then}"
+        raise AccessError(f"{path}: permission denied; {user} is not in the group `video`; run: {mend}")
+
+
+def _user() -> str:
+    """The name of the user whose rights count here."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a number without a name, as in a container
+        return f"#{os.geteuid()}"

@@ -1,7 +1,6 @@
 """Plays a video file: frames on a grid of media time, then the end. Full speed, or as fast as it was taken."""
 
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -164,5 +163,7 @@ def check_exists(source: str) -> None:
         raise InputError(
             f"expected a video file, got {source!r}: a pipe or device, which FFmpeg would wait for for ever"
         )
-    if not os.access(path, os.R_OK):
-        raise InputError(f"expected a readable video file, got {source!r}: permission denied")
+    try:
+        path.open("rb").close()
+    except OSError as cause:
+        raise InputError(f"expected a readable video file, got {source!r}: {cause.strerror}") from cause

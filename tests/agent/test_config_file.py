@@ -1,5 +1,9 @@
 """The configuration: what it takes from where, and what it says of everything that is wrong."""
 
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -211,6 +215,12 @@ def test_credentials_of_the_service_manager_come_first(tmp_path: Path, mode: int
         ),
         ("[camera]\nfps = 0.01\n", "agent.toml:2: camera.fps: expected engagement.window_s x camera.fps"),
         ('[mqtt]\npassword_file = "/p"\n', "agent.toml:2: mqtt.password_file: expected username beside it"),
+        (
+            '[agent]\nstate_dir = "state"\n',
+            'agent.toml:2: agent.state_dir: expected a path from "/" on, such as "/var/',
+        ),
+        ('[privacy]\npause_file = "pause"\n', 'agent.toml:2: privacy.pause_file: expected a path from "/" on, such as'),
+        ("[privacy]\nled_gpio = 17\npause_gpio = 17\n", "agent.toml:3: privacy.pause_gpio: expected another line than"),
         ('[[schedule]]\ndays=["mon"]\nstart="08:00"\nend="08:00"\n', "agent.toml:4: schedule.0.end: expected another"),
     ],
 )
@@ -242,6 +252,45 @@ def test_missing_file(tmp_path: Path) -> None:
     (line,) = complaints(tmp_path / "none.toml")
     assert "No such file" in line
     assert "config init" in line
+
+
+def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
+    """Nobody is told to write a new file where one is named by its folder."""
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, environ={})
+    assert (
+        str(caught.value) == f"{tmp_path}:1: expected a file, got a folder; name the file in it: {tmp_path}/agent.toml"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize(
+    ("credentials", "mend"),
+    [
+        (None, "; run it with sudo"),
+        ("/nowhere", "; the service's user must read it: sudo chgrp fer-agent {0}; sudo ch"),
+    ],
+)
+def test_a_closed_file_is_not_one_to_write(credentials: str | None, mend: str) -> None:
+    """Who may not read the configuration is told to ask as root; of the service's own user, what opens it to that."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        folder = Path(name)  # pytest's own folders are closed to other users
+        folder.chmod(0o755)
+        write(folder, "").chmod(0o600)
+        command = [
+            sys.executable,
+            "-m",
+            "tests.agent.cli.imported",
+            "--as-nobody",
+            "config",
+            "check",
+            f"{name}/agent.toml",
+        ]
+        env = {**os.environ} | ({"CREDENTIALS_DIRECTORY": credentials} if credentials else {})
+        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], env=env)
+    assert done.returncode == 78, done.stderr
+    assert "expected a readable file, got: Permission denied" + mend.format(f"{name}/agent.toml") in done.stdout
+    assert "config init" not in done.stdout
 
 
 def test_lines_survive_what_toml_allows() -> None:

@@ -1,6 +1,7 @@
 """What would end a start is known before: to `config check`, and to a reload, which keeps the old configuration."""
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from agent.calibration import record
 from agent.config_file import load
 from agent.config_reload import Reload
 from agent.config_start import refusals
+from agent.device.crashes import Starts
+from agent.errors import ConfigError
+from agent.service import Service
 from agent.vision.model_card import MODELS, Bundle
 from tests.agent.calibration.test_record import made
 
@@ -17,7 +21,10 @@ pytestmark = pytest.mark.skipif(not (MODELS / "compact").is_dir(), reason="no co
 
 
 def written(folder: Path, text: str = "", source: str = "lesson.mp4") -> Path:
-    """Write an agent.toml that a start takes as it is, and `text` after it."""
+    """Write an agent.toml that a start takes as it is, and `text` after it; a video is there, and empty."""
+    if source.endswith(".mp4"):
+        source = str(folder / source)
+        Path(source).touch()
     path = folder / "agent.toml"
     path.write_text(
         f'[agent]\nstate_dir = "{folder}"\n[camera]\nsource = "{source}"\n[classify]\nmodel = "compact"\n{text}'
@@ -44,10 +51,10 @@ def test_nothing_is_refused_of_what_starts(tmp_path: Path) -> None:
     """Good settings have no refusal, with a fitting calibration and with one of another model, and leave no file."""
     path = written(tmp_path)
     assert reasons(path) == []
-    assert list(tmp_path.iterdir()) == [path]
-    calibrated(tmp_path, "lesson.mp4", Bundle.load(MODELS / "compact").card.sha256)
+    assert {file.name for file in tmp_path.iterdir()} == {"agent.toml", "lesson.mp4"}
+    calibrated(tmp_path, f"{tmp_path}/lesson.mp4", Bundle.load(MODELS / "compact").card.sha256)
     assert reasons(path) == []
-    calibrated(tmp_path, "lesson.mp4", "b" * 64)
+    calibrated(tmp_path, f"{tmp_path}/lesson.mp4", "b" * 64)
     assert reasons(path) == []
 
 
@@ -73,6 +80,28 @@ def test_everything_is_refused_at_once(tmp_path: Path) -> None:
     assert [line.split(":")[0] for line in reasons(path)] == ["agent.toml", "mqtt.password_file", "relaesed"]
 
 
+@pytest.mark.parametrize("source", ["usb0", "-1", "vide0", "picamera", "/nowhere/lesson.mov"])
+def test_a_camera_with_a_typo_is_a_refusal(tmp_path: Path, source: str) -> None:
+    """A source that is neither a camera nor a file is a configuration to mend, and not a camera to wait for."""
+    (line,) = reasons(written(tmp_path, source=source))
+    assert line == f"camera.source: expected a video file, camera index or URL, got {source!r}: no such file"
+
+
+@pytest.mark.parametrize("place", ["/tmp/pause", "/var/tmp/x/pause", "/home/pi/pause", "/root/pause"])
+def test_a_pause_file_that_the_unit_hides_is_a_refusal(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service has folders of its own there: who touches this file would go on being watched. By hand it is fine."""
+    path = written(tmp_path, f'[privacy]\npause_file = "{place}"\n')
+    assert reasons(path) == []
+    (told,) = refusals(load(path, environ={}).settings, served=True)
+    assert str(told).startswith(f"privacy.pause_file: expected a file that the service can see, got {place}")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/fer-agent.service")
+    assert reasons(path) == [str(told)]
+    with pytest.raises(ConfigError, match=r"privacy\.pause_file"):
+        Service(load(path, environ={}), path)._watch(ExitStack(), Starts(tmp_path))
+
+
 def test_a_calibration_of_another_camera_is_a_refusal(tmp_path: Path) -> None:
     """It would end a start, so it is named before."""
     calibrated(tmp_path, "/dev/video7", Bundle.load(MODELS / "compact").card.sha256)
@@ -91,7 +120,7 @@ def test_a_reload_that_could_not_start_keeps_the_old(tmp_path: Path, caplog: pyt
     assert "needs a filled [policy]" in caplog.text
     written(tmp_path, source="other.mp4")
     reload.ask()
-    assert reload.wanted().settings.camera.source == "other.mp4"
+    assert reload.wanted().settings.camera.source == f"{tmp_path}/other.mp4"
 
 
 def test_a_reload_whose_checks_fail_keeps_the_old(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.delivery.disk import DiskSpool
 from agent.vision.model_card import MODELS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -23,8 +24,9 @@ def test_root_runs_as_the_owner_of_the_state_folder() -> None:
         state = folder / "state"
         state.mkdir()
         os.chown(state, 65534, 65534)
+        (folder / "empty.mp4").touch(mode=0o644)
         (folder / "agent.toml").write_text(
-            f'[agent]\nstate_dir = "{state}"\n[camera]\nsource = "none.mp4"\n[classify]\nmodel = "compact"\n'
+            f'[agent]\nstate_dir = "{state}"\n[camera]\nsource = "{folder}/empty.mp4"\n[classify]\nmodel = "compact"\n'
             f'[privacy]\npause_file = "{state}/pause"\n'
         )
         command = [sys.executable, "-m", "tests.agent.cli.imported", "run", "--config", f"{folder}/agent.toml"]
@@ -33,3 +35,33 @@ def test_root_runs_as_the_owner_of_the_state_folder() -> None:
         found = {path.name: path.stat().st_uid for path in state.rglob("*")}
     assert {"audit.log", "spool"} <= set(found)
     assert set(found.values()) == {65534}
+
+
+def run(folder: Path, source: str) -> subprocess.CompletedProcess[str]:
+    """Start the service by hand, with its state in `folder`, until it ends."""
+    (folder / "agent.toml").write_text(
+        f'[agent]\nstate_dir = "{folder}"\n[camera]\nsource = "{source}"\n[classify]\nmodel = "compact"\n'
+        f'[privacy]\npause_file = "{folder}/pause"\n'
+    )
+    command = [sys.executable, "-m", "agent", "run", "--config", f"{folder}/agent.toml"]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+
+
+def test_a_camera_with_a_typo_ends_it_for_good(tmp_path: Path) -> None:
+    """Exit 78, which the service manager does not restart; no crash is on record."""
+    done = run(tmp_path, "usb0")
+    assert done.returncode == 78, done.stderr
+    assert "camera.source: expected a video file, camera index or URL, got 'usb0'" in done.stderr
+    assert not (tmp_path / "starts.json").exists()
+
+
+@pytest.mark.skipif(not (MODELS / "compact").is_dir(), reason="no compact model")
+def test_a_spool_in_use_does_not_end_it_for_good(tmp_path: Path) -> None:
+    """Another process may have it for a moment: exit 75, and the service manager tries again; it is no crash."""
+    (tmp_path / "empty.mp4").touch()
+    other = DiskSpool(tmp_path / "spool", 1 << 20, 1e9)
+    done = run(tmp_path, f"{tmp_path}/empty.mp4")
+    other.close()
+    assert done.returncode == 75, done.stderr
+    assert "another fer-agent uses this spool" in done.stderr
+    assert not (tmp_path / "starts.json").exists()

@@ -1,6 +1,7 @@
 """`fer-agent spool`: what waits can be seen, exported and dropped, and what is dropped is declared."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -95,12 +96,18 @@ def test_drop_declares_what_is_lost(state: Path) -> None:
 
 
 def test_drop_is_refused_while_the_agent_runs(state: Path) -> None:
-    """Two processes would write one spool: exit 78."""
+    """Two processes would write one spool: exit 75, for it may be done later, and what to stop."""
     running = DiskSpool(state / "spool", 1 << 20, 1e9)
     done = spool("drop", "--yes", "--state-dir", state)
-    assert done.returncode == 78
-    assert "another fer-agent uses this spool" in done.stderr
+    assert done.returncode == 75
+    assert "another fer-agent uses this spool; stop it (systemctl stop fer-agent)" in done.stderr
     running.close()
+
+
+def test_a_relative_state_folder_is_one_of_the_shell(state: Path) -> None:
+    """--state-dir, unlike agent.state_dir, is meant from where the person stands."""
+    done = spool("ls", "--json", "--state-dir", os.path.relpath(state, ROOT))
+    assert json.loads(done.stdout)["waiting"] == 10, done.stderr
 
 
 def test_no_spool_is_an_input_error(tmp_path: Path) -> None:

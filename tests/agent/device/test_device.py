@@ -1,5 +1,7 @@
 """Watchdog, clock, heat, memory, safe mode: fed with plain numbers, real sockets and fake sysfs."""
 
+import ctypes
+import json
 import os
 import socket
 from collections.abc import Iterator
@@ -7,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.device.clock import DeviceClock, kernel_synced
+from agent.device.clock import _STATUS_OFFSET, DeviceClock, kernel_synced
 from agent.device.crashes import Starts
 from agent.device.memory import MemoryBound, group_limit, rss_bytes
 from agent.device.notify import Notifier, Watchdog
@@ -115,9 +117,24 @@ def test_clock_stepped_back_is_told() -> None:
         assert clock.step() is None
 
 
+class Timex(ctypes.Structure):
+    """struct timex of <linux/timex.h>, up to the field that counts here, and room for the rest."""
+
+    _fields_ = [
+        ("modes", ctypes.c_uint),
+        *((name, ctypes.c_long) for name in ("offset", "freq", "maxerror", "esterror")),
+        ("status", ctypes.c_int),
+        ("rest", ctypes.c_byte * 256),
+    ]
+
+
 def test_kernel_state_agrees_with_the_c_struct() -> None:
-    """The sync state read through adjtimex is a truth value, or None where it is forbidden."""
-    assert kernel_synced() in (True, False, None)
+    """`status` is read from where the C struct has it, and the verdict is true without the return value 5 (an error)
+    and the bit STA_UNSYNC; None where the call is forbidden."""
+    assert Timex.status.offset == _STATUS_OFFSET
+    now = Timex()
+    state = ctypes.CDLL(None).adjtimex(ctypes.byref(now))
+    assert kernel_synced() is (None if state < 0 else state != 5 and not now.status & 0x40)
 
 
 def sysfs(folder: Path, *millidegrees: int, alarm: int = 0) -> Path:
@@ -228,11 +245,15 @@ def test_good_ends_are_no_crashes(tmp_path: Path) -> None:
         starts.survived()
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b'[1e999, true, null, "x"]', b"\xff", b"[" * 99999, b"[99999]"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b'[1e999, true, null, "x"]', b"\xff", b"[" * 99999, b"[99999,99999,99999,99999,99999]"],
+)
 def test_a_broken_record_of_starts_is_none(tmp_path: Path, content: bytes) -> None:
     """Whatever the file holds, the agent starts normally and records anew; times of the future do not count."""
     (tmp_path / "starts.json").write_bytes(content)
     assert not Starts(tmp_path, clock=Time()).begin()
+    assert json.loads((tmp_path / "starts.json").read_bytes()) == [100.0]
 
 
 def test_state_folder_that_cannot_be_written(tmp_path: Path) -> None:

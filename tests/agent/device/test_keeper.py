@@ -68,6 +68,16 @@ def test_clock_step_is_an_event() -> None:
     assert events == [("clock", "clock.step", "set by -3600.0 s, synchronised")]
 
 
+def test_broken_pictures_are_told_when_there_are_more(caplog: pytest.LogCaptureFixture) -> None:
+    """How many could not be decoded so far is in the report, and in the log each time that it has grown."""
+    clock, bad = Time(), [0]
+    keeper = Keeper(event=lambda *_: None, period_s=1, broken=lambda: bad[0], now=clock)
+    for bad[0] in (0, 2, 2, 5):
+        list(keeper.frames(frames(clock, 10)))
+    assert [r.getMessage() for r in caplog.records] == [f"event=camera.broken_frames n={n}" for n in (2, 5)]
+    assert keeper.report()["broken_frames"] == 5
+
+
 def test_memory_limit_ends_the_frames() -> None:
     """Near the memory limit the frames end, so that the run closes its window and is started anew."""
     clock, used = Time(), [0]

@@ -42,14 +42,15 @@ def test_network_camera_that_stalls() -> None:
 
 
 def test_network_camera_with_broken_jpegs() -> None:
-    """Broken JPEGs in a real stream are skipped; the agent lives and takes the good ones that follow."""
+    """Broken JPEGs in a real stream are no pictures: while only they come the camera counts as silent; the good ones
+    that follow are taken."""
     with mjpeg_server() as server:
         settings = Camera(open_timeout_s=3, read_timeout_s=1, retry_max_s=1)
         with open_source(server.url, fps=10, camera=settings, patient=True) as source:
             frames = iter(source)
             until(frames, lambda f: f.trouble is None)
             server.mode = "garbage"
-            time.sleep(1.5)
+            until(frames, lambda f: f.trouble in ("camera.absent", "camera.stalled"))
             server.mode = "live"
             until(frames, lambda f: f.trouble is None, 20)
 
