@@ -9,6 +9,7 @@ Exit 1, and the input in crash-<target>.bin, when something else than an error o
 import argparse
 import gc
 import json
+import math
 import random
 import shutil
 import signal
@@ -143,12 +144,12 @@ def mutate(rng: random.Random, data: bytes) -> bytes:
     return bytes(out[:10_000])
 
 
-def blind(name: str, seconds: float, seed: int) -> int:
-    """Mutate the seeds for so long; return how many inputs ran. Raises what a target raised."""
+def blind(name: str, seed: int, *, seconds: float = math.inf, most: float = math.inf) -> int:
+    """Mutate the seeds for so long, or so often; return how many inputs ran. Raises what a target raised."""
     rng = random.Random(seed)
     end = time.monotonic() + seconds
     count = 0
-    while time.monotonic() < end:
+    while count < most and time.monotonic() < end:
         data = mutate(rng, rng.choice(SEEDS[name]))
         try:
             one(TARGETS[name], data)
@@ -175,7 +176,7 @@ def main() -> int:
     except ImportError:
         signal.signal(signal.SIGALRM, _hang)  # atheris has an alarm of its own
         try:
-            count = blind(options.target, options.seconds, options.seed)
+            count = blind(options.target, options.seed, seconds=options.seconds)
         except BaseException:
             traceback.print_exc()
             return 1

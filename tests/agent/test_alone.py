@@ -61,9 +61,16 @@ def program(*arguments: str, **more: object) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True, timeout=200, **more)  # type: ignore[call-overload]
 
 
+def has_broker(folder: Path) -> bool:
+    """Whether an embedded broker runs whose configuration is below `folder`."""
+    lines = subprocess.run(["ps", "-ewwo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return any("agent.delivery.embedded" in line and str(folder) in line for line in lines)
+
+
 def test_demo_shows_windows_from_the_broker(tmp_path: Path) -> None:
     """`demo --json` prints windows of eight people that came through its own broker, ends with 0 and leaves nothing."""
-    done = program("demo", "--seconds", "20", "--json", "--smallest-face", "36", "--window", "7", cwd=tmp_path)
+    arguments = ("demo", "--seconds", "20", "--json", "--smallest-face", "36", "--window", "7")
+    done = program(*arguments, cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path)})
     assert done.returncode == 0, done.stderr
     windows = [json.loads(line) for line in done.stdout.splitlines()]
     whole = [window for window in windows if not window["partial"]]
@@ -71,8 +78,7 @@ def test_demo_shows_windows_from_the_broker(tmp_path: Path) -> None:
     assert {window["seats"] for window in whole} <= {7, 8, 9}
     assert all(0 <= window["engagement"]["value"] <= 100 for window in whole if window["suppressed"] is None)
     assert list(tmp_path.iterdir()) == []
-    processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
-    assert f"agent.delivery.embedded {os.getpid()}" not in processes
+    assert not has_broker(tmp_path)
 
 
 def test_a_demo_ends_with_its_reader(tmp_path: Path) -> None:
@@ -90,18 +96,20 @@ def test_a_demo_ends_with_its_reader(tmp_path: Path) -> None:
 
 
 def test_a_terminated_demo_leaves_nothing(tmp_path: Path) -> None:
-    """SIGTERM in the middle: the demo ends without a traceback, and its broker's folder is gone."""
+    """SIGTERM in the middle: the demo ends without a traceback, and its broker is gone, and the broker's folder."""
     command = [sys.executable, "-m", "agent", "demo", "--smallest-face", "100"]
     environ = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ) as demo:
         assert demo.stderr is not None
         said = next(line for line in demo.stderr if "mqtt://" in line)
         assert list(tmp_path.glob("fer-broker-*"))
+        assert has_broker(tmp_path)
         demo.terminate()
         said += demo.stderr.read()
         demo.wait(60)
     assert "Traceback" not in said
     assert list(tmp_path.iterdir()) == []
+    assert not has_broker(tmp_path)
 
 
 def test_replay_prints_one_payload_a_line(demo_clip: Path) -> None:

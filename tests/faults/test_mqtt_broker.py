@@ -55,6 +55,7 @@ def test_a_broker_that_comes_back_gets_everything(broker: Mosquitto, tmp_path: P
         ReferenceSubscriber(broker.port) as collector,
         Publisher(wanted, MADE_BY, pace=FAST, state_dir=tmp_path) as publisher,
     ):
+        assert publisher.wait_connected(20)
         publisher.state("ready")
         for number in range(20):
             publisher(summary(number))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.device.crashes import SPAN_S
 from agent.vision.model_card import MODELS
 from tests.cameras import MjpegServer, mjpeg_server
 from tests.faults.edge_tpu import edge_tpu
@@ -93,15 +94,15 @@ def test_dead_stderr(agent: Agent, collector: ReferenceSubscriber, stderr: str) 
 def test_five_crashes_are_safe_mode(
     agent: Agent, camera: MjpegServer, collector: ReferenceSubscriber, tmp_path: Path
 ) -> None:
-    """FAULTS 30: killed five times within a minute, the sixth start leaves the camera alone and publishes why."""
+    """FAULTS 30: killed five times in a row, the sixth start leaves the camera alone and publishes why."""
     began = time.monotonic()
     for count in range(1, 6):
         agent.start()
         record = agent.state / "starts.json"
         agent.until(lambda n=count, r=record: r.exists() and r.read_text().count(".") >= n)
         agent.end(signal.SIGKILL)
-    if time.monotonic() - began > 45:
-        pytest.skip("this machine is too busy for five starts within a minute")
+    if time.monotonic() - began > 0.9 * SPAN_S:
+        pytest.skip("this machine is too busy for five starts within ten minutes")
     connections = camera.connections
     agent.start()
     agent.until(lambda: any("safe mode" in (s["reason"] or "") for s in collector.payloads("status")))
