@@ -10,14 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.calibration import parts, prior
+from agent.emotions import LABELS
 from agent.errors import CheckFailed
-from agent.insight import engagement
+from agent.insight import engagement, people
 from agent.insight.weights import WeightTable
-from agent.insight.window import SeatMap, by_seat
+from agent.insight.window import SeatMap, samples_by_seat
 from agent.records import Reading
 
 LEAST_SECONDS: Final = 20.0
-"""Each person must have been seen for this long, seconds."""
+"""Each person must have been seen for this long, seconds: well enough to be read, whether or not it was their turn."""
 
 
 class BaselineMeter:
@@ -26,17 +27,17 @@ class BaselineMeter:
     def __init__(self, seats: SeatMap, fps: float) -> None:
         """Take what links boxes to places, and how many frames come a second."""
         self._seats, self._fps = seats, fps
-        self._samples: list[tuple[int, int, Reading]] = []
+        self._seen: list[tuple[int, int, Reading]] = []
         self._times: list[float] = []
 
     def add(self, at: float, readings: Sequence[Reading]) -> None:
         """Take one frame's readings, taken at `at` (seconds)."""
         self._times.append(at)
         ids = self._seats.add(at, [reading.box for reading in readings])
-        self._samples += [
+        self._seen += [
             (len(self._times), i, reading)
             for i, reading in zip(ids, readings, strict=True)
-            if reading.probabilities is not None
+            if reading.waits or reading.probabilities is not None
         ]
 
     def result(
@@ -59,13 +60,14 @@ class BaselineMeter:
         Raises
         ------
         CheckFailed
-            fewer than `k_min` people seen for `LEAST_SECONDS` each, or the prior correction fails its test
+            fewer than `k_min` people seen for `LEAST_SECONDS` and read often enough to count in a window, or the prior
+            correction fails its test
         """
         seats = self._people(k_min)
         ratio, fit = (None, None) if reference is None else _corrected(seats, reference)
         if ratio is not None:
             seats = [_normalized(seat * np.array(ratio)) for seat in seats]
-        found = engagement.measure(seats, weights, max(len(seats), room_seats or 0))
+        found = engagement.measure(seats, weights, room_seats)
         assert found is not None, "every seat has enough samples"
         index = found.moods.engagement
         assert index.ci95 is not None, "k_min is at least 2"
@@ -74,25 +76,35 @@ class BaselineMeter:
             ci95=index.ci95,
             people=len(seats),
             seconds=self._times[-1] - self._times[0] + 1 / self._fps,
-            weights_id=weights.id,
+            weights_id=weights.fingerprint,
             prior_ratio=ratio,
             prior_fit=fit,
         )
 
     def _people(self, k_min: int) -> list[npt.NDArray[np.float64]]:
         """Return the probabilities of those who were seen for long enough; all places are forgotten."""
-        everybody = by_seat(self._samples, self._seats.merged())
+        seat_of = self._seats.merged()
+        frames: dict[int, set[int]] = {seat: set() for seat in seat_of.values()}
+        for frame, i, _ in self._seen:
+            if i in seat_of:
+                frames[seat_of[i]].add(frame)
+        looks = samples_by_seat([one for one in self._seen if one[2].probabilities is not None], seat_of)
         self._seats.reset()
-        self._samples = []
-        least = max(engagement.LEAST_SAMPLES, round(LEAST_SECONDS * self._fps))
-        people = [seat for seat in everybody if len(seat) >= least]
-        if len(people) < k_min:
+        self._seen = []
+        least = round(LEAST_SECONDS * self._fps)
+        often = {
+            seat: frames[seat]
+            for seat, rows in looks.items()
+            if len(frames[seat]) >= least and len(rows) >= engagement.LEAST_SAMPLES
+        }
+        certain = len(people.certain(often))
+        if certain < k_min:
             raise CheckFailed(
                 f"baseline: expected at least {k_min} people who are seen for {LEAST_SECONDS:g} s each, got "
-                f"{len(people)} ({len(everybody)} seen at all, {len(self._times) / self._fps:.0f} s of pictures); "
-                "record longer, with more people in view"
+                f"{certain} ({len(frames)} places seen at all, {len(self._times) / self._fps:.0f} s of pictures); "
+                "record longer, with more people in view, all at the same time"
             )
-        return [_normalized(seat) for seat in people]
+        return [_normalized(looks[seat]) for seat in often]
 
 
 def _corrected(seats: Sequence[npt.NDArray[np.float64]], reference: npt.ArrayLike) -> tuple[tuple[float, ...], float]:
@@ -105,6 +117,13 @@ def _corrected(seats: Sequence[npt.NDArray[np.float64]], reference: npt.ArrayLik
         raise CheckFailed(
             f"prior correction: expected a fit of χ²/df at most {prior.WORST_FIT:g}, got {found.fit:.1f}: faces look "
             "different here, not only their shares; leave it off"
+        )
+    if not found.cut <= prior.WORST_CUT:
+        bounded = np.where(np.array(found.ratio) >= parts.LARGEST_RATIO, found.shares, 0.0)
+        raise CheckFailed(
+            f"prior correction: expected no emotion to be more than {parts.LARGEST_RATIO:g} times as common as in "
+            f"training, got {LABELS[int(bounded.argmax())]} beyond that: faces may look different here; leave it "
+            "off"
         )
     return found.ratio, found.fit
 

@@ -2,6 +2,10 @@
 
 Crops are pictures of faces in a folder an emotion (`happiness/1.png`, …), cut as the agent cuts them. They are read,
 never copied; the calibration holds nine numbers and a table of shares.
+
+Law: the mix of the folder does not matter. Who labels takes what is rare first, and a fit to that mix would take rare
+emotions for common ones in the room (biases are log shares). Each crop counts as common as its emotion is where the
+model's own calibration was fitted, in the fit, in what judges it and in the table: only how faces look is learned.
 """
 
 from collections.abc import Iterator
@@ -26,6 +30,11 @@ that nobody measured on the test split: its card has the error on the faces of t
 LEAST_CROPS: Final = 200
 LEAST_EACH: Final = 5
 """Crops of each emotion: a bias fitted to fewer says nothing."""
+LEAST_WORTH: Final = 150.0
+"""Crops of the room's own mix that the weighted ones must be worth, Kish's (Σw)² / Σw²: with fewer the calibration
+error of a right fit is above `WORST_ECE` three times in four by chance, so that what passes says little (simulated)."""
+SHARES: Final = (0.3474, 0.2541, 0.1278, 0.1237, 0.0917, 0.0135, 0.0292, 0.0126)
+"""How common each emotion is where the model's card does not say: vote shares of FERPlus' validation split."""
 FOLDS: Final = 5
 """Of which each is judged by a scaling that was fitted to the other four."""
 _SUFFIXES: Final = (".bmp", ".jpeg", ".jpg", ".pgm", ".png")
@@ -112,54 +121,90 @@ def read(folder: Path, side: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np
 
 
 def fitted(logits: npt.NDArray[np.float64], targets: npt.NDArray[np.float64], own: Scaling) -> Found:
-    """Return the scaling fitted to `logits` (n, 8) and `targets` (n, 8); judged on folds that it was not fitted to.
+    """Return the scaling fitted to `logits` (n, 8) and one-hot `targets` (n, 8) of crops weighted to `own`'s shares.
+
+    It is judged, by the same weights, on folds that it was not fitted to.
 
     Raises
     ------
     CheckFailed
-        its calibration error is above `WORST_ECE`, or the model's `own` scaling explains the crops better
+        the weighted crops are worth fewer than `LEAST_WORTH`, its calibration error is above `WORST_ECE`, or the
+        model's `own` scaling explains the crops better
     """
+    weights = weighted(targets, own)
     try:
-        held_out = cross_fitted(logits, targets)
+        held_out = cross_fitted(logits, targets, weights)
     except ValueError as cause:
         raise CheckFailed(f"probabilities: {cause}; are the crops in the right folders?") from cause
     before = probabilities.apply(logits, own.temperature, own.biases)
-    error = probabilities.ece(held_out, targets)
+    error = probabilities.ece(held_out, targets, weights)
     if error > WORST_ECE:
         raise CheckFailed(
             f"probabilities: expected a calibration error of at most {WORST_ECE} on crops left out of the fit, got "
             f"{error:.3f}; label more crops"
         )
-    if _nll(held_out, targets) >= _nll(before, targets):
+    fit, theirs = (_nll(p, targets, weights) for p in (held_out, before))
+    if fit >= theirs:
         raise CheckFailed(
             "probabilities: the model's own calibration explains these crops better than a fit to them "
-            f"({_nll(before, targets):.3f} against {_nll(held_out, targets):.3f} nats); leave --labelled away"
+            f"({theirs:.3f} against {fit:.3f} nats); leave --labelled away"
         )
-    temperature, biases = probabilities.fit_bcts(logits, targets)
-    after = probabilities.apply(logits, temperature, biases)
+    temperature, biases = probabilities.fit_bcts(logits, targets, weights)
+    joint = prior.reference(probabilities.apply(logits, temperature, biases), weights[:, np.newaxis] * targets)
     scaling = Scaling(
         method="bcts",
         temperature=temperature,
         biases=tuple(map(float, biases)),
         split="room",
         n=len(logits),
-        reference=tuple(tuple(round(float(v), 8) for v in row) for row in prior.reference(after, targets)),
-        bars=bars(held_out, targets),
+        reference=tuple(tuple(round(float(v), 8) for v in row) for row in joint),
+        bars=bars(held_out, targets, weights),
     )
     part = parts.Probabilities(origin="crops", scaling=scaling, ece=error, n=len(logits))
-    return Found(part, bars(before, targets), scaling.bars)
+    return Found(part, bars(before, targets, weights), scaling.bars)
 
 
-def bars(p: npt.NDArray[np.float64], targets: npt.NDArray[np.floating]) -> Bars:
-    """Return the reliability diagram of probabilities (n, 8) against vote shares or one-hot labels (n, 8)."""
-    return tuple((bar.n, bar.confidence, bar.truth) for bar in probabilities.reliability(p, targets))
+def weighted(targets: npt.NDArray[np.float64], own: Scaling) -> npt.NDArray[np.float64]:
+    """Return weights (n,), mean 1, under which emotions are as common among `targets` (n, 8) as in `own`'s reference.
+
+    Raises
+    ------
+    CheckFailed
+        crops so weighted are worth fewer than `LEAST_WORTH`, with the emotion that costs most
+    """
+    shares = np.sum(own.reference, axis=0) if own.reference else np.array(SHARES)
+    each = np.maximum(targets.sum(axis=0), 1)  # `read` saw to `LEAST_EACH`
+    weights = np.asarray(targets @ (shares / each))
+    weights *= len(weights) / weights.sum()
+    worth = float(weights.sum() ** 2 / (weights @ weights))
+    if worth < LEAST_WORTH:
+        worst = int((shares**2 / each).argmax())
+        raise CheckFailed(
+            f"probabilities: expected crops that are worth at least {LEAST_WORTH:g} when each emotion counts as common "
+            f"as it is ({LABELS[worst]} {shares[worst]:.0%}), got {worth:.0f}; label more of {LABELS[worst]}, of which "
+            f"there are {each[worst]:.0f}"
+        )
+    return weights
 
 
-def cross_fitted(logits: npt.NDArray[np.float64], targets: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Return probabilities (n, 8), each of a scaling that was fitted without its own fold; ValueError as `fit_bcts`."""
+def bars(p: npt.NDArray[np.float64], targets: npt.NDArray[np.floating], weights: npt.NDArray[np.float64]) -> Bars:
+    """Return the reliability diagram of probabilities (n, 8) against labels (n, 8) under weights (n,), mean 1."""
+    found = probabilities.reliability(p, targets, weights)
+    # Whole faces a bar, of the right sum: the ends are rounded.
+    counts = np.diff(np.rint(np.cumsum([bar.weight for bar in found])), prepend=0).astype(int)
+    return tuple((n, bar.confidence, bar.truth) for n, bar in zip(counts.tolist(), found, strict=True))
+
+
+def cross_fitted(
+    logits: npt.NDArray[np.float64],
+    targets: npt.NDArray[np.floating],
+    weights: npt.NDArray[np.float64] | None = None,
+) -> npt.NDArray[np.float64]:
+    """Return probabilities (n, 8), each of a scaling that was fitted without its own fold; as `fit_bcts`."""
+    given = np.ones(len(logits)) if weights is None else weights
     result = np.empty_like(logits)
     for held_out in folds(len(logits)):
-        scaling = probabilities.fit_bcts(logits[~held_out], targets[~held_out])
+        scaling = probabilities.fit_bcts(logits[~held_out], targets[~held_out], given[~held_out])
         result[held_out] = probabilities.apply(logits[held_out], *scaling)
     return result
 
@@ -170,6 +215,6 @@ def folds(n: int) -> Iterator[npt.NDArray[np.bool_]]:
     yield from (fold == number for number in range(FOLDS))
 
 
-def _nll(p: npt.NDArray[np.float64], targets: npt.NDArray[np.float64]) -> float:
-    """Return the mean cross-entropy, nats."""
-    return float(-(targets * np.log(np.maximum(p, 1e-12))).sum(axis=1).mean())
+def _nll(p: npt.NDArray[np.float64], targets: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> float:
+    """Return the mean cross-entropy under weights (n,), nats."""
+    return float(-weights @ (targets * np.log(np.maximum(p, 1e-12))).sum(axis=1) / weights.sum())

@@ -69,7 +69,7 @@ class Baseline(Part):
     seconds: float = Field(gt=0)
     """Length of the session."""
     weights_id: str = Field(min_length=1, max_length=60)
-    """Weight table in whose points it is."""
+    """Weight table in whose points it is, `WeightTable.fingerprint`; agents up to 0.1.0 wrote the id alone."""
     prior_ratio: tuple[Annotated[float, Field(ge=1 / LARGEST_RATIO, le=LARGEST_RATIO)], ...] | None = None
     """Eight factors, room's share ÷ training's; None where the correction is off."""
     prior_fit: float | None = Field(default=None, ge=0)

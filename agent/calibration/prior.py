@@ -3,8 +3,9 @@
 Saerens, Latinne & Decaestecker 2002 (Neural Computation 14:21): if only the shares of the classes differ and a face
 of a class looks the same here as there, the shares follow from the probabilities by expectation-maximization. The
 fit test asks whether that "if" can be true: the classes' shares alone must explain how often each top class comes
-surely or unsurely. Law: measured once, in a baseline session; never in the window that is being reported, where
-the shift is the signal.
+surely or unsurely. It cannot see a look that is added to every face alike (light in which all look sadder): that is
+how a room of sadder people looks, and is taken for one. Law: measured once, in a baseline session; never in the window
+that is being reported, where the shift is the signal.
 """
 
 import math
@@ -26,6 +27,9 @@ CELLS: Final = 2 * len(LABELS)
 """What the fit test counts: top class, unsure or sure."""
 WORST_FIT: Final = 3.0
 """Largest χ²/df at which the correction may be switched on."""
+WORST_CUT: Final = 0.01
+"""Largest `Correction.cut` at which it may. The lower bound is no sign of anything: a rare emotion that nobody shows
+reaches it in most rooms, and what it adds is a fifth of that emotion's share at most."""
 _LEAST_EXPECTED: Final = 5.0
 """Cells in which fewer (effective) looks are expected are counted together (Cochran 1954)."""
 _ROUNDS: Final = 1000
@@ -41,6 +45,9 @@ class Correction:
     """The room's estimated shares, sum 1."""
     fit: float
     """χ²/df: about 1 where the assumption holds; above `WORST_FIT` it does not; infinite where it cannot be tested."""
+    cut: float
+    """Largest share of the room that a factor's upper bound cuts off one emotion, 0-1; above `WORST_CUT` no shift of
+    shares is plausible that would explain it."""
 
 
 def cells(probabilities: Floats) -> npt.NDArray[np.int64]:
@@ -49,7 +56,8 @@ def cells(probabilities: Floats) -> npt.NDArray[np.int64]:
 
 
 def reference(probabilities: Floats, targets: npt.NDArray[np.floating]) -> Floats:
-    """Return joint shares (16, 8), sum 1: cell of the probabilities (n, 8) x vote distribution (n, 8)."""
+    """Return joint shares (16, 8), sum 1: cell of the probabilities (n, 8) x vote distribution (n, 8), which may be
+    weighted: a row counts what it sums to."""
     joint = np.zeros((CELLS, len(LABELS)))
     np.add.at(joint, cells(probabilities), np.asarray(targets, dtype=np.float64))
     return np.asarray(joint / joint.sum())
@@ -76,7 +84,8 @@ def correct(seats: Sequence[Floats], joint: npt.ArrayLike) -> Correction:
     prior = source.sum(axis=0)
     shares = _maximized(seats, prior)
     ratio = np.clip(shares / np.maximum(prior, 1e-12), 1 / LARGEST_RATIO, LARGEST_RATIO)
-    return Correction(tuple(map(float, ratio)), tuple(map(float, shares)), _fit(seats, source, shares))
+    cut = max(0.0, float((shares - LARGEST_RATIO * prior).max()))
+    return Correction(tuple(map(float, ratio)), tuple(map(float, shares)), _fit(seats, source, shares), cut)
 
 
 def _maximized(seats: Sequence[Floats], prior: Floats) -> Floats:

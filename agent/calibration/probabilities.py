@@ -31,6 +31,8 @@ class Bin:
     high: float
     n: int
     """Samples whose confidence lies in (low, high]."""
+    weight: float
+    """Sum of their weights; `n` where all count alike."""
     confidence: float
     """Their mean confidence, 0-1; 0 if there are none."""
     truth: float
@@ -48,13 +50,16 @@ def apply(logits: npt.NDArray[np.floating], temperature: float, biases: npt.Arra
     return softmax(np.asarray(logits, dtype=np.float64) / temperature + np.asarray(biases, dtype=np.float64))
 
 
-def fit_bcts(logits: npt.NDArray[np.floating], targets: npt.NDArray[np.floating]) -> tuple[float, Floats]:
+def fit_bcts(
+    logits: npt.NDArray[np.floating], targets: npt.NDArray[np.floating], weights: Floats | None = None
+) -> tuple[float, Floats]:
     """Return (temperature, biases (c,)) that make softmax(logits / temperature + biases) most likely.
 
     Parameters
     ----------
     logits : (n, c), the deployed network's own (int8, dequantised), of faces that it was not trained on
     targets : (n, c) vote distributions, or one-hot labels; rows sum to 1
+    weights : (n,) what each face counts, at least 0, of any sum above 0; None counts them alike
 
     Raises
     ------
@@ -63,6 +68,7 @@ def fit_bcts(logits: npt.NDArray[np.floating], targets: npt.NDArray[np.floating]
         the targets (no positive temperature fits)
     """
     z, y = _checked(logits, targets)
+    w = np.full(len(z), 1 / len(z)) if weights is None else weights / weights.sum()
     scale = max(float(z.std()), 1e-12)
     # One column a parameter: the slope a = 1/T on scaled logits, then one bias a class. Convex, so Newton's.
     design = np.concatenate(
@@ -70,8 +76,8 @@ def fit_bcts(logits: npt.NDArray[np.floating], targets: npt.NDArray[np.floating]
     )
     theta = np.concatenate([[scale], np.zeros(z.shape[1])])
     for _ in range(_ROUNDS):
-        step = _newton_step(design, y, theta)
-        theta = _line_search(design, y, theta, step)
+        step = _newton_step(design, y, w, theta)
+        theta = _line_search(design, y, w, theta, step)
         if np.abs(step).max() < 1e-9:
             break
     if not theta[0] > 0:
@@ -79,8 +85,12 @@ def fit_bcts(logits: npt.NDArray[np.floating], targets: npt.NDArray[np.floating]
     return scale / float(theta[0]), np.asarray(theta[1:] - theta[1:].mean())
 
 
-def reliability(probabilities: Floats, targets: npt.NDArray[np.floating]) -> list[Bin]:
-    """Return the bars of the reliability diagram of the top class, against vote shares or one-hot labels (n, c)."""
+def reliability(probabilities: Floats, targets: npt.NDArray[np.floating], weights: Floats | None = None) -> list[Bin]:
+    """Return the bars of the reliability diagram of the top class, against vote shares or one-hot labels (n, c).
+
+    `weights` (n,) are what each face counts, at least 0; None counts them alike.
+    """
+    w = np.ones(len(probabilities)) if weights is None else weights
     top = probabilities.argmax(axis=1)
     rows = np.arange(len(top))
     confidence, truth = probabilities[rows, top], np.asarray(targets, dtype=np.float64)[rows, top]
@@ -88,16 +98,16 @@ def reliability(probabilities: Floats, targets: npt.NDArray[np.floating]) -> lis
     bars = []
     for i in range(BINS):
         here = place == i
-        n = int(here.sum())
-        means = (float(confidence[here].mean()), float(truth[here].mean())) if n else (0.0, 0.0)
-        bars.append(Bin(i / BINS, (i + 1) / BINS, n, *means))
+        weight = float(w[here].sum())
+        means = [float(w[here] @ values[here]) / weight if weight else 0.0 for values in (confidence, truth)]
+        bars.append(Bin(i / BINS, (i + 1) / BINS, int(here.sum()), weight, *means))
     return bars
 
 
-def ece(probabilities: Floats, targets: npt.NDArray[np.floating]) -> float:
-    """Return the expected calibration error of the top class, 0-1, against vote shares or one-hot labels (n, c)."""
-    bars = reliability(probabilities, targets)
-    return sum(bar.n * abs(bar.confidence - bar.truth) for bar in bars) / max(1, sum(bar.n for bar in bars))
+def ece(probabilities: Floats, targets: npt.NDArray[np.floating], weights: Floats | None = None) -> float:
+    """Return the expected calibration error of the top class, 0-1; arguments as `reliability`."""
+    bars = reliability(probabilities, targets, weights)
+    return sum(bar.weight * abs(bar.confidence - bar.truth) for bar in bars) / (sum(bar.weight for bar in bars) or 1.0)
 
 
 def index_bias(probabilities: Floats, targets: npt.NDArray[np.floating], points: npt.ArrayLike) -> float:
@@ -118,31 +128,31 @@ def _checked(logits: npt.NDArray[np.floating], targets: npt.NDArray[np.floating]
     return z, y
 
 
-def _loss(design: Floats, y: Floats, theta: Floats) -> float:
-    """Return the mean cross-entropy (nats) plus the ridge on the biases."""
+def _loss(design: Floats, y: Floats, w: Floats, theta: Floats) -> float:
+    """Return the mean cross-entropy (nats) under weights (n,) of sum 1, plus the ridge on the biases."""
     u = design @ theta
     top = u.max(axis=1)
     total = np.log(np.exp(u - top[:, np.newaxis]).sum(axis=1)) + top
-    return float((total - (y * u).sum(axis=1)).mean() + _RIDGE / 2 * (theta[1:] @ theta[1:]))
+    return float(w @ (total - (y * u).sum(axis=1)) + _RIDGE / 2 * (theta[1:] @ theta[1:]))
 
 
-def _newton_step(design: Floats, y: Floats, theta: Floats) -> Floats:
+def _newton_step(design: Floats, y: Floats, w: Floats, theta: Floats) -> Floats:
     p = softmax(design @ theta)
-    n = len(p)
-    gradient = np.einsum("nc,ncj->j", p - y, design) / n
+    weighted = w[:, np.newaxis] * p
+    gradient = np.einsum("nc,ncj->j", weighted - w[:, np.newaxis] * y, design)
     mean = np.einsum("nc,ncj->nj", p, design)
-    hessian = np.einsum("nc,nci,ncj->ij", p, design, design, optimize=True) / n - mean.T @ mean / n
+    hessian = np.einsum("nc,nci,ncj->ij", weighted, design, design, optimize=True) - mean.T @ (w[:, np.newaxis] * mean)
     ridge = np.full(len(theta), _RIDGE)
     ridge[0] = 0.0
     # The tiny diagonal makes the system solvable when all logits are equal.
     return np.asarray(-np.linalg.solve(hessian + np.diag(ridge + 1e-12), gradient + ridge * theta))
 
 
-def _line_search(design: Floats, y: Floats, theta: Floats, step: Floats) -> Floats:
+def _line_search(design: Floats, y: Floats, w: Floats, theta: Floats, step: Floats) -> Floats:
     """Return the first of theta + step, + step/2, … that does not raise the loss."""
-    before = _loss(design, y, theta)
+    before = _loss(design, y, w, theta)
     for halvings in range(30):
         moved: Floats = theta + step / 2**halvings
-        if _loss(design, y, moved) <= before:
+        if _loss(design, y, w, moved) <= before:
             return moved
     return theta

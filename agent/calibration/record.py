@@ -188,7 +188,7 @@ def load_for(settings: config.Settings, bundle: Bundle, path: Path) -> Calibrati
         model_sha256=bundle.card.sha256,
         camera=settings.camera,
         now=time.time(),
-        weights_id=weights.load(settings.engagement.weights).id,
+        weights_id=weights.load(settings.engagement.weights).fingerprint,
         setup=setup_hash(settings),
     )
 
@@ -209,7 +209,8 @@ def load(
     model_sha256 : of model.tflite that will run
     camera : the camera that will be opened
     now : seconds since 1970, UTC
-    weights_id : of the weight table in force; a baseline in the points of another one is refused
+    weights_id : fingerprint of the weight table in force; a baseline in the points of another one is refused, and one
+        that does not say in which points of a school's own table it is, is a warning
     setup : `setup_hash` of the settings in force; a difference is a warning
 
     Raises
@@ -227,13 +228,14 @@ def load(
     if found.camera not in (expected := camera_hash(camera), _camera_hash(camera, camera.source)):
         raise ConfigError(f"{path}: made for another camera or picture size ({found.camera}, not {expected}); {_AGAIN}")
     base = found.parts.baseline
-    if base is not None and weights_id is not None and base.weights_id != weights_id:
+    in_force = weights_id and (weights_id, weights_id.partition("#")[0])
+    if base is not None and in_force and base.weights_id not in in_force:
         raise ConfigError(
             f"{path}: its baseline is in points of {base.weights_id!r}, in force is {weights_id!r}; "
             f"{_AGAIN} --part baseline"
         )
     expired = not found.made_at - _DAY <= now < found.expires_at
-    return Calibration(found, expired, tuple(_warnings(path, found, now, setup)))
+    return Calibration(found, expired, tuple(_warnings(path, found, now, setup, weights_id)))
 
 
 def read(path: Path) -> Record:
@@ -282,7 +284,7 @@ def _is_whole(content: bytes, path: Path) -> bool:
     return True
 
 
-def _warnings(path: Path, found: Record, now: float, setup: str | None) -> list[str]:
+def _warnings(path: Path, found: Record, now: float, setup: str | None, weights_id: str | None) -> list[str]:
     lines = []
     if now >= found.expires_at:
         lines.append(f"{path}: expired on {_date(found.expires_at)}, made on {_date(found.made_at)}; {_AGAIN}")
@@ -290,6 +292,12 @@ def _warnings(path: Path, found: Record, now: float, setup: str | None) -> list[
         lines.append(f"{path}: made on {_date(found.made_at)}, which is yet to come; set the clock, or {_AGAIN}")
     if setup is not None and setup != found.setup:
         lines.append(f"{path}: detect.threshold or engagement.weights changed since it was made; {_AGAIN}")
+    base = found.parts.baseline
+    if base is not None and weights_id is not None and base.weights_id != weights_id:
+        lines.append(
+            f"{path}: an older agent wrote its baseline, without the points of {base.weights_id!r}; if that table was "
+            f"edited since, {_AGAIN} --part baseline"
+        )
     return lines
 
 

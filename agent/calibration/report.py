@@ -80,7 +80,11 @@ def _diagrams(measured: Measured) -> list[str]:
     if measured.diagrams is None:
         return []
     found, part = measured.diagrams, measured.diagrams.part
-    whose = "the model's validation faces" if part.origin == "model" else "this room's crops, each left out of its fit"
+    whose = "the model's validation faces"
+    if part.origin == "crops":
+        whose = (
+            "this room's crops, each left out of its fit and counted as common as its emotion is, not as in the folder"
+        )
     head = f"<h2>Reliability</h2><p class='note'>How often the top emotion is right, of {whose}: on the line is honest."
     if not found.after:
         return [f"{head} The model's card holds no diagram.</p>"]

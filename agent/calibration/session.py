@@ -135,8 +135,11 @@ def _look(opened: Open, settings: config.Settings, seconds: float, progress: Pro
 
 def _probabilities(settings: config.Settings, bundle: Bundle, wanted: Wanted, progress: Progress) -> labelled.Found:
     if wanted.labelled is None:
-        progress("probabilities", 1.0, "the model's own")
-        return labelled.shipped(bundle)
+        own = labelled.shipped(bundle)
+        progress(
+            "probabilities", 1.0, "the model's own" + (", judged on the faces of its fit" if own.in_sample else "")
+        )
+        return own
     progress("probabilities", 0.0, "reading crops")
     inputs, targets = labelled.read(wanted.labelled, bundle.card.side)
     with _classifier(settings, bundle) as classifier:

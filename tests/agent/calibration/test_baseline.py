@@ -1,6 +1,7 @@
 """Baseline part: the room's resting index, and sessions that are too short, too empty or odd."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from agent.errors import CheckFailed
 from agent.insight import weights
 from agent.records import Box, Reading
 from agent.vision.seats import Seats
+from agent.vision.turns import Turns
 
 TABLE = weights.load(weights.DEFAULT)
 NEUTRAL, HAPPY = np.eye(8)[0], np.eye(8)[1]
@@ -38,7 +40,7 @@ def test_everybody_counts_alike() -> None:
     ("people", "seconds", "says"),
     [
         (4, 30, "at least 5 people .* got 4"),
-        (5, 19, r"got 0 \(5 seen at all, 19 s of pictures\)"),
+        (5, 19, r"got 0 \(5 places seen at all, 19 s of pictures\)"),
         (0, 30, "got 0"),
         (1, 30, "got 1"),
         (0, 0, "got 0"),
@@ -56,6 +58,92 @@ def test_seconds_count_at_any_rate() -> None:
     assert _session([NEUTRAL] * 5, 20, fps=4).result(TABLE, k_min=5).people == 5
     with pytest.raises(CheckFailed, match="got 0"):
         _session([NEUTRAL] * 5, 10, fps=4).result(TABLE, k_min=5)
+
+
+def _taking_turns(fps: float, seconds: int, people: int, budget: int) -> BaselineMeter:
+    """Return a session in which `budget` faces a frame are classified and the others wait."""
+    meter, turns = BaselineMeter(Seats(), fps), Turns(budget)
+    boxes = [Box(100.0 * (i % 10), 100.0 * (i // 10), 40, 40) for i in range(people)]
+    for number in range(round(seconds * fps)):
+        chosen = turns.choose(number / fps, boxes)
+        readings = (
+            Reading(box, tuple(NEUTRAL)) if i in chosen else Reading(box, None, True) for i, box in enumerate(boxes)
+        )
+        meter.add(number / fps, list(readings))
+    return meter
+
+
+def test_who_waits_for_a_turn_is_seen() -> None:
+    """32 people, of whom 8 are classified in each of 5 frames a second: a minute of it is a minute of each of them."""
+    assert _taking_turns(5, 60, 32, 8).result(TABLE, k_min=32).people == 32
+    with pytest.raises(CheckFailed, match=r"got 0 \(32 places seen at all, 19 s"):
+        _taking_turns(5, 19, 32, 8).result(TABLE, k_min=5)
+
+
+@pytest.mark.parametrize(("read", "people"), [(0, 0), (4, 0), (19, 0), (20, 5)])
+def test_who_is_rejected_is_not_seen(read: int, people: int) -> None:
+    """A minute in view, but too dark or blurred to be read for all but `read` seconds of it: those count."""
+    meter = BaselineMeter(Seats(), 1.0)
+    for at in range(60):
+        p = tuple(NEUTRAL) if at < read else None
+        meter.add(at, [Reading(Box(100.0 * i, 50, 40, 40), p) for i in range(5)])
+    if people:
+        assert meter.result(TABLE, k_min=5).people == people
+    else:
+        with pytest.raises(CheckFailed, match="got 0"):
+            meter.result(TABLE, k_min=5)
+
+
+def test_who_only_waits_has_no_samples() -> None:
+    """Seen for a minute and read four times is fewer than a window needs of a seat."""
+    meter = BaselineMeter(Seats(), 1.0)
+    for at in range(60):
+        p = tuple(NEUTRAL) if at < 4 else None
+        meter.add(at, [Reading(Box(100.0 * i, 50, 40, 40), p, waits=p is None) for i in range(5)])
+    with pytest.raises(CheckFailed, match=r"got 0 \(5 places seen at all"):
+        meter.result(TABLE, k_min=5)
+
+
+def test_a_rare_emotion_that_is_everywhere_refuses_the_correction() -> None:
+    """A room in which one face in four is contemptuous, twelve times as many as in training, is no shift of shares."""
+    rng = np.random.default_rng(2)
+    shares = np.array([0.3, 0.24, 0.12, 0.12, 0.08, 0.06, 0.06, 0.02])
+    room = np.array([0.2, 0.15, 0.1, 0.1, 0.08, 0.06, 0.06, 0.25])
+
+    def look(label: int) -> np.ndarray:
+        scores = 2.2 * (2.2 * np.eye(8)[label] + rng.standard_normal(8)) + np.log(shares)
+        powers = np.exp(scores - scores.max())
+        return powers / powers.sum()
+
+    labels = rng.choice(8, 3000, p=shares)
+    joint = prior.reference(np.array([look(y) for y in labels]), np.eye(8)[labels])
+    meter = BaselineMeter(Seats(), 1.0)
+    for number in range(60):
+        chosen = rng.choice(8, 10, p=room)
+        meter.add(number, [Reading(Box(100.0 * i, 50, 40, 40), tuple(look(y))) for i, y in enumerate(chosen)])
+    with pytest.raises(CheckFailed, match="no emotion to be more than 5 times as common as in training, got contempt"):
+        meter.result(TABLE, k_min=5, reference=joint)
+
+
+def test_the_baseline_says_in_whose_points_it_is() -> None:
+    """A school may edit its own table under the same id: its points are part of the name; a packaged one's are not."""
+    assert _session([NEUTRAL] * 5, 20).result(TABLE, k_min=5).weights_id == TABLE.id
+    own = replace(TABLE, id="school/1")
+    ids = {
+        _session([NEUTRAL] * 5, 20).result(table, k_min=5).weights_id
+        for table in (own, replace(own, points=(1.0, *own.points[1:])))
+    }
+    assert len(ids) == 2
+    assert all(name.startswith("school/1#") for name in ids)
+
+
+def test_one_person_who_walks_is_no_room() -> None:
+    """Half a minute at each of five places has five seats, each seen for long enough, and is one person."""
+    meter = BaselineMeter(Seats(), 1.0)
+    for at in range(150):
+        meter.add(at, [Reading(Box(100.0 * (at // 30), 50, 40, 40), tuple(NEUTRAL))])
+    with pytest.raises(CheckFailed, match=r"got 1 \(5 places seen at all"):
+        meter.result(TABLE, k_min=5)
 
 
 def test_a_prior_that_cannot_be_tested_is_refused() -> None:

@@ -10,9 +10,10 @@ from agent import config
 from agent.calibration import device
 from agent.calibration.device import Trial, ranked
 from agent.errors import CheckFailed
-from agent.records import Frame
+from agent.records import Box, Frame
 from agent.vision import demo_clip
 from agent.vision.model_card import MODELS, Bundle
+from agent.vision.turns import Turns
 from tests.cameras import picture
 
 MODEL = Path(os.environ.get("FER_BUNDLE", MODELS / "released"))
@@ -69,6 +70,25 @@ def test_the_choice_is_one_of_the_plan() -> None:
     assert part.p95_ms == pytest.approx(1000 * 2 * STEP_S)
     assert part.faces >= 2
     assert len(ticks) == plan.steps + 1
+
+
+@pytest.mark.parametrize("fps", [0.55, 0.7, 0.999, 1.2, 1.5, 2.4])
+def test_a_trial_is_as_large_as_what_turns_force(fps: float) -> None:
+    """For any number of faces no frame is larger than the load that was timed; below one a second that is all faces."""
+    for faces in range(4, round(8 * fps) + 4):
+        turns = Turns(4)
+        boxes = [Box(100.0 * i, 50, 40, 40) for i in range(faces)]
+        largest = max(len(turns.choose(number / fps, boxes)) for number in range(20))
+        assert 4 <= largest <= device.load(4, faces, fps)
+        assert fps > 1 or largest == faces
+
+
+def test_the_soak_has_the_rates_own_clock() -> None:
+    """At 0.6 frames a second 19 faces under a budget of 16 are all due in each frame that the soak plays."""
+    turns, boxes = Turns(16), [Box(100.0 * i, 50, 40, 40) for i in range(19)]
+    played = list(itertools.islice(device.played([Frame(picture(), 0.0)], 0.6), 20))
+    assert played[3].at == pytest.approx(5.0)
+    assert [len(turns.choose(frame.at, boxes)) for frame in played][1:] == [19] * 19
 
 
 @needs_model

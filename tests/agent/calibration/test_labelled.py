@@ -1,7 +1,8 @@
 """Probabilities part: what the model ships with, and a scaling fitted to a room's own crops."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,37 +14,45 @@ from agent.emotions import LABELS
 from agent.errors import CheckFailed, InputError
 from agent.vision.card import Calibration as Scaling
 from agent.vision.card import Metric
+from agent.vision.model_card import Bundle
+from tests.agent.trust.signed_bundles import write_bundle
 
 OWN = Scaling(method="bcts", temperature=1.0)
 
 
-def _model(**changed) -> SimpleNamespace:
-    """Return what `shipped` looks at of a bundle."""
-    values = {
-        "name": "ece", "model": "int8", "runtime": "litert", "split": "test", "faces": "all", "n": 3000, "value": 0.02,
-    }  # fmt: skip
-    metric = Metric(**{**values, **{k: v for k, v in changed.items() if k in values}})
-    card = SimpleNamespace(id="resnet", calibration=changed.get("calibration", OWN), metrics=(metric,))
-    return SimpleNamespace(card=card)
+ECE = Metric(name="ece", model="int8", runtime="litert", split="test", faces="all", n=3000, value=0.02)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
+    """A function that returns a bundle whose card has this scaling, and `ECE` with these changes."""
+    loaded = Bundle.load(write_bundle(tmp_path_factory.mktemp("bundle") / "resnet", "resnet", None))
+
+    def made(calibration: Scaling = OWN, **changed: object) -> Bundle:
+        more = {"calibration": calibration, "metrics": (ECE.model_copy(update=changed),)}
+        return replace(loaded, card=loaded.card.model_copy(update=more))
+
+    return made
 
 
 def _crops(n: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return (logits, one-hot) of `n` faces whose logits are `temperature` times too large."""
+    """Return (logits, one-hot) of `n` faces, as many of each emotion, of a network that knows how common each is, but
+    whose logits are `temperature` times too large."""
     rng = np.random.default_rng(3)
-    label = rng.integers(0, 8, n)
+    label = np.arange(n) * 8 // n
     z = 1.6 * np.eye(8)[label] + rng.standard_normal((n, 8))
-    return temperature * 1.6 * z, np.eye(8)[label]
+    return temperature * (1.6 * z + np.log(labelled.SHARES)), np.eye(8)[label]
 
 
-def test_the_models_own_scaling_is_taken_over() -> None:
+def test_the_models_own_scaling_is_taken_over(model: Callable[..., Bundle]) -> None:
     """A calibrated model's numbers and its error on the test split become the part."""
-    part = labelled.shipped(_model()).part
+    part = labelled.shipped(model()).part
     assert (part.origin, part.ece, part.n) == ("model", 0.02, 3000)
 
 
-def test_a_model_that_was_not_tested_yet_is_judged_by_validation() -> None:
+def test_a_model_that_was_not_tested_yet_is_judged_by_validation(model: Callable[..., Bundle]) -> None:
     """Without a number for the test split, that of the validation split counts."""
-    assert labelled.shipped(_model(split="validation", value=0.03)).part.ece == 0.03
+    assert labelled.shipped(model(split="validation", value=0.03)).part.ece == 0.03
 
 
 @pytest.mark.parametrize(
@@ -54,10 +63,12 @@ def test_a_model_that_was_not_tested_yet_is_judged_by_validation() -> None:
         ({"faces": "majority"}, "without calibration or its error"),
     ],
 )
-def test_a_model_that_is_not_calibrated_well_is_refused(changed: dict, says: str) -> None:
+def test_a_model_that_is_not_calibrated_well_is_refused(
+    model: Callable[..., Bundle], changed: dict[str, object], says: str
+) -> None:
     """ECE above 0.05, or no calibration at all, is one line."""
     with pytest.raises(CheckFailed, match=says):
-        labelled.shipped(_model(**changed))
+        labelled.shipped(model(**changed))
 
 
 def test_crops_of_the_room_mend_an_overconfident_model() -> None:

@@ -1,5 +1,7 @@
 """The prior correction finds shares that shifted, and its gate sees when something else shifted."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -76,3 +78,37 @@ def test_a_model_without_reference_is_refused() -> None:
     """A bundle made before the reference existed cannot be tested, so it is refused."""
     with pytest.raises(ValueError, match="expected a reference of shape"):
         prior.correct(_seats(1), ())
+
+
+def _shifted(shift: float, emotion: int, people: int = 12) -> prior.Correction:
+    """Return what is found in a room of the usual shares where every face looks `shift` sd more of one emotion."""
+    rng = np.random.default_rng(5)
+    seats = []
+    for _ in range(people):
+        label = rng.choice(8, 60, p=SHARES)
+        x = 2.2 * np.eye(8)[label] + rng.standard_normal((60, 8)) + shift * np.eye(8)[emotion]
+        seats.append(softmax(2.2 * x + np.log(SHARES)))
+    return prior.correct(seats, _reference())
+
+
+def test_a_look_that_makes_a_rare_emotion_common_is_cut_off() -> None:
+    """Light in which all look more contemptuous: factor 5 does not explain it, and what is beyond it is said."""
+    assert _shifted(1.0, 7).cut > prior.WORST_CUT
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_plausible_shift_is_not_cut_off(seed: int) -> None:
+    """Two people in three neutral, and emotions that nobody shows: no upper bound is reached, lower ones may be."""
+    rng = np.random.default_rng(seed)
+    quiet = np.array([0.82, 0.08, 0.03, 0.04, 0.02, 0.003, 0.005, 0.002])
+    for room in (ROOM, quiet):
+        found = prior.correct([_faces(rng.choice(8, 60, p=m), rng) for m in rng.dirichlet(15 * room, 12)], _reference())
+        assert found.cut <= prior.WORST_CUT
+    assert min(found.ratio) == pytest.approx(0.2)
+
+
+def test_what_it_cannot_see_is_written_down() -> None:
+    """All look a little sadder: the fit is good and nothing is cut off. The README must say that this is blind."""
+    found = _shifted(0.5, 3)
+    assert (found.fit < prior.WORST_FIT, found.cut) == (True, 0)
+    assert "cannot see" in (Path(prior.__file__).parent / "README.md").read_text()

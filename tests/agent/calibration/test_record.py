@@ -9,6 +9,7 @@ import pytest
 from agent import config
 from agent.calibration import parts, record
 from agent.errors import CannotWriteError, ConfigError
+from agent.insight import weights
 from agent.vision.model_card import Calibration as Scaling
 
 MODEL, CAMERA = "a" * 64, config.Camera()
@@ -144,6 +145,51 @@ def test_another_model_camera_or_table_is_refused(path: Path, other: dict, says:
     """A calibration made for something else is refused in one line that says what differs."""
     with pytest.raises(ConfigError, match=says):
         load(path, **other)
+
+
+OWN_TABLE = """
+id = "school/1"
+source = "our own"
+[weights]
+neutral = {neutral}
+happiness = 57
+surprise = 57
+sadness = 14
+anger = 7
+disgust = 0
+fear = 14
+contempt = 0
+"""
+
+
+def _own_table(folder: Path, neutral: int) -> str:
+    (folder / "own.toml").write_text(OWN_TABLE.format(neutral=neutral))
+    return weights.load(str(folder / "own.toml")).fingerprint
+
+
+def _saved_for(path: Path, weights_id: str) -> None:
+    """Write a calibration whose baseline is in points of `weights_id`."""
+    old = made().parts
+    base = old.baseline.model_copy(update={"weights_id": weights_id})
+    new = old.model_copy(update={"baseline": base})
+    record.save(path, record.made(new, model_sha256=MODEL, camera=record.camera_hash(CAMERA), setup="0" * 16, now=MADE))
+
+
+def test_a_table_that_was_edited_is_another_one(path: Path, tmp_path: Path) -> None:
+    """The same id with other points: what the index rested at then says nothing of it now."""
+    _saved_for(path, _own_table(tmp_path, 100))
+    assert load(path, weights_id=_own_table(tmp_path, 100)).warnings == ()
+    with pytest.raises(ConfigError, match=r"in points of 'school/1#[0-9a-f]{4}', in force is 'school/1#"):
+        load(path, weights_id=_own_table(tmp_path, 40))
+
+
+def test_an_older_agents_baseline_does_not_say_its_points(path: Path, tmp_path: Path) -> None:
+    """A packaged table's cannot have changed; a school's own can, so it is used with a warning."""
+    assert load(path, weights_id=weights.load(weights.DEFAULT).fingerprint).warnings == ()
+    _saved_for(path, "school/1")
+    got = load(path, weights_id=_own_table(tmp_path, 100))
+    assert got.baseline == 62.5
+    assert "without the points of 'school/1'" in got.warnings[0]
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ def test_everything_is_drawn() -> None:
     assert "3.1 m" in page
     assert "62.2°" in page
     assert "not validated" in page
+    assert "not as in the folder" in page
 
 
 def test_the_error_in_the_diagram_is_that_of_its_bars() -> None:
