@@ -50,7 +50,7 @@ class PreFlight:
     @property
     def broken(self) -> int:
         """How many rules the file breaks."""
-        return sum(not finding.unknown for finding in self.findings)
+        return _broken(self.findings)
 
     @property
     def verdict(self) -> str:
@@ -78,8 +78,8 @@ def pre_flight(model: bytes, name: str, out: Path | None = None) -> PreFlight:
     """
     layout = graph.read(model, name)
     findings = tuple(check(layout))
-    broken = any(not finding.unknown for finding in findings)
-    compiled, answer = (None, f"{COMPILER}: not asked, the file breaks rules") if broken else _asked(model, out)
+    refused = None, f"{COMPILER}: not asked, the file breaks rules"
+    compiled, answer = refused if _broken(findings) else _asked(model, out)
     return PreFlight(
         model=name,
         ops=layout.counts,
@@ -89,6 +89,10 @@ def pre_flight(model: bytes, name: str, out: Path | None = None) -> PreFlight:
         compiled=compiled,
         compiler=answer,
     )
+
+
+def _broken(findings: tuple[Finding, ...]) -> int:
+    return sum(not finding.unknown for finding in findings)
 
 
 def _asked(model: bytes, out: Path | None) -> tuple[bool | None, str]:

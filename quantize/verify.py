@@ -10,32 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.calibration import probabilities
-from agent.calibration.labelled import WORST_ECE
 from agent.cli._options import Number
 from agent.errors import CheckFailed, ConfigError, ModelError
 from agent.vision import runtime
 from agent.vision.model_card import Bundle, Calibration
 from quantize import elsewhere, equalize, graph, integers, layers, lite, pack, representative, scores, source
 from quantize.elsewhere import Job, Places
-from quantize.verdict import InRuntime, Report, as_json, as_text
+from quantize.verdict import InRuntime, Limits, Report, as_json, as_text
 from training import data, metrics
 from training.cli import reported, with_data, with_limit
 
 RUNTIMES = ("litert", "tflite-runtime")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What fails the check."""
-
-    drop: float = 0.3
-    """Largest loss of accuracy against float, points (hundredths), in each runtime's default kernels."""
-    agreement: float = 0.97
-    """Smallest share of faces with the same top class as float, before calibration, which may well move it."""
-    ece: float = WORST_ECE
-    """Largest calibration error against the votes, calibrated, 0-1."""
-    ece_worse: float = 0.01
-    """By how much the calibration may raise that error: a fitted one lowers it, faces it never saw add noise."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +126,8 @@ def verify(
         calibrated=after,
         reference_faces=min(reference_faces, len(faces.faces)),
         reference_equal=equal,
+        limits=limits,
+        fitted_here=own is not None and own.split == split,
         ece=ece,
         layers=tuple(rows),
         failures=(*_failures(before, equal, limits), *_calibration_failures(after, ece, limits)),
@@ -183,6 +170,11 @@ def _failures(measured: tuple[InRuntime, ...], equal: bool | None, limits: Limit
         yield from _dropped(one.runtime, one, limits)
         if one.agreement < limits.agreement:
             yield f"{one.runtime}: expected agreement of at least {limits.agreement:.2%}, got {one.agreement:.2%}"
+        if one.mean_probability_error > limits.mean_error:
+            yield (
+                f"{one.runtime}: expected probabilities within {limits.mean_error:g} of float's on average, got "
+                f"{one.mean_probability_error:.4f}"
+            )
     if equal is False:
         yield "the reference kernels of the two runtimes differ"
 
@@ -204,7 +196,10 @@ def _calibration_failures(found: tuple[InRuntime, ...], ece: dict[str, float], l
 
 def _dropped(name: str, one: InRuntime, limits: Limits) -> Iterator[str]:
     if one.drop.value > limits.drop:
-        yield f"{name}: expected a drop of at most {limits.drop} points, got {one.drop.value:.2f}"
+        yield (
+            f"{name}: expected a drop of at most {limits.drop} points, got {one.drop.value:.2f} "
+            f"[{one.drop.low:.2f}, {one.drop.high:.2f}]"
+        )
 
 
 def _say(text: str) -> None:
@@ -231,6 +226,13 @@ def _say(text: str) -> None:
     "--agreement", type=Number(0, 1), default=Limits.agreement, show_default=True, help="Smallest top-1 agreement."
 )
 @click.option(
+    "--mean-error",
+    type=Number(0, 1),
+    default=Limits.mean_error,
+    show_default=True,
+    help="Largest mean difference of a probability from float's.",
+)
+@click.option(
     "--python", "pythons", multiple=True, help=f"Another Python that has a runtime [{elsewhere.ENVIRONMENT}]."
 )
 @click.option(
@@ -247,6 +249,7 @@ def main(
     split: Literal["validation", "test"],
     drop: float,
     agreement: float,
+    mean_error: float,
     pythons: tuple[str, ...],
     limit: int | None,
     json_wanted: bool,
@@ -264,7 +267,7 @@ def main(
             given,
             dataset,
             split,
-            limits=Limits(drop, agreement),
+            limits=Limits(drop, agreement, mean_error),
             places=elsewhere.places(pythons),
             work=Path(work),
             **sizes,

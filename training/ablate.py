@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final, get_args, get_type_hints
 
 import click
-import keras
 import numpy as np
 
 from agent.errors import InputError, UsageError
@@ -22,7 +21,6 @@ from training import data, distill, predict, protocol, record
 from training.cli import reported, with_data, with_limit, with_teachers
 from training.config import Augment, Config, Phase, load
 from training.evaluate import evaluate
-from training.loop import fit
 
 BASE: Final = "as configured"
 
@@ -103,9 +101,13 @@ def run(
     if done.is_file():
         record.expect(folder, record.of(config, dataset, teacher=teacher.name if teacher else None), begun=True)
         return Result(**json.loads(done.read_text()))
+    import keras  # not at the top: --help and a wrong change do without it
+
+    from training import loop
+
     keras.utils.clear_session()  # the networks of the runs before
     start = time.monotonic()
-    fit(config, dataset, folder, resume=True, verbose=0, title=folder.name, teacher=teacher)
+    loop.fit(config, dataset, folder, resume=True, verbose=0, title=folder.name, teacher=teacher)
     minutes = (time.monotonic() - start) / 60
     network = predict.load(folder / "final.keras", title=f"{folder.name}, validation")
     scores = evaluate(network, dataset.validation)["majority"]

@@ -35,6 +35,9 @@ with_teachers = click.option(
 )
 
 
+_BACKENDS = ("tensorflow", "torch", "jax")
+
+
 def expect_writable(path: Path, suffix: str) -> None:
     """Raise before the work what would come after it: UsageError where `path` does not end in `suffix`, by which those
     who read the file know it, CannotWriteError where its folder is missing or closed."""
@@ -54,7 +57,7 @@ def with_start(command: Callable[P, None]) -> Callable[P, None]:
 
 
 def reported(command: Callable[P, None]) -> Callable[P, None]:
-    """Decorate a command so that errors, a full disk included, end it without a traceback."""
+    """Decorate a command so that errors, a full disk or no backend for Keras included, end it without a traceback."""
 
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -63,6 +66,11 @@ def reported(command: Callable[P, None]) -> Callable[P, None]:
                 command(*args, **kwargs)
             except (BrokenPipeError, PermissionError):
                 raise
+            except ModuleNotFoundError as error:  # Keras imports its backend, of which it looks up the name alone
+                if error.name not in _BACKENDS:
+                    raise
+                what = f"expected {error.name}, the backend that KERAS_BACKEND or ~/.keras/keras.json names, got none"
+                raise UsageError(f"{what}; run: pip install {error.name}, or unset it") from error
             except OSError as error:  # numpy and Keras write through libraries that forget the file's name
                 raise CannotWriteError(str(error)) from error
 

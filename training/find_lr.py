@@ -7,19 +7,15 @@ belongs a little before the lowest point: a third of that rate is suggested.
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
-import keras
 import numpy as np
 import plotly.graph_objects as go
 
 from agent.errors import UsageError
-from training import data, distill, progress, recipe
-from training.batches import Batches
+from training import data, distill
 from training.cli import expect_writable, reported, with_data, with_teachers
 from training.config import Config, load
-from training.loop import prepare
 from training.report import page
 
 
@@ -48,25 +44,6 @@ class RangeTest:
         return self.rates[lowest] / 3 if lowest else None
 
 
-class _Ramp(keras.callbacks.Callback):
-    """Raises the rate before each step, notes the loss after it, and stops when it explodes."""
-
-    def __init__(self, rates: list[float]) -> None:
-        super().__init__()
-        self._rates, self._seen = rates, 0.0
-        self.losses: list[float] = []
-
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002 (Keras calls it by name)
-        self.model.optimizer.learning_rate = self._rates[batch]
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        mean = float((logs or {})["loss"])  # Keras reports the mean since the epoch began
-        self.losses.append(mean * (batch + 1) - self._seen)
-        self._seen = mean * (batch + 1)
-        if not math.isfinite(mean) or self.losses[-1] > 4 * min(self.losses) + 1:
-            self.model.stop_training = True
-
-
 def range_test(
     config: Config,
     split: data.Split,
@@ -77,6 +54,10 @@ def range_test(
     teacher: distill.Teacher | distill.OnView | None = None,
 ) -> RangeTest:
     """Train `config` for at most `steps` steps, raising the rate from `lowest` to `highest`; errors as `targets`."""
+    from training import progress, ramp, recipe  # not at the top: they bring Keras, which --help does without
+    from training.batches import Batches
+    from training.loop import prepare
+
     prepare(config)
     faces, target = recipe.targets(config, split, teacher)
     wanted = steps * config.batch
@@ -92,10 +73,10 @@ def range_test(
         teacher=teacher if isinstance(teacher, distill.OnView) else None, teacher_share=config.teacher_share,
     )  # fmt: skip
     rates = [lowest * (highest / lowest) ** (i / max(1, steps - 1)) for i in range(steps)]
-    ramp = _Ramp(rates)
+    watch = ramp.Ramp(rates)
     shown = progress.Bar(f"{config.name}, rates from {lowest:g} to {highest:g}")
-    model.fit(batches, epochs=1, callbacks=[ramp, shown], shuffle=False, verbose=0)
-    finite = [loss for loss in ramp.losses if math.isfinite(loss)]
+    model.fit(batches, epochs=1, callbacks=[watch, shown], shuffle=False, verbose=0)
+    finite = [loss for loss in watch.losses if math.isfinite(loss)]
     return RangeTest(tuple(rates[: len(finite)]), tuple(finite))
 
 
