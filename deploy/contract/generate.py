@@ -45,13 +45,22 @@ def _command(name: str, what: str) -> Channel:
 
 
 CHANNELS: Final = (
-    Channel("status", "status", 1, True, True, "Birth and will. A will with an older `session` is old news."),
+    Channel(
+        "status",
+        "status",
+        1,
+        True,
+        True,
+        "Birth and will. A will with an older `session` than the last birth is old news.",
+    ),
     Channel("meta", "meta", 1, True, True, "What is running."),
     Channel("window", "window", 1, False, True, "The history stream: one message a window, late ones included."),
     Channel("last", "window", 0, True, True, "The newest window, for late joiners; expires after three windows."),
     Channel("event", "event", 1, False, True, "Something that happened once; kind `gap` declares lost windows."),
     Channel("health", "health", 0, False, True, "How the machine does."),
-    Channel("ack", "ack", 1, True, False, "Collector to agent: everything up to `upto_seq` is stored."),
+    Channel(
+        "ack", "ack", 1, True, False, "Collector to agent: everything up to `upto_seq` is stored, or known to be lost."
+    ),
     _command("pause", "Turn sensing off; it is done whatever the payload holds."),
     _command("resume", "Undo a remote pause; never a local one."),
     _command("resend", "Send windows again that a collector misses."),
