@@ -3,11 +3,11 @@
 Source:  structured pruning and distillation, see quantize/narrow.py and Hinton et al. 2015 (arXiv 1503.02531); from
          resnet50_distilled-64px-int8-a5bec53b, BEFORE (agent/models/released in commit 1a78609); `compact` and
          resnet29_taught, TEACHER, look at each augmented and mixed face (Beyer et al. 2022, arXiv 2106.05237)
-Cost:    5.9 M parameters, 5.6 MiB in int8, 175 M multiply-adds a face; 61 minutes at 64 px and 31 at 96 on two x86 cores
-         with AVX-512 BF16 and AMX, shared with other work
+Cost:    5.9 M parameters, 5.6 MiB in int8, 175 M multiply-adds a face; 61 minutes at 64 px and 31 at 96 on two x86
+         cores with AVX-512 BF16 and AMX, shared with other work
 Result:  0.8540 on validation after 13 epochs at 64 px (the fourteenth was worse), 0.8593 after ten of a second cycle,
-         0.8696 after seven of this one, all in bfloat16; the bundle `coral`, in float32: 0.8703 on validation, 0.8578 on
-         test (n = 3,137); int8 0.8591, calibrated 0.8607
+         0.8696 after seven of this one, all in bfloat16; the bundle `coral`, in float32: 0.8703 on validation, 0.8578
+         on test (n = 3,137); int8 0.8591, calibrated 0.8607
 Command: python -m quantize.restore BEFORE resnet50_distilled --data DIR --out wide.keras
          python -m quantize.narrow wide.keras resnet50_half --data DIR --out start.keras
          KERAS_BACKEND=torch python -m training.fit FILE1 --data DIR --start start.keras --run CYCLE1 \
