@@ -14,7 +14,7 @@ from agent.emotions import LABELS
 from agent.errors import CheckFailed
 from agent.insight import engagement, people
 from agent.insight.weights import WeightTable
-from agent.insight.window import SeatMap, samples_by_seat
+from agent.insight.window import SeatMap, frames_by_seat, samples_by_seat
 from agent.records import Reading
 
 LEAST_SECONDS: Final = 20.0
@@ -84,10 +84,7 @@ class BaselineMeter:
     def _people(self, k_min: int) -> list[npt.NDArray[np.float64]]:
         """Return the probabilities of those who were seen for long enough; all places are forgotten."""
         seat_of = self._seats.merged()
-        frames: dict[int, set[int]] = {seat: set() for seat in seat_of.values()}
-        for frame, i, _ in self._seen:
-            if i in seat_of:
-                frames[seat_of[i]].add(frame)
+        frames = frames_by_seat(((frame, i) for frame, i, _ in self._seen), seat_of)
         looks = samples_by_seat([one for one in self._seen if one[2].probabilities is not None], seat_of)
         self._seats.reset()
         self._seen = []

@@ -156,9 +156,8 @@ class Reception:
         if self._spool.ack(ack.epoch, ack.upto_seq):
             self._sender.post(self._births.status())  # it names the epoch, so that a collector looks there
             self._sender.requeue()
-        if (
-            self._spool.acked or 0
-        ) > before:  # the retained one of before, which comes with each connection, is no news
+        # The retained one of before, which comes with each connection, is no news.
+        if (self._spool.acked or 0) > before:
             self._unacked_since = None
             if self._births.set_trouble("ack", None):
                 self._sender.post(self._births.status())

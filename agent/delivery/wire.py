@@ -156,7 +156,8 @@ class Status(Wire):
     within one run: ignore a `lost` whose session is older than that of the last birth you saw."""
     boot_id: Text
     started_ms: int
-    """When this process started, UTC milliseconds: of two agents with one id, the newer gives way."""
+    """When this process started, UTC milliseconds: of two agents with one id of which neither found the other there,
+    the one that started later gives way."""
     epoch: Text
     newest_seq: int = Field(ge=0)
     """Last sequence number used when this was made: shows a gap at the end. 0 if none yet."""

@@ -14,7 +14,7 @@ A window with frames but without faces is returned with `moods` None. Places are
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -192,11 +192,9 @@ class WindowAggregator:
         self, window: _Open, merged: Mapping[int, int], by_seat: Mapping[int, npt.NDArray[np.float64]]
     ) -> tuple[float, ...]:
         """Return the mean score of each group of counting seats that may be one person, sorted: their order tells."""
-        frames: dict[int, set[int]] = {s: set() for s, rows in by_seat.items() if len(rows) >= engagement.LEAST_SAMPLES}
-        for frame, provisional, _ in window.sighted:
-            if (seat := merged.get(provisional)) in frames:
-                frames[seat].add(frame)
-        groups = people.certain(frames)
+        frames = frames_by_seat(((frame, i) for frame, i, _ in window.sighted), merged)
+        counting = [seat for seat, rows in by_seat.items() if len(rows) >= engagement.LEAST_SAMPLES]
+        groups = people.certain({seat: frames[seat] for seat in counting})
         looks = (np.concatenate([by_seat[seat] for seat in group]) for group in groups)
         return tuple(sorted(float(engagement.score(rows, self._weights).mean()) for rows in looks))
 
@@ -220,6 +218,16 @@ class WindowAggregator:
             trouble=window.trouble.most_common(1)[0][0],
             partial=partial,
         )
+
+
+def frames_by_seat(sighted: Iterable[tuple[int, int]], merged: Mapping[int, int]) -> dict[int, set[int]]:
+    """Return seat → numbers of the frames in which it was seen, of (frame number, provisional id) and
+    provisional id → seat; false alarms are left out."""
+    frames: dict[int, set[int]] = {seat: set() for seat in merged.values()}
+    for frame, provisional in sighted:
+        if provisional in merged:
+            frames[merged[provisional]].add(frame)
+    return frames
 
 
 def samples_by_seat(

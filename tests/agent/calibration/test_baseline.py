@@ -104,11 +104,10 @@ def test_who_only_waits_has_no_samples() -> None:
         meter.result(TABLE, k_min=5)
 
 
-def test_a_rare_emotion_that_is_everywhere_refuses_the_correction() -> None:
-    """A room in which one face in four is contemptuous, twelve times as many as in training, is no shift of shares."""
+def _shifted(shares: np.ndarray, room: np.ndarray) -> tuple[BaselineMeter, np.ndarray]:
+    """Return a session of a room in which emotions are as common as `room` says, and the reference of a training in
+    which they are as common as `shares` says; a face of each looks the same in both."""
     rng = np.random.default_rng(2)
-    shares = np.array([0.3, 0.24, 0.12, 0.12, 0.08, 0.06, 0.06, 0.02])
-    room = np.array([0.2, 0.15, 0.1, 0.1, 0.08, 0.06, 0.06, 0.25])
 
     def look(label: int) -> np.ndarray:
         scores = 2.2 * (2.2 * np.eye(8)[label] + rng.standard_normal(8)) + np.log(shares)
@@ -121,6 +120,14 @@ def test_a_rare_emotion_that_is_everywhere_refuses_the_correction() -> None:
     for number in range(60):
         chosen = rng.choice(8, 10, p=room)
         meter.add(number, [Reading(Box(100.0 * i, 50, 40, 40), tuple(look(y))) for i, y in enumerate(chosen)])
+    return meter, joint
+
+
+def test_a_rare_emotion_that_is_everywhere_refuses_the_correction() -> None:
+    """A room in which one face in four is contemptuous, twelve times as many as in training, is no shift of shares."""
+    shares = np.array([0.3, 0.24, 0.12, 0.12, 0.08, 0.06, 0.06, 0.02])
+    room = np.array([0.2, 0.15, 0.1, 0.1, 0.08, 0.06, 0.06, 0.25])
+    meter, joint = _shifted(shares, room)
     with pytest.raises(CheckFailed, match="no emotion to be more than 5 times as common as in training, got contempt"):
         meter.result(TABLE, k_min=5, reference=joint)
 
@@ -163,21 +170,9 @@ def test_a_prior_that_fails_its_test_is_refused() -> None:
 
 def test_a_prior_that_fits_moves_the_baseline() -> None:
     """With the correction on, ratios are stored and the index is that of the corrected probabilities."""
-    rng = np.random.default_rng(2)
     shares = np.array([0.35, 0.3, 0.1, 0.1, 0.05, 0.03, 0.04, 0.03])
     room = np.array([0.7, 0.1, 0.05, 0.05, 0.03, 0.02, 0.03, 0.02])
-
-    def look(label: int) -> np.ndarray:
-        scores = 2.2 * (2.2 * np.eye(8)[label] + rng.standard_normal(8)) + np.log(shares)
-        powers = np.exp(scores - scores.max())
-        return powers / powers.sum()
-
-    labels = rng.choice(8, 3000, p=shares)
-    joint = prior.reference(np.array([look(y) for y in labels]), np.eye(8)[labels])
-    meter = BaselineMeter(Seats(), 1.0)
-    for number in range(60):
-        chosen = rng.choice(8, 10, p=room)
-        meter.add(number, [Reading(Box(100.0 * i, 50, 40, 40), tuple(look(y))) for i, y in enumerate(chosen)])
+    meter, joint = _shifted(shares, room)
     part = meter.result(TABLE, k_min=5, reference=joint)
     truth = float(TABLE.vector() @ room)
     assert part.prior_ratio[0] > 1.5 > part.prior_ratio[1]
