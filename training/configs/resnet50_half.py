@@ -12,10 +12,12 @@ Command: python -m quantize.restore BEFORE resnet50_distilled --data DIR --out w
          python -m quantize.narrow wide.keras resnet50_half --data DIR --out start.keras
          KERAS_BACKEND=torch python -m training.fit FILE1 --data DIR --start start.keras --run CYCLE1 \
              --teacher agent/models/compact --teacher TEACHER
-         and again with FILE2 --start CYCLE1/best.keras --seed 2 --run CYCLE2, then with this config and --start
-         CYCLE2/final.keras; FILE1 and FILE2 are copies of it at 64 px with 14 epochs, a rate of 1.2e-3 and seed 1, and
-         with 10 epochs (here TEACHER was converted to int8, which takes a third of its time, and `wide.keras` was not
-         restored but the round's own final.keras)
+         and again with FILE2 --start CYCLE1/best.keras --seed 2 --run CYCLE2, then
+         KERAS_BACKEND=torch python -m training.fit resnet50_half --data DIR --start CYCLE2/final.keras \
+             --teacher agent/models/compact --teacher TEACHER
+         where FILE1 and FILE2 are copies of it at 64 px with 14 epochs, a rate of 1.2e-3 and seed 1, and with 10 epochs
+         (here TEACHER was converted to int8, which takes a third of its time, and `wide.keras` was not restored but
+         the round's own final.keras)
 """
 
 from training.config import Augment, Config, Phase
