@@ -58,7 +58,8 @@ class Network:
         if kind == np.float32:
             return faces.astype(np.float32)
         limits = np.iinfo(kind)
-        return np.clip(np.rint(faces / scale + zero_point), limits.min, limits.max).astype(kind)
+        levels = np.rint(np.arange(256) / scale + zero_point)
+        return np.clip(levels, limits.min, limits.max).astype(kind)[faces]
 
     def _batches(self, faces: npt.NDArray[np.uint8], title: str | None) -> Iterator[npt.NDArray[Any]]:
         starts: Iterable[int] = range(0, len(faces), self.batch)

@@ -10,19 +10,22 @@ from typing import Any
 import click
 
 from agent.config import Settings
-from agent.config_file import DEFAULT_PATH, load
+from agent.config_file import DEFAULT_PATH, Loaded, load
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path, readable=False),  # what cannot be read is told by `load`, with what mends it
+    default=None,
+    metavar="FILE",
+    help=f"agent.toml [{DEFAULT_PATH}, if it is there].",
+)
+"""Add --config; the command takes `config`."""
 
 
 def state_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --config, --state-dir and --json; the command takes `config`, `state_dir` and `as_json`."""
     options = (
-        click.option(
-            "--config",
-            type=click.Path(path_type=Path, readable=False),
-            default=None,
-            metavar="FILE",
-            help=f"agent.toml [{DEFAULT_PATH}, if it is there].",
-        ),
+        config_option,
         click.option(
             "--state-dir",
             type=click.Path(path_type=Path),
@@ -37,11 +40,15 @@ def state_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def loaded_of(config: Path | None, overrides: dict[str, Any] | None = None) -> Loaded:
+    """What `config_option` names, as `agent.config_file.load` reads it. Raises ConfigError."""
+    return load(config or (DEFAULT_PATH if DEFAULT_PATH.exists() else None), overrides=overrides)
+
+
 def settings_of(config: Path | None, state_dir: Path | None) -> Settings:
     """The settings that the options name. Raises ConfigError."""
-    path = config or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
     overrides = {"agent.state_dir": str(state_dir.absolute())} if state_dir else None
-    return load(path, overrides=overrides).settings
+    return loaded_of(config, overrides).settings
 
 
 def act_as_owner(state_dir: Path) -> None:

@@ -19,8 +19,8 @@ from agent.calibration import compare, device, record, report, session
 from agent.calibration.parts import Parts, Record
 from agent.calibration.session import PARTS, Measured, Wanted
 from agent.cli._options import Number
-from agent.cli._state import act_as_owner
-from agent.config_file import DEFAULT_PATH, Loaded, load
+from agent.cli._state import act_as_owner, config_option, loaded_of
+from agent.config_file import DEFAULT_PATH, Loaded
 from agent.delivery.payload import config_hash
 from agent.errors import CannotWriteError, CheckFailed, ConfigError, UsageError
 from agent.insight import policy, weights
@@ -38,7 +38,7 @@ all of them must have agreed to it."""
 
 
 @click.command(epilog="Example: fer-agent calibrate --from lesson.mp4 --yes --out calibration.json")
-@click.option("--config", "file", type=_FILE, default=None, help=f"agent.toml [{DEFAULT_PATH}, if it is there].")
+@config_option
 @click.option("--from", "video", default=None, metavar="VIDEO", help="A recording instead of the camera itself.")
 @click.option("--yes", is_flag=True, help="Ask nothing: everybody in view agreed, and the result is written.")
 @click.option(
@@ -70,7 +70,7 @@ all of them must have agreed to it."""
 @click.option("--soak", type=Number(0, 3600), default=20.0, show_default=True, help="Seconds of device load.")
 @click.option("--json", "as_json", is_flag=True, help="Print the calibration on stdout, nothing else there.")
 def command(
-    file: Path | None,
+    config: Path | None,
     video: str | None,
     yes: bool,
     only: tuple[str, ...],
@@ -92,7 +92,7 @@ def command(
     The calibration before is kept as calibration.previous.json. A recording must come from the camera of agent.toml;
     without an agent.toml the calibration is for the recording itself. Stop the service first: a camera has one user.
     """
-    loaded = _configured(file, video, model)
+    loaded = _configured(config, video, model)
     settings, source = loaded.settings, video if video is not None else loaded.settings.camera.source
     wanted = Wanted(
         parts=only or PARTS,
@@ -188,17 +188,16 @@ class _Asking:
             click.confirm(f"Write {path}?", default=True, abort=True, err=True)
 
 
-def _configured(file: Path | None, video: str | None, model: str | None) -> Loaded:
+def _configured(config: Path | None, video: str | None, model: str | None) -> Loaded:
     """Return the configuration; without a file the recording stands for the camera. Raises ConfigError."""
-    path = file or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
     # A relative folder is the caller's, not one beside agent.toml.
     given = str(Path(model).absolute()) if model is not None and Path(model).is_dir() else model
     overrides: dict[str, Any] = {} if given is None else {"classify.model": given}
-    if path is None and video is not None:
+    if config is None and video is not None and not DEFAULT_PATH.exists():
         overrides["camera.source"] = video
     if video is not None and not policy.is_live(video):
         check_exists(video)
-    return load(path, overrides=overrides)
+    return loaded_of(config, overrides)
 
 
 def _fewest(k_min: int | None, settings: config.Settings, source: str) -> int:

@@ -9,6 +9,7 @@ from typing import Final
 import click
 
 from agent.cli._service import as_the_service
+from agent.cli._state import config_option, loaded_of
 from agent.config import Settings
 from agent.config_file import DEFAULT_PATH, Problem, SettingsError, load
 from agent.config_text import commented, shown
@@ -76,9 +77,9 @@ def _of_a_start(file: Path, settings: Settings) -> Iterator[Problem]:
 
 
 @command.command("show")
-@click.option("--config", "file", type=_FILE, default=None, help=f"agent.toml [{DEFAULT_PATH}, if it is there].")
+@config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
-def show(file: Path | None, as_json: bool) -> None:
+def show(config: Path | None, as_json: bool) -> None:
     """Print every setting in force and where it came from.
 
     Later wins: defaults, agent.toml, conf.d/*.toml by name, FER_AGENT__SECTION__KEY, the command line.
@@ -87,8 +88,7 @@ def show(file: Path | None, as_json: bool) -> None:
     Example:
       FER_AGENT__CAMERA__FPS=2 fer-agent config show
     """
-    path = file or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
-    loaded = load(path)
+    loaded = loaded_of(config)
     rows = shown(loaded)
     if as_json:
         click.echo(json.dumps({"files": [str(f) for f in loaded.files], "settings": rows}, ensure_ascii=False))

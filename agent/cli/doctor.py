@@ -10,9 +10,9 @@ import click
 from rich.console import Console
 
 from agent.cli._service import as_the_service
-from agent.cli._state import settings_of
+from agent.cli._state import config_option, settings_of
 from agent.config import Settings
-from agent.config_file import DEFAULT_PATH, SettingsError
+from agent.config_file import SettingsError
 from agent.device import check_broker, check_host, check_vision
 from agent.device.checks import Check, Finding, fail, run
 from agent.errors import CheckFailed
@@ -21,13 +21,7 @@ _COLOURS: Final = {"PASS": "green", "WARN": "yellow", "FAIL": "red"}
 
 
 @click.command()
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path, readable=False),
-    default=None,
-    metavar="FILE",
-    help=f"agent.toml [{DEFAULT_PATH}, if it is there].",
-)
+@config_option
 @click.option("--only", multiple=True, type=click.Choice(["host", "vision", "broker"]), help="Look at these alone.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON on stdout, nothing else there.")
 def command(config: Path | None, only: tuple[str, ...], as_json: bool) -> None:

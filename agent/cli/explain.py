@@ -6,15 +6,13 @@ from typing import Any, Final
 
 import click
 
-from agent.cli._state import settings_of
-from agent.config_file import DEFAULT_PATH
+from agent.cli._state import config_option, settings_of
 from agent.emotions import LABELS
 from agent.insight import weights
 from agent.insight.engagement import AFFECT, CAVEAT, LEAST_SAMPLES
 from agent.insight.privacy import PROFILES
 from agent.insight.weights import WeightTable
 
-_FILE: Final = click.Path(path_type=Path)
 LAW: Final = (
     "Inferring emotions in education or at work is prohibited in the EU (AI Act Art. 5(1)(f), since 2 February 2025) "
     "except for medical or safety reasons."
@@ -33,15 +31,15 @@ _INTERVAL: Final = (
 
 @click.command(epilog="Example: fer-agent explain --weights school.toml")
 @click.option("--weights", "name", default=None, metavar="ID|FILE", help="Id or TOML file [engagement.weights].")
-@click.option("--config", "file", type=_FILE, default=None, help=f"agent.toml [{DEFAULT_PATH}, if it is there].")
+@config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
-def command(name: str | None, file: Path | None, as_json: bool) -> None:
+def command(name: str | None, config: Path | None, as_json: bool) -> None:
     """Say what the engagement index is, from which weights, and what it is not.
 
     A weight table of your own is a TOML file with id = "name/1", source = "where it comes from" and eight numbers of
     0-100 under [weights]; name it as engagement.weights in agent.toml. Its id travels in every window.
     """
-    table = weights.load(name or settings_of(file, None).engagement.weights)
+    table = weights.load(name or settings_of(config, None).engagement.weights)
     click.echo(json.dumps(_json(table), ensure_ascii=False) if as_json else _text(table))
 
 

@@ -10,6 +10,7 @@ import sys
 import agent.cli
 import agent.cli.calibrate
 import agent.cli.config
+import agent.cli.support_bundle
 from agent.config import Classify, Settings
 from agent.config_start import refusals
 

@@ -52,6 +52,24 @@ def test_what_another_user_cannot_read_is_not_checked() -> None:
     assert "not checked: mqtt.password_file: cannot read" in done.stderr
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize(
+    "command",
+    [["config", "show"], ["explain"], ["calibrate", "--yes"], ["support-bundle", "/dev/null"], ["models", "list"]],
+    ids=" ".join,
+)
+def test_a_closed_configuration_is_told_alike_everywhere(command: list[str]) -> None:
+    """Who cannot read agent.toml is told so with the command that can: 78, as `run` says it."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        Path(name).chmod(0o755)
+        file = Path(name, "agent.toml")
+        file.touch(mode=0o600)
+        line = [sys.executable, "-m", "tests.agent.cli.imported", "--as-nobody", *command, "--config", str(file)]
+        done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (78, ""), done.stderr
+    assert f"{file}:1: expected a readable file, got: Permission denied; run it with sudo" in done.stderr
+
+
 CLOSED = [
     ("state_dir", '[agent]\nstate_dir = "{closed}"\n'),
     ("model", '[classify]\nmodel = "{closed}"\n'),
