@@ -166,7 +166,7 @@ class Service:
             event=partial(_tell, publisher),
             period_s=1 / camera.fps,
             progress={"camera": (self._source.progressed_at, still_s)} if live else None,
-            waiting=self._source.waited_at if live else None,
+            waiting=self._source.waited_at,
             broken=lambda: self._source.bad,
             notifier=self._notifier,
             clock=clock if isinstance(clock, DeviceClock) else None,

@@ -120,6 +120,8 @@ def test_the_demo_of_the_readme_runs(tmp_path: Path) -> None:
     if not (ROOT / ".venv").is_dir():
         pytest.skip("scripts/demo would make .venv; this run does not use it")
     assert "scripts/demo --seconds 30" in (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in ("20", "agent"):  # neither what an option's value is called nor the program's own name matters there
+        (tmp_path / name).mkdir()
     command = [str(ROOT / "scripts/demo"), "--seconds", "20", "--smallest-face", "36"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr

@@ -4,8 +4,10 @@ import functools
 import itertools
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +22,8 @@ from agent.config_words import without_login
 from agent.insight.privacy import Gate
 from agent.records import Frame, Summary
 from agent.stages import Stages
+from agent.vision.camera import LiveCamera
+from agent.vision.video import VideoFile
 
 _OPTIONS: Final = (
     click.option("--json", "as_json", is_flag=True, help="Print one window payload a line, nothing else, on stdout."),
@@ -140,23 +144,31 @@ def play(
     seconds: float | None,
 ) -> None:
     """Run the loop until `frames` ends, or for `seconds` of wall time."""
-    pipeline.run(
-        _until(frames, seconds), stages.detect, stages.classify, stages.window, Gate(settings.privacy), publish
-    )
+    gate = Gate(settings.privacy)
+    with _until(frames, seconds) as limited:
+        pipeline.run(limited, stages.detect, stages.classify, stages.window, gate, publish)
 
 
-def _until(frames: Iterable[Frame], seconds: float | None) -> Iterator[Frame]:
+@contextmanager
+def _until(frames: Iterable[Frame], seconds: float | None) -> Iterator[Iterable[Frame]]:
+    """Yield `frames`, ended after `seconds`; a film is told so also while none of its frames is due."""
     if seconds is None:
-        return iter(frames)
+        yield frames
+        return
     end = time.monotonic() + seconds
-    return itertools.takewhile(lambda _: time.monotonic() < end, frames)
+    timer = threading.Timer(seconds, frames.stop if isinstance(frames, VideoFile | LiveCamera) else lambda: None)
+    timer.start()
+    try:
+        yield itertools.takewhile(lambda _: time.monotonic() < end, frames)
+    finally:
+        timer.cancel()
 
 
 class Tally:
     """Counts what was shown, for the last line."""
 
-    def __init__(self, k_min: int) -> None:
-        self._k_min, self.windows, self.withheld, self.few = k_min, 0, 0, 0
+    def __init__(self, k_min: int, *, live: bool = False) -> None:
+        self._k_min, self._live, self.windows, self.withheld, self.few = k_min, live, 0, 0, 0
 
     def add(self, window: Mapping[str, Any]) -> None:
         """Count one payload."""
@@ -169,11 +181,9 @@ class Tally:
         """Say on stderr what came, and what to do about windows that were withheld."""
         click.echo(f"{what}: {self.windows} windows, {self.withheld} withheld", err=True)
         if self.few:
-            click.echo(
-                f"withheld for k_min: fewer than {self._k_min} people with enough samples; for a video file, "
-                "--k-min 2 shows more",
-                err=True,
-            )
+            advice = "" if self._live else "; for a video file, --k-min 2 shows more"
+            few = f"withheld for k_min: fewer than {self._k_min} people with enough samples"
+            click.echo(few + advice, err=True)
 
 
 def file_name(source: str) -> str:

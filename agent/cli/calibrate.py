@@ -26,7 +26,7 @@ from agent.errors import CannotWriteError, CheckFailed, ConfigError, UsageError
 from agent.insight import policy, weights
 from agent.insight.privacy import least_people
 from agent.trust.guard import Guard, models_of
-from agent.vision.capture import open_source
+from agent.vision.capture import is_camera, open_source
 from agent.vision.model_card import Bundle, find
 from agent.vision.video import check_exists
 
@@ -195,7 +195,7 @@ def _configured(config: Path | None, video: str | None, model: str | None) -> Lo
     overrides: dict[str, Any] = {} if given is None else {"classify.model": given}
     if config is None and video is not None and not DEFAULT_PATH.exists():
         overrides["camera.source"] = video
-    if video is not None and not policy.is_live(video):
+    if video is not None and not is_camera(video):
         check_exists(video)
     return loaded_of(config, overrides)
 

@@ -67,7 +67,11 @@ def check(file: Path, as_json: bool) -> None:
 def _of_a_start(file: Path, settings: Settings) -> Iterator[Problem]:
     """Yield what would end a start of the service; say on stderr what this user cannot look at."""
     from agent.config_start import refusals
+    from agent.device.check_host import paths
 
+    for finding in paths(settings):
+        if finding.verdict == "FAIL" and finding.name != "paths.pause_file":  # a refusal tells of that one
+            yield Problem(str(file), "", f"{finding.found}; {finding.mend}")
     for reason in refusals(settings, served=installed() or is_the_service()):
         forbidden = isinstance(reason, PermissionError) or isinstance(reason.__cause__, PermissionError)
         if forbidden and not is_the_service():

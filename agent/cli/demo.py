@@ -19,13 +19,12 @@ from agent.delivery.subscribe import Subscriber
 from agent.delivery.topics import PREFIX
 from agent.delivery.wallclock import media_clock, system_clock
 from agent.errors import PolicyError, UnavailableError
-from agent.insight.policy import is_live
 from agent.insight.privacy import PROFILES
 from agent.records import Frame
 from agent.stages import opened
 from agent.vision import demo_clip
-from agent.vision.camera import LiveCamera
-from agent.vision.capture import open_source
+from agent.vision.camera import LiveCamera, Notice
+from agent.vision.capture import is_camera, open_source
 from agent.vision.model_card import Bundle, find
 from agent.vision.video import VideoFile, check_exists
 
@@ -60,7 +59,7 @@ def command(video: str | None, options: Playing) -> None:
         name = file_name(video) if video else "eight seats of a made-up classroom"
         headline = f"{name} → {bundle.card.id} on {stages.made_by.backend}"
         screen = stack.enter_context(_Screen(settings, stages.made_by.k_min, headline, as_json=options.as_json))
-        clock = system_clock if video and is_live(video) else media_clock()
+        clock = system_clock if video and is_camera(video) else media_clock()
         publisher = stack.enter_context(Publisher(settings, stages.made_by, clock=clock))
         publisher.state("ready")
         try:
@@ -71,7 +70,7 @@ def command(video: str | None, options: Playing) -> None:
 
 def _check(video: str, k_min: int | None) -> None:
     """Refuse what cannot be played before anything is started, and a room's camera with fewer people than it needs."""
-    if not is_live(video):
+    if not is_camera(video):
         check_exists(video)
         return
     least = PROFILES["standard"].k_min
@@ -85,7 +84,12 @@ def _check(video: str, k_min: int | None) -> None:
 
 
 def _frames(video: str | None, fps: float) -> AbstractContextManager["VideoFile | LiveCamera | Iterator[Frame]"]:
-    return nullcontext(_lesson(fps)) if video is None else open_source(video, fps=fps, realtime=True)
+    return nullcontext(_lesson(fps)) if video is None else open_source(video, fps=fps, realtime=True, notice=_tell)
+
+
+def _tell(notice: Notice) -> None:
+    """Say on stderr what happened to the camera: the windows alone would blame the people."""
+    click.echo(f"{notice.reason}: {notice.detail}", err=True)
 
 
 def _lesson(fps: float) -> Iterator[Frame]:
@@ -107,7 +111,11 @@ class _Screen:
         ids = settings.agent
         self._mqtt: Mqtt = settings.mqtt
         self._topic = f"{PREFIX}/{ids.site}/{ids.room}/{ids.id}/window"
-        self._view, self._tally, self._json = WindowView(as_json=as_json), Tally(k_min), as_json
+        self._view, self._tally, self._json = (
+            WindowView(as_json=as_json),
+            Tally(k_min, live=is_camera(settings.camera.source)),
+            as_json,
+        )
         self._headline = headline
         self._subscriber: Subscriber | None = None
         self._thread = threading.Thread(target=self._watch, name="screen", daemon=True)

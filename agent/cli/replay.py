@@ -17,10 +17,9 @@ from agent.delivery.publish import Publisher
 from agent.delivery.topics import Topics
 from agent.delivery.wallclock import media_clock
 from agent.errors import UsageError
-from agent.insight.policy import is_live
 from agent.records import Summary
 from agent.stages import Stages, opened
-from agent.vision.capture import open_source
+from agent.vision.capture import is_camera, open_source
 from agent.vision.model_card import Bundle, find
 from agent.vision.video import check_exists
 
@@ -38,7 +37,7 @@ def command(video: str, options: Playing, realtime: bool) -> None:
     measure of learning.
     """
     address = options.address()
-    if is_live(video):
+    if is_camera(video):
         raise UsageError(f"expected a video file, got {video!r}: a camera or stream is for `run`, or `demo`")
     check_exists(video)
     settings = options.settings(video, address)
@@ -68,8 +67,9 @@ def _sink(settings: Settings, stages: Stages, publishing: bool) -> Iterator[Call
         with Publisher(settings, stages.made_by, clock=clock) as publisher:
             publisher.state("ready")
             if not publisher.wait_connected(5):
-                where = f"{settings.mqtt.host}:{settings.mqtt.port}"
-                click.echo(f"warning: no broker at {where}; going on without, windows wait in memory", err=True)
+                broker = publisher.report()["broker"]
+                why = broker["reason"] or f"{broker['address']} does not answer"
+                click.echo(f"warning: {why}; going on without a broker, windows wait in memory", err=True)
             yield lambda summary: json.loads(publisher(summary))
         return
     ids, epoch, numbers = settings.agent, uuid.uuid4().hex[:12], itertools.count(1)

@@ -120,8 +120,10 @@ def drop_command(config: Path | None, state_dir: Path | None, as_json: bool, yes
     act_as_owner(folder)
     try:
         spool = DiskSpool(folder, _cap(config, state_dir), float("inf"))
-    except OSError as error:
+    except PermissionError as error:
         raise AccessError(f"{folder}: cannot open the spool ({error.strerror}); run it as the agent's user") from error
+    except OSError as error:
+        raise CannotWriteError(f"{folder}: cannot open the spool ({error.strerror})") from error
     try:
         lost = spool.drop()
     except OSError as error:

@@ -34,6 +34,8 @@ _REMEMBERED: Final = 256
 _ONCE: Final = frozenset({"resend", "resume", "model-install"})
 """A repeat of these is not done again. A `pause` always is, repeated or with a payload that makes no sense: nothing may
 keep sensing from being turned off."""
+_PROBE: Final = "doctor"
+"""What `fer-agent doctor` sends to itself, beside the running agent: nothing is to be done, or said, about it."""
 _COMPARED: Final = 256
 """Bytes of the correlation data that count."""
 _REPEATED: Final = "expected new correlation data, got those of an earlier command: not done again; send new ones"
@@ -59,9 +61,11 @@ class Desk:
         self._seen: deque[tuple[str, str | None, bytes]] = deque(maxlen=_REMEMBERED)
 
     def answer(self, news: Received) -> tuple[str, wire_commands.Reply, list[tuple[int, int]]] | None:
-        """The reply, its topic, and gaps to declare; None for what is ignored: retained, no command."""
+        """The reply, its topic, and gaps to declare; None for what is ignored: retained, a probe, no command."""
         name = self._speaker.topics.command(news.topic)
         if name is None:
+            return None
+        if name == _PROBE:
             return None
         if news.retained:
             log.warning("event=cmd.ignored cmd=%.40r reason=retained", name)

@@ -21,8 +21,15 @@ _NO_REASON: Final = ("Unspecified error", "Protocol error")
 """What paho says of a connection that ended, or spoke something else, without a word of MQTT."""
 _IN_FLIGHT: Final = 20
 """Most messages of QoS 1 without an answer, if the broker takes so many: paho's own number."""
-_MENDS: Final = {154: "; set retain_available true there", 155: "; set max_qos 1 or more there"}
+MENDS: Final = {
+    **dict.fromkeys((134, 135), "check mqtt.username and mqtt.password_file, and the broker's log"),
+    132: 'set mqtt.version = "3.1.1"',
+    154: "set retain_available true there",
+    155: "set max_qos 1 or more there",
+}
 """Reason code of a refusal → what to do, in mosquitto's words."""
+NOT_MQTT: Final = "is it an MQTT broker's port? mqtt.tls, mqtt.port"
+"""What to ask of a port that says nothing, or something else."""
 _PACKET_OVERHEAD: Final = 64
 """Bytes of a packet besides topic, payload and correlation data, at most."""
 
@@ -189,8 +196,9 @@ class Link:
     def _set_callbacks(self, notify: Callable[[Note], None]) -> None:
         def on_connect(client: Any, _u: Any, _f: Any, code: Any, properties: Any) -> None:
             if code.is_failure:
-                mend = _MENDS.get(getattr(code, "value", 0), "")
-                notify(Note(self, Closed(f"the broker refused: {code}{mend}", by_broker=False, refused=True)))
+                mend = MENDS.get(getattr(code, "value", 0))
+                why = f"the broker refused: {code}" + (f"; {mend}" if mend else "")
+                notify(Note(self, Closed(why, by_broker=False, refused=True)))
             else:
                 self._welcome = True
                 # paho does not look at it, and lets its own number be changed only while there is no connection.
@@ -202,7 +210,7 @@ class Link:
             value, text = getattr(code, "value", code), str(code)
             by_broker = bool(flags.is_disconnect_packet_from_server) or text == "Unspecified error"
             if not self._welcome and text in _NO_REASON:
-                text = f"{self._where} ended the connection without an answer: is it an MQTT broker's port?"
+                text = f"{self._where} ended the connection without an answer: {NOT_MQTT}"
             garbled = self._welcome and value == 130 and not flags.is_disconnect_packet_from_server
             notify(Note(self, Closed(text, by_broker, value == 142, too_large=value == 149, garbled=garbled)))
 

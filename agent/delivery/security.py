@@ -62,23 +62,30 @@ def password(mqtt: Mqtt) -> str | None:
 
 def explain(error: Exception, mqtt: Mqtt) -> str:
     """One line that says why the connection to the broker failed, and what to do."""
+    return ": ".join(filter(None, explained(error, mqtt)))
+
+
+def explained(error: Exception, mqtt: Mqtt) -> tuple[str, str]:
+    """Why the connection to the broker failed, and what to do; that is empty where only the network can tell."""
     where = f"{mqtt.host}:{mqtt.port}"
     if isinstance(error, ssl.SSLCertVerificationError):
         code = error.verify_code
         if code == _EXPIRED:
-            return f"the certificate of {where} has expired: renew it on the broker"
+            return f"the certificate of {where} has expired", "renew it on the broker"
         if code == _NOT_YET_VALID:
             today = time.strftime("%Y-%m-%d", time.gmtime())
-            return f"the certificate of {where} is not valid yet: this device's clock says {today}, is it right?"
+            why = f"the certificate of {where} is not valid yet, or this device's clock, which says {today}, is wrong"
+            return why, "sudo timedatectl set-ntp true"
         if code in _WRONG_HOST:
-            return f"the certificate of {where} is for another host: {error.verify_message}"
-        return f"the certificate of {where} is not trusted ({error.verify_message}): set mqtt.ca_file"
+            why = f"the certificate of {where} is for another host ({error.verify_message})"
+            return why, "set mqtt.host to a name that it has, or make one with this name on the broker"
+        return f"the certificate of {where} is not trusted ({error.verify_message})", "set mqtt.ca_file"
     if isinstance(error, ssl.SSLError):
-        return f"TLS with {where} failed ({error.reason or error}): is it a TLS port?"
+        return f"TLS with {where} failed ({error.reason or error})", "is it a TLS port?"
     if isinstance(error, socket.gaierror):
-        return f"unknown host {mqtt.host!r} ({error.strerror})"
+        return f"unknown host {mqtt.host!r} ({error.strerror})", ""
     if isinstance(error, TimeoutError):
-        return f"{where} does not answer"
+        return f"{where} does not answer", ""
     if isinstance(error, ConnectionRefusedError):
-        return f"no broker at {where} (connection refused)"
-    return f"cannot reach {where}: {error}"
+        return f"no broker at {where} (connection refused)", ""
+    return f"cannot reach {where}: {error}", ""

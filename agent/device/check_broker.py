@@ -18,7 +18,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.config import Mqtt, Settings
-from agent.delivery import discovery, security
+from agent.delivery import discovery, link, security
 from agent.delivery.topics import Topics
 from agent.delivery.wire import Status
 from agent.device.checks import Check, Finding, fail, good, warn
@@ -43,9 +43,7 @@ _NEEDED: Final = {
 class _Refused(Exception):
     """The broker refused the connection, or is one that the agent cannot work with."""
 
-    def __init__(
-        self, why: str, mend: str = "check mqtt.username and mqtt.password_file, and the broker's log"
-    ) -> None:
+    def __init__(self, why: str, mend: str) -> None:
         super().__init__(why)
         self.mend = mend
 
@@ -80,11 +78,8 @@ def broker(settings: Settings) -> Iterator[Finding]:
             yield good("mqtt.tcp", f"{where} answers")
             yield from _tls(plain, mqtt)
     except OSError as error:
-        yield fail(
-            "mqtt.connect",
-            security.explain(error, mqtt),
-            f"check mqtt.host and mqtt.port; nc -vz {mqtt.host} {mqtt.port}",
-        )
+        why, mend = security.explained(error, mqtt)
+        yield fail("mqtt.connect", why, mend or f"check mqtt.host and mqtt.port; nc -vz {mqtt.host} {mqtt.port}")
         return
     try:
         with _client(settings, "doctor") as (client, inbox):
@@ -140,8 +135,11 @@ def _client(
     client.loop_start()
     try:
         answer = _wait(inbox, "connect")
-        if answer is None or answer[1].is_failure:
-            raise _Refused("no answer from the broker" if answer is None else f"the broker refused: {answer[1]}")
+        if answer is None:
+            raise _Refused("the port answers, and not as a broker does", link.NOT_MQTT)
+        if answer[1].is_failure:
+            mend = link.MENDS.get(getattr(answer[1], "value", 0), "see the broker's log")
+            raise _Refused(f"the broker refused: {answer[1]}", mend)
         for name, (lack, mend) in _NEEDED.items():
             if getattr(answer[2], name, 1) == 0:
                 raise _Refused(f"the broker {lack}", f"{mend} on the broker")
@@ -176,7 +174,10 @@ def _loop_back(client: Any, inbox: "queue.Queue[Any]", settings: Settings) -> It
     # Sent again: the answer above may have come after the message itself and dropped it from the queue.
     client.publish(topics("cmd/doctor"), b"{}", qos=1)
     if _wait(inbox, "message", topics("cmd/doctor")) is None:
-        mend = f"add to the broker's ACL: pattern read {_pattern(topics('cmd/#'), settings)} (see {_MIN_ACL})"
+        # MQTT 3.1.1 cannot say that it was the command that was not taken.
+        lines = [f"pattern read {_pattern(topics('cmd/#'), settings)}"]
+        lines += [f"pattern write {_pattern(topics('cmd/doctor'), settings)}"] * (settings.mqtt.version != "5")
+        mend = f"add to the broker's ACL: {', '.join(lines)} (see {_MIN_ACL})"
         yield fail("mqtt.subscribe", f"{topics('cmd/#')}: granted, and nothing arrives", mend)
     else:
         yield good("mqtt.subscribe", f"{topics('cmd/#')}: a message came back")

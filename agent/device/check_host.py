@@ -1,5 +1,6 @@
 """Checks of this machine: versions, disk, heat, clock, memory, permissions of the state, hardening of the unit."""
 
+import itertools
 import os
 import platform
 import shutil
@@ -62,8 +63,10 @@ def disk(settings: Settings) -> Iterator[Finding]:
     if not folder.is_dir():
         yield fail("disk.state", f"{folder} is not there", f"sudo install -d -o fer-agent -g fer-agent -m 700 {folder}")
         return
-    if not os.access(folder, os.W_OK):
-        yield fail("disk.state", f"{folder} cannot be written by this user", f"sudo chown fer-agent: {folder}")
+    inside = itertools.chain([folder], folder.rglob("*"))
+    closed = next((path for path in inside if not os.access(path, os.W_OK, effective_ids=True)), None)
+    if closed is not None:
+        yield fail("disk.state", f"{closed} cannot be written by this user", _mend_closed(folder))
         return
     if folder.stat().st_mode & 0o077:
         yield warn("disk.state", f"{folder} can be read by others", f"chmod 700 {folder}")
@@ -75,6 +78,15 @@ def disk(settings: Settings) -> Iterator[Finding]:
         )
     else:
         yield good("disk", f"{free_mb:.0f} MB free at {folder}")
+
+
+def _mend_closed(folder: Path) -> str:
+    """Return what opens the state folder, with all that is in it, to the service."""
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        return "it is mounted read-only: journalctl -k tells of a bad card; sudo mount -o remount,rw its file system"
+    if folder.stat().st_uid not in (0, os.geteuid()):
+        return "sudo fer-agent doctor"
+    return f"sudo chown -R fer-agent: {folder}"
 
 
 def paths(settings: Settings) -> Iterator[Finding]:

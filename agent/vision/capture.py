@@ -48,8 +48,7 @@ def open_source(
         the camera does not open and `patient` is false (raised by `with`)
     """
     camera = camera or Camera()
-    # A folder or pipe is no camera either: the video's own check refuses it, unopened.
-    if is_live(source) and (source.startswith("/dev/") or not _there(source)):
+    if is_camera(source):
         no_core_dumps()  # whatever the command: from here on pictures of people are in this memory
         grab = PicameraGrabber if source.lower() == "picamera2" else OpenCvGrabber
         return LiveCamera(
@@ -63,6 +62,11 @@ def open_source(
             notice=notice,
         )
     return VideoFile(source, fps=fps, realtime=realtime, settings=camera, judge=watch is True, closed=closed)
+
+
+def is_camera(source: str) -> bool:
+    """True for what is opened as a camera: what is live, save a folder or pipe, which the video's own check refuses."""
+    return is_live(source) and (source.startswith("/dev/") or not _there(source))
 
 
 def _there(source: str) -> bool:

@@ -136,13 +136,16 @@ def find(name: str) -> Path:
     ModelError
         there is none
     """
-    try:
-        for path in (Path(name), MODELS / name):
+    closed = None
+    for path in (Path(name), MODELS / name):  # who stands in a folder that is closed to them still has the package's
+        try:
             if path.is_dir():
                 return path
-    except (OSError, ValueError) as cause:
+        except (OSError, ValueError) as cause:
+            closed = cause
+    if closed is not None:
         what = "expected a model bundle that this user can look at"
-        raise ModelError(f"{name[:100]}: {what}, got: {getattr(cause, 'strerror', None) or cause}") from cause
+        raise ModelError(f"{name[:100]}: {what}, got: {getattr(closed, 'strerror', None) or closed}") from closed
     known = sorted(p.name for p in MODELS.glob("*") if p.is_dir())
     raise ModelError(
         f"{name}: no such model bundle; expected a folder, or one of {', '.join(known) or '(none in the package)'}"

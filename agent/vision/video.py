@@ -21,6 +21,8 @@ _NOMINAL_FPS: Final = 25.0
 """Taken for a container that states no rate and no times."""
 _TOLERANCE_S: Final = 0.0005
 """A frame this much early counts as on the grid: containers round times to milliseconds."""
+_ASK_S: Final = 1.0
+"""How often a wait for a frame's time is told of."""
 
 
 class VideoFile:
@@ -50,6 +52,7 @@ class VideoFile:
         self._settings = settings or Camera()
         self._judge = PictureJudge(self._settings.frozen_after_s) if judge else None
         self._closed, self._clock, self._stop = closed, clock, threading.Event()
+        self._waited_at = -math.inf
         self._capture: Any = None
         self._nominal = _NOMINAL_FPS
         self._first: Image | None = None
@@ -71,6 +74,8 @@ class VideoFile:
         self._capture = cv2.VideoCapture(str(Path(self._source).absolute()), cv2.CAP_FFMPEG, timeouts)
         if not self._capture.isOpened():
             raise InputError(f"expected a video, got {without_login(self._source)!r}: it cannot be opened as one")
+        # Phones store what they filmed upright as it came off the chip, and how it is to be turned beside it.
+        self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
         if math.isfinite(rate) and 0 < rate <= 1000:
             self._nominal = rate
@@ -88,6 +93,10 @@ class VideoFile:
         if self._capture is not None:
             self._capture.release()
             self._capture = None
+
+    def waited_at(self) -> float:
+        """Return when the iteration last waited for a frame's time, seconds: a film may have none for minutes."""
+        return self._waited_at
 
     def stop(self) -> None:
         """End the iteration, also while it waits for a frame's time; safe from another thread, not a signal handler."""
@@ -109,7 +118,7 @@ class VideoFile:
                 # never catches up, and something must be shown.
                 if late > 1 / self._fps and now - asked < 1 / self._fps:
                     continue
-                if self._stop.wait(max(0.0, -late)):
+                if self._stopped_before(began + at):
                     return
             image = self._first if self._first is not None else self._decode()
             self._first = None
@@ -118,6 +127,12 @@ class VideoFile:
             due = (math.floor((at + _TOLERANCE_S) * self._fps) + 1) / self._fps
             yield Frame(image, at, self._trouble(image, at))
             asked = self._clock()
+
+    def _stopped_before(self, due: float) -> bool:
+        """Wait until `due`; return at once, True, when stopped."""
+        while (left := due - self._clock()) > _ASK_S and not self._stop.wait(_ASK_S):
+            self._waited_at = self._clock()
+        return self._stop.wait(max(0.0, left))
 
     def _times(self) -> Iterator[float]:
         """Grab frame after frame; yield the media time of each, seconds from the first, never going back."""

@@ -8,9 +8,11 @@ import pytest
 
 from agent import config
 from agent.calibration import record
+from agent.cli.config import _of_a_start
 from agent.config_file import load
 from agent.config_reload import Reload
 from agent.config_start import refusals
+from agent.device import unit
 from agent.device.crashes import Starts
 from agent.errors import ConfigError
 from agent.service import Service
@@ -138,3 +140,16 @@ def test_a_reload_whose_checks_fail_keeps_the_old(tmp_path: Path, caplog: pytest
         assert reload.wanted() is None
     assert caplog.text.count("event=config.kept-old") == 2
     assert "Input/output error" in caplog.text
+
+
+def test_a_file_that_the_unit_hides_is_a_problem_of_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`config check` on a device tells what doctor tells: the service would not find it."""
+    monkeypatch.setattr(unit, "FOLDER", tmp_path)
+    (tmp_path / unit.UNIT).touch()
+    monkeypatch.setattr(unit, "_HIDDEN", (str(tmp_path / "home"),))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "weights.toml").touch()
+    path = written(tmp_path, f'[engagement]\nweights = "{tmp_path}/home/weights.toml"\n')
+    lines = [str(problem) for problem in _of_a_start(path, load(path, environ={}).settings)]
+    says = f"{path}: engagement.weights = '{tmp_path}/home/weights.toml': the unit hides"
+    assert [says in line for line in lines].count(True) == 1, lines

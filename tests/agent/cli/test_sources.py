@@ -1,10 +1,20 @@
 """A stream is a camera for `replay` and `demo`, whatever its address ends in."""
 
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import cv2
 import pytest
 from click.testing import CliRunner
 
-from agent.cli import demo, replay
+from agent.cli import cli, demo, replay
 from agent.errors import PolicyError, UsageError
+from tests.cameras import mjpeg_server, picture
 
 STREAMS = ("http://127.0.0.1:1/live.mp4", "https://127.0.0.1:1/stream.ts?x=1", "rtsp://127.0.0.1:1/live")
 
@@ -22,3 +32,56 @@ def test_a_stream_shows_no_fewer_people_than_a_camera(source: str) -> None:
     """`demo --k-min 2` on a stream is refused before anything is opened."""
     got = CliRunner().invoke(demo.command, [source, "--k-min", "2"])
     assert isinstance(got.exception, PolicyError), got.output
+
+
+@pytest.mark.parametrize(
+    "command", [["replay"], ["demo"], ["calibrate", "--yes", "--from"]], ids=lambda words: words[0]
+)
+def test_a_folder_is_no_camera(command: list[str], tmp_path: Path) -> None:
+    """Neither the law nor a policy is asked for where there is nothing to watch."""
+    got = CliRunner().invoke(cli, [*command, str(tmp_path)])
+    assert (got.exit_code, got.output) == (66, f"error: expected a video file, got the folder {str(tmp_path)!r}\n")
+
+
+def test_a_camera_that_stalls_is_told_of_and_not_the_people() -> None:
+    """`demo` of a stream that falls silent: the line says so, and no advice for films."""
+    with mjpeg_server() as server:
+
+        def stall() -> None:
+            while not server.connections:
+                time.sleep(0.1)
+            time.sleep(3)
+            server.mode = "stall"
+
+        threading.Thread(target=stall, daemon=True).start()
+        line = ["demo", server.url, "--seconds", "20", "--fps", "1", "--model", "compact", "--smallest-face", "60"]
+        done = subprocess.run([sys.executable, "-m", "agent", *line], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "camera.lost" in done.stderr
+    assert "withheld for k_min" in done.stderr
+    assert "--k-min 2" not in done.stderr
+
+
+def test_seconds_end_a_film_between_its_frames(tmp_path: Path) -> None:
+    """A film whose next frame is a minute away ends after the --seconds that were asked for."""
+    writer = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 1 / 60, (160, 120))
+    for number in range(3):
+        writer.write(picture(number))
+    writer.release()
+    began = time.monotonic()
+    line = ["replay", str(tmp_path / "v.avi"), "--realtime", "--seconds", "2", "--model", "compact"]
+    done = subprocess.run([sys.executable, "-m", "agent", *line], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - began < 50
+
+
+def test_why_a_broker_was_left_out_is_said(demo_clip: Path) -> None:
+    """A port that speaks something else is no missing broker."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=lambda: [server.accept()[0].close() for _ in range(50)], daemon=True).start()
+        line = ["replay", str(demo_clip), "--model", "compact", "--smallest-face", "60", "--broker"]
+        line.append(f"127.0.0.1:{server.getsockname()[1]}")
+        done = subprocess.run([sys.executable, "-m", "agent", *line], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert re.search("warning: .*; going on without a broker", done.stderr)
+    assert "no broker at" not in done.stderr

@@ -66,3 +66,10 @@ def test_a_reply_goes_where_replies_go(asked: str | None, goes: str) -> None:
     desk = Desk(speaker(), {}, lambda *_: (), lambda: 0)
     (topic, reply, _) = desk.answer(Received(speaker().topics("cmd/ping"), b"", False, asked, None))
     assert (reply.ok, topic) == (True, goes)
+
+
+def test_the_doctor_beside_it_is_not_heard(caplog: pytest.LogCaptureFixture) -> None:
+    """What `fer-agent doctor` sends to itself is no command, and no line in the journal."""
+    desk = Desk(speaker(), {}, lambda *_: (), lambda: 0)
+    assert desk.answer(Received(speaker().topics("cmd/doctor"), b"{}", False, None, None)) is None
+    assert caplog.text == ""

@@ -1,5 +1,7 @@
 """What the doctor asks of a broker: whether the agent's own topics would be taken, without anything said on them."""
 
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,3 +67,37 @@ def test_what_a_broker_cannot_be_asked_is_said(broker: Mosquitto) -> None:
     """MQTT 3.1.1 has no answer that says no: that nothing was asked is a WARN."""
     report = found(broker, version="3.1.1")["mqtt.publish"]
     assert (report.verdict, "window" in report.found, 'mqtt.version = "5"' in report.mend) == ("WARN", True, True)
+
+
+UNAUTHORISED, OLD = b"\x20\x03\x00\x87\x00", b"\x20\x02\x00\x01"
+"""Welcomes that are none: of a password that is wrong, and of a broker that has never heard of MQTT 5."""
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [(b"HTTP/1.1 400 Bad Request\r\n\r\n", "mqtt.tls"), (UNAUTHORISED, "mqtt.password_file"), (OLD, '"3.1.1"')],
+)
+def test_who_answers_and_is_no_broker_for_us_has_a_remedy_of_its_own(answer: bytes, says: str) -> None:
+    """A port of something else, a wrong password and an old broker: three remedies."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            server.accept()[0].close()  # the look at TCP alone
+            with server.accept()[0] as client:
+                client.recv(4096)
+                client.sendall(answer)
+                client.recv(4096)
+
+        threading.Thread(target=serve, daemon=True).start()
+        report = {f.name: f for f in run({"mqtt": lambda: check(settings(server.getsockname()[1]))})}
+    assert (report["mqtt.auth"].verdict, says in report["mqtt.auth"].mend) == ("FAIL", True), report["mqtt.auth"]
+
+
+def test_a_command_that_an_old_broker_drops_in_silence(broker: Mosquitto, tmp_path: Path) -> None:
+    """MQTT 3.1.1 cannot say which way the ACL closes: both lines are named."""
+    acl = tmp_path / "acl"
+    acl.write_text("topic read #\ntopic write fer/v1/test/room/fer/rsp/#\n")
+    broker.configure(f"acl_file {acl}")
+    broker.restart()
+    mend = found(broker, version="3.1.1")["mqtt.subscribe"].mend
+    assert "pattern read fer/v1/+/+/%u/cmd/#, pattern write fer/v1/+/+/%u/cmd/doctor" in mend

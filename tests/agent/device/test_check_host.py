@@ -1,6 +1,8 @@
 """The doctor's look at this machine: each thing that is wrong is found, with what mends it."""
 
 import ctypes
+import os
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -49,7 +51,45 @@ def test_a_state_folder_that_cannot_be_written(tmp_path: Path) -> None:
     """A read-only disk is a FAIL, for root, too."""
     with mounted("tmpfs", tmp_path / "state", "ro,mode=700") as folder:
         (only,) = found("disk", folder)
-    assert (only.name, only.verdict, only.mend) == ("disk.state", "FAIL", f"sudo chown fer-agent: {folder}")
+    assert (only.name, only.verdict) == ("disk.state", "FAIL")
+    assert only.mend.startswith("it is mounted read-only")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("name", ["", "spool", "spool/000000001.seg", "audit.log"])
+def test_one_file_that_the_service_cannot_write_is_found(name: str) -> None:
+    """As after restoring a backup as root: the service would keep its windows in memory alone."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as parent:
+        Path(parent).chmod(0o755)
+        folder = Path(parent, "state")
+        (folder / "spool").mkdir(parents=True)
+        for file in (folder / "spool/000000001.seg", folder / "audit.log"):
+            file.touch(mode=0o600)
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, 65534, 65534)
+            path.chmod(0o700)
+        os.chown(folder / name, 0, 0)
+        os.seteuid(65534)
+        try:
+            first = found("disk", folder)[0]
+        finally:
+            os.seteuid(0)
+    assert (first.name, first.verdict, first.mend) == ("disk.state", "FAIL", f"sudo chown -R fer-agent: {folder}")
+    assert first.found.startswith(str(folder / name).rstrip("/"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_who_is_neither_root_nor_the_service_is_told_to_be(tmp_path: Path) -> None:
+    """A state folder that is the service's already needs no chown, but sudo."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as parent:
+        Path(parent).chmod(0o700)
+        os.chown(parent, 1, 1)
+        os.seteuid(65534)
+        try:
+            (only,) = found("disk", Path(parent))
+        finally:
+            os.seteuid(0)
+    assert (only.verdict, only.mend) == ("FAIL", "sudo fer-agent doctor")
 
 
 @pytest.mark.parametrize(("spool_mb", "verdict"), [(90, "PASS"), (110, "WARN")])

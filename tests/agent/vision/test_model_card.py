@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from agent.emotions import LABELS
 from agent.errors import ModelError
-from agent.vision.model_card import SUMS, Bundle, find, sums
+from agent.vision.model_card import MODELS, SUMS, Bundle, find, sums
 from agent.vision.preprocess import version
 
 pytestmark = pytest.mark.wheel
@@ -217,3 +218,17 @@ def test_an_unknown_bundle_name_lists_the_known_ones() -> None:
 def test_a_path_is_found_as_it_is(bundle: Path) -> None:
     """A folder's path needs no name in the package."""
     assert find(str(bundle)) == bundle
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_the_packages_models_are_found_from_a_closed_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`sudo fer-agent …` in a home folder of mode 700 goes on as the agent's user, to whom that folder is closed."""
+    (tmp_path / "home").mkdir(mode=0o700)
+    monkeypatch.chdir(tmp_path / "home")
+    os.seteuid(65534)
+    try:
+        assert find("compact") == MODELS / "compact"
+        with pytest.raises(ModelError, match="expected a model bundle that this user can look at"):
+            find(str(tmp_path / "home" / "mine"))
+    finally:
+        os.seteuid(0)

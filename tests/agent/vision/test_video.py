@@ -1,6 +1,7 @@
 """Video files: frames by media time, the end, and what is refused."""
 
 import os
+import struct
 import threading
 import time
 from pathlib import Path
@@ -81,6 +82,31 @@ def test_realtime_drops_what_comes_late(tmp_path: Path) -> None:
             time.sleep(0.2)
     assert time.monotonic() - began < 3.5
     assert seen < 20
+
+
+def test_a_film_with_a_hole_is_waiting_and_not_hanging(tmp_path: Path) -> None:
+    """What the watchdog asks, seconds into a frame that is due in 50, is a second old at most."""
+    path = write_video(tmp_path / "slow.avi", frames=60, fps=1)
+    with open_source(str(path), fps=0.02, realtime=True) as source:
+        frames = iter(source)
+        next(frames)
+        threading.Timer(2.5, source.stop).start()
+        assert next(frames, None) is None
+        assert time.monotonic() - source.waited_at() < 1.5
+
+
+def test_a_film_of_a_phone_is_upright(tmp_path: Path) -> None:
+    """A film that its container says is to be turned by 90 degrees comes turned: no face is found on its side."""
+    path = write_video(tmp_path / "v.mp4", frames=3, codec="mp4v")
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 44  # ISO/IEC 14496-12, 8.3.2, version 0
+    one = 1 << 16
+    content[matrix : matrix + 36] = struct.pack(">9i", 0, one, 0, -one, 0, 0, 120 * one, 0, 1 << 30)
+    path.write_bytes(content)
+    with open_source(str(path), fps=25) as source:
+        turned = next(iter(source)).image
+    assert turned.shape == (160, 120, 3)
+    assert np.abs(turned.astype(int) - np.rot90(picture(0), -1)).mean() < 12
 
 
 def test_a_film_that_cannot_be_read_in_time_goes_on(tmp_path: Path) -> None:
