@@ -204,6 +204,9 @@ class Service:
             guard.models.record(good)
             report = keeper.report()
             told = {key: report[key] for key in ("fps", "stages", "temperature_c", "rss_mb")}
+            if not good:
+                told["stages"] = None  # how long it took tells of how many faces, and how often: that was withheld
+            keeper.forget_costs()
             publisher.health(**told, backend=made_by.backend)
 
         return publish

@@ -115,6 +115,8 @@ class Listener:
 
     def __init__(self, port: int) -> None:
         self.windows: list[dict[str, object]] = []
+        self.timed: list[tuple[bool, bool]] = []
+        """(whether the newest window had a result, whether the stages' times were told) of every health message."""
         self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
         self.client.on_message = self._on_message
         self.client.connect("127.0.0.1", port)
@@ -124,6 +126,9 @@ class Listener:
     def _on_message(self, _client: object, _data: object, message: mqtt.MQTTMessage) -> None:
         if message.topic.endswith("/window"):
             self.windows.append(json.loads(message.payload))
+        if message.topic.endswith("/health") and self.windows:
+            told = json.loads(message.payload).get("stages") is not None
+            self.timed.append((self.windows[-1]["suppressed"] is None, told))
 
     def order(self, name: str) -> None:
         self.client.publish(f"fer/v1/demo/room/fer/cmd/{name}", b"{}", qos=1).wait_for_publish(10)
@@ -163,6 +168,8 @@ def test_off_means_off(stream: Stream, broker: int, tmp_path: Path) -> None:
         log.close()
     text = (tmp_path / "agent.log").read_text()
     assert process.returncode == 0, text
+    # What a withheld window took is withheld with it: it tells of how many faces, and how often they could be read.
+    assert set(listener.timed) == {(True, True), (False, False)}
     modes = [json.loads(line) for line in (tmp_path / "state" / "audit.log").read_text().splitlines()]
     switched = [entry["detail"]["sensing"] for entry in modes if entry["event"] == "mode"]
     assert switched[:5] == ["on", "off", "on", "off", "on"]

@@ -83,12 +83,13 @@ class CameraMeter:
             width=self.size[0],
             height=self.size[1],
             faces=len(self.lumas),
-            luma=float(np.mean(self.lumas)),
-            clipped=float(np.mean(self.clipped)),
-            face_px=(float(low), float(middle), float(high)),
-            focal_px=focal(self.size[0], ASSUMED_FOV if fov is None else fov),
+            # Coarse: there may be one person in view.
+            luma=round(float(np.mean(self.lumas))),
+            clipped=round(float(np.mean(self.clipped)), 2),
+            face_px=(round(low), round(middle), round(high)),
+            focal_px=round(focal(self.size[0], ASSUMED_FOV if fov is None else fov), 1),
             fov_stated=fov is not None,
-            least_sharpness=learned_sharpness(self.sharpnesses),
+            least_sharpness=round(learned_sharpness(self.sharpnesses), 1),
         )
 
     def _problems(self) -> list[str]:

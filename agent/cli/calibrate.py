@@ -33,8 +33,8 @@ from agent.vision.video import check_exists
 _FILE: Final = click.Path(path_type=Path)
 _WELCOME: Final = """\
 Four parts, a few minutes: what the camera sees of faces, how sure the model may be, the room at rest, and what
-this machine can do. Nothing but numbers is kept. For the baseline people sit in view, doing nothing in particular;
-all of them must have agreed to it."""
+this machine can do. Nothing but numbers is kept. For the baseline people sit in view, doing nothing in particular.
+Everybody in view must have agreed to it; no portrait, poster or screen with a face may be in view, it would count."""
 
 
 @click.command(epilog="Example: fer-agent calibrate --from lesson.mp4 --yes --out calibration.json")
@@ -138,7 +138,7 @@ class _Asking:
         if self._yes:
             return wanted
         self._console.print(_WELCOME)
-        if "baseline" in wanted.parts:
+        if {"camera", "baseline"} & set(wanted.parts):
             click.confirm("Has everybody in view agreed?", abort=True, err=True)
         if "camera" in wanted.parts and wanted.fov is None:
             degrees: float = click.prompt(

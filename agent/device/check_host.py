@@ -34,6 +34,7 @@ def checks(settings: Settings) -> dict[str, Check]:
         "paths": lambda: paths(settings),
         "temperature": temperature,
         "clock": clock,
+        "memory": memory,
         "unit": unit,
     }
 
@@ -128,6 +129,23 @@ def clock() -> Iterator[Finding]:
         yield good("clock", "synchronised" if kernel_synced() else "synchronised once since boot")
     else:
         yield warn("clock", "not synchronised: windows are labelled so", "sudo timedatectl set-ntp true")
+
+
+def memory(
+    swaps: Path = Path("/proc/swaps"), controllers: Path = Path("/sys/fs/cgroup/cgroup.controllers")
+) -> Iterator[Finding]:
+    """Whether the unit's limits hold, and where pictures could be swapped to if the service did not lock its memory."""
+    try:
+        limited = "memory" in controllers.read_text().split()
+    except OSError:
+        limited = Path("/sys/fs/cgroup/memory").is_dir()
+    if limited:
+        places = [line.split()[0] for line in swaps.read_text().splitlines()[1:]] if swaps.exists() else []
+        yield good("memory", f"the unit's limits hold; swap: {', '.join(places) or 'none'}")
+    else:
+        found = "the kernel has no memory controller: MemoryMax and MemorySwapMax of the unit do nothing"
+        mend = "on a Raspberry Pi add cgroup_enable=memory cgroup_memory=1 to /boot/firmware/cmdline.txt, and reboot"
+        yield warn("memory", found, mend)
 
 
 def unit() -> Iterator[Finding]:

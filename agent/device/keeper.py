@@ -147,6 +147,11 @@ class Keeper:
             "stuck": list(self._watchdog.late()),
         }
 
+    def forget_costs(self) -> None:
+        """Begin to measure the stages anew: what a window took is told with that window, or not at all."""
+        for stage in self._stages.values():
+            stage.costs.clear()
+
     def __enter__(self) -> "Keeper":
         """Start to feed the watchdog."""
         self._loop()

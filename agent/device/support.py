@@ -67,13 +67,18 @@ def write(target: Path, loaded: Loaded, status: Callable[[], dict[str, Any]]) ->
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as raw, tarfile.open(fileobj=raw, mode="w:gz") as archive:
             for name, text in files.items():
-                content = redact(text).encode("utf-8", "replace")[:_MOST_BYTES]
+                content = _without(redact(text), loaded.settings.mqtt.username).encode("utf-8", "replace")[:_MOST_BYTES]
                 info = tarfile.TarInfo(f"fer-agent-support/{name}")
                 info.size, info.mtime, info.mode = len(content), int(time.time()), 0o600
                 archive.addfile(info, io.BytesIO(content))
     except OSError as error:
         raise CannotWriteError(f"{target}: expected a place for a new file, got: {error.strerror}") from error
     return list(files)
+
+
+def _without(text: str, user: str | None) -> str:
+    """Return `text` without the broker's user name where it stands as a word: the agent's own lines name it."""
+    return re.sub(rf"(?<![\w/]){re.escape(user)}(?![\w/])", _HIDDEN, text) if user else text
 
 
 def _files(loaded: Loaded, status: Callable[[], dict[str, Any]]) -> dict[str, str]:

@@ -4,6 +4,7 @@ Regulation (EU) 2024/1689 (AI Act) Art. 5(1)(f) prohibits inferring emotions "in
 institutions" except for medical or safety reasons, since 2 February 2025.
 """
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,16 @@ MARKS: Final = ":!|%"
 _PROHIBITED: Final = ("education", "workplace")
 _BLANKS: Final = ("", "-", "?", "…", "...", "n/a", "none", "todo", "tbd", "xxx", "fixme")
 """Texts that say nothing (compared in lower case)."""
+_LEAST_WORDS: Final = 3
+"""Of a declared reason: "yes" and "n/a" are none."""
+_NEGATIONS: Final = (
+    *("no", "not", "none", "never", "nothing", "nil", "false", "without", "n", "na"),
+    *("nein", "nicht", "kein", "keine", "keiner", "keines", "ohne"),
+    *("non", "pas", "aucun", "aucune", "rien", "niet", "geen", "zonder", "nej", "ingen", "inte", "ikke", "ei"),
+    *("nie", "brak", "ne", "nu", "nem", "não", "nenhum", "nenhuma", "sem", "nessun", "nessuna", "niente"),
+    *("ningún", "ninguno", "ninguna", "sin"),
+)
+"""First words of who says that there is no reason, in languages of the EU."""
 
 
 def is_live(source: str) -> bool:
@@ -82,11 +93,12 @@ def _check_filled(policy: config.Policy) -> None:
 
 def _check_prohibition(policy: config.Policy) -> None:
     inside = policy.jurisdiction.strip().upper() in EU_EEA
-    if inside and policy.setting in _PROHIBITED and _blank(policy.medical_or_safety):
+    if inside and policy.setting in _PROHIBITED and not declares_a_reason(policy):
         raise PolicyError(
             f"agent.toml: inferring emotions in {policy.setting} is prohibited in the EU/EEA "
             f"(policy.jurisdiction = {policy.jurisdiction!r}, AI Act Art. 5(1)(f)) except for medical or safety "
-            "reasons; policy.medical_or_safety can declare one, and that declaration is the operator's own"
+            "reasons; policy.medical_or_safety can declare one in a few words, at least "
+            f"{_LEAST_WORDS}, and that declaration is the operator's own"
         )
 
 
@@ -97,6 +109,15 @@ def _check_k_min(privacy: config.Privacy) -> None:
             f"agent.toml: privacy.k_min must be at least {least} for a live camera in profile "
             f"{privacy.profile!r}, got {privacy.k_min}"
         )
+
+
+def declares_a_reason(policy: config.Policy) -> bool:
+    """True if `medical_or_safety` names a reason: some words, of which the first does not say that there is none.
+
+    Whether it is one of those that the law means is not for a program to say.
+    """
+    words = re.findall(r"\w+", policy.medical_or_safety.lower())
+    return len(words) >= _LEAST_WORDS and words[0] not in _NEGATIONS and not _blank(policy.medical_or_safety)
 
 
 def _blank(text: str) -> bool:

@@ -29,6 +29,8 @@ from agent.records import Box, Reading, Window
 
 _UNUSABLE: Final = 0.5
 """A window is given up when more than this share of its frames had camera trouble."""
+_PAUSED: Final = "paused"
+"""One such frame will do: who may pause and resume must not choose which part of a window is published."""
 
 
 class SeatMap(Protocol):
@@ -167,7 +169,7 @@ class WindowAggregator:
             # A frame stands for the period that follows it.
             end = min(end, max(window.last, window.start) + 1 / self._fps)
         scheduled = max(1, round((end - window.start) * self._fps))
-        if window.trouble.total() > _UNUSABLE * window.frames:
+        if window.trouble[_PAUSED] or window.trouble.total() > _UNUSABLE * window.frames:
             return self._unusable(window, end, scheduled, partial=partial)
         by_seat = {seat: self._corrected(rows) for seat, rows in samples_by_seat(window.samples, merged).items()}
         seats = list(by_seat.values())
@@ -205,7 +207,7 @@ class WindowAggregator:
         return np.asarray(weighted / weighted.sum(axis=1, keepdims=True))
 
     def _unusable(self, window: _Open, end: float, scheduled: int, *, partial: bool) -> Window:
-        """Return a window that the camera's trouble made unusable, with its most frequent reason."""
+        """Return a window that the camera's trouble made unusable, with "paused" or its most frequent reason."""
         return Window(
             start=window.start,
             end=end,
@@ -215,7 +217,7 @@ class WindowAggregator:
             contributing=0,
             coverage=0.0,
             moods=None,
-            trouble=window.trouble.most_common(1)[0][0],
+            trouble=_PAUSED if window.trouble[_PAUSED] else window.trouble.most_common(1)[0][0],
             partial=partial,
         )
 

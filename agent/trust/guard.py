@@ -11,7 +11,7 @@ from agent.trust.accept import works_here
 from agent.trust.audit import AuditLog
 from agent.trust.budget_file import BudgetFile
 from agent.trust.gpio import Light, Switch
-from agent.trust.hardening import no_core_dumps
+from agent.trust.hardening import keep_memory_private
 from agent.trust.pause import Pause
 from agent.trust.sensing import Sensing
 from agent.trust.start import note_start
@@ -57,7 +57,7 @@ class Guard:
 
     def __enter__(self) -> Self:
         """Switch core dumps off, open the GPIO lines, and write the start into the audit log."""
-        no_core_dumps()
+        keep_memory_private()
         self._open.enter_context(self._light)
         self._open.enter_context(self._switch)
         note_start(self.audit, self._settings, live=self._live, config_hash=self._config_hash)

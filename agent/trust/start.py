@@ -5,6 +5,7 @@ import json
 
 from agent import __version__, config
 from agent.insight.budget import WINDOWS_A_DAY
+from agent.insight.policy import declares_a_reason
 from agent.insight.privacy import PROFILES, least_people, window_seconds
 from agent.trust.audit import AuditLog, Detail
 
@@ -29,7 +30,7 @@ def _policy(settings: config.Settings) -> dict[str, Detail]:
     return {
         "setting": policy.setting,
         "jurisdiction": policy.jurisdiction,
-        "medical_or_safety_declared": bool(policy.medical_or_safety.strip()),
+        "medical_or_safety_declared": declares_a_reason(policy),
         "profile": profile.name,
         "k_min": least_people(settings.privacy),
         "window_s": f"{window_seconds(settings):g}",

@@ -10,7 +10,7 @@ from pathlib import Path
 from agent.config import Camera
 from agent.config_words import without_login
 from agent.insight.policy import is_live
-from agent.trust.hardening import no_core_dumps
+from agent.trust.hardening import keep_memory_private
 from agent.vision.camera import LiveCamera, Notice
 from agent.vision.grabber import OpenCvGrabber, PicameraGrabber
 from agent.vision.video import VideoFile
@@ -49,7 +49,7 @@ def open_source(
     """
     camera = camera or Camera()
     if is_camera(source):
-        no_core_dumps()  # whatever the command: from here on pictures of people are in this memory
+        keep_memory_private()  # whatever the command: from here on pictures of people are in this memory
         grab = PicameraGrabber if source.lower() == "picamera2" else OpenCvGrabber
         return LiveCamera(
             lambda: grab(source, camera),

@@ -15,7 +15,7 @@ import numpy as np
 from agent.config import Camera
 from agent.device import clock, memory
 from agent.device.notify import Beat, Notifier, Watchdog
-from agent.trust.hardening import no_core_dumps
+from agent.trust.hardening import keep_memory_private
 from agent.vision.camera import LiveCamera
 from agent.vision.runtime import available
 
@@ -43,7 +43,7 @@ class Driver:
 
 
 def main() -> None:
-    no_core_dumps()
+    keep_memory_private()
     fault = (STATE / "fault").read_text().strip()
     with (STATE / "starts").open("a") as starts:
         starts.write(fault + "\n")

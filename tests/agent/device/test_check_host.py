@@ -184,3 +184,20 @@ def test_how_far_the_unit_confines(
         program.chmod(0o755)
     (only,) = found("unit")
     assert (only.verdict, text in only.found) == (verdict, True), only
+
+
+@pytest.mark.parametrize(
+    ("controllers", "verdict", "says"),
+    [
+        ("cpuset cpu io memory pids\n", "PASS", "swap: /var/swap, /dev/zram0"),
+        ("cpuset cpu io pids\n", "WARN", "no memory"),
+    ],
+)
+def test_a_kernel_without_a_memory_controller(tmp_path: Path, controllers: str, verdict: str, says: str) -> None:
+    """As on Raspberry Pi OS: the unit's limits do nothing there, and the line that mends it is named."""
+    (tmp_path / "controllers").write_text(controllers)
+    (tmp_path / "swaps").write_text(
+        "Filename Type Size Used Priority\n/var/swap file 1 0 -2\n/dev/zram0 partition 1 0 5\n"
+    )
+    (only,) = check_host.memory(tmp_path / "swaps", tmp_path / "controllers")
+    assert (only.verdict, says in only.found, "cmdline.txt" in only.mend) == (verdict, True, verdict == "WARN")

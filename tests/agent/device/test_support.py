@@ -49,7 +49,7 @@ def test_bundle_has_no_secret_and_no_window(tmp_path: Path) -> None:
     )
 
     def no_agent() -> dict[str, object]:
-        raise UnavailableError("no agent")
+        raise UnavailableError("user='acc0unt': no agent")
 
     names = write(tmp_path / "b.tar.gz", load(config, environ={}), no_agent)
     assert {"config.json", "doctor.json", "status.json", "journal.txt"} <= set(names)
@@ -60,7 +60,7 @@ def test_bundle_has_no_secret_and_no_window(tmp_path: Path) -> None:
         assert secret not in text
     assert "spool.bin" in text
     assert "camera.fps" in text
-    assert "not available: no agent" in text
+    assert "not available: user='«hidden»': no agent" in text
 
 
 def test_never_over_an_existing_file(tmp_path: Path) -> None:

@@ -64,12 +64,23 @@ def test_education_and_work_are_refused_in_the_eu_and_eea(code: str, setting: st
 
 
 def test_a_declared_medical_or_safety_reason_is_the_operators_own() -> None:
-    """With the operator's declaration EU education is allowed; blanks are no declaration."""
+    """With the operator's declaration EU education is allowed."""
     check_policy(
         settings(setting="education", jurisdiction="DE", medical_or_safety="Epilepsy alarm, MDR 2026/3"), live=True
     )
-    with pytest.raises(PolicyError):
-        check_policy(settings(setting="education", jurisdiction="DE", medical_or_safety="  "), live=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("  ", "no", "No.", "none.", "false", "0", "na", "N/A", "nein", "non", "/", "yes", "not applicable"),
+        *("<why, if so>", "none declared at present", "No medical reason applies", "Kein Grund dieser Art", "- - -"),
+    ],
+)
+def test_who_says_that_there_is_no_reason_has_declared_none(text: str) -> None:
+    """An operator who answers the question with no is not let in for having answered."""
+    with pytest.raises(PolicyError, match=r"5\(1\)\(f\)"):
+        check_policy(settings(setting="education", jurisdiction="DE", medical_or_safety=text), live=True)
 
 
 @pytest.mark.parametrize(("setting", "code"), [("education", "US"), ("research", "DE"), ("medical", "DE")])

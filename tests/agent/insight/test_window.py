@@ -99,6 +99,13 @@ def test_camera_trouble_gives_its_reason_and_no_result() -> None:
     assert (closed[10].trouble, closed[10].moods) == ("camera.frozen", None)
 
 
+def test_a_window_that_was_paused_for_a_moment_has_no_result() -> None:
+    """Who pauses and resumes would choose which part of the window is published."""
+    window = _window()
+    closed = [window.add(float(t), _people(2) if t != 4 else (), None if t != 4 else "paused") for t in range(11)][10]
+    assert (closed.trouble, closed.moods, closed.person_scores) == ("paused", None, ())
+
+
 def test_seats_that_nobody_was_seen_on_count() -> None:
     """Three people in a room of six: half of it is covered, and what the others feel is not known; of five in a room
     of two, five count."""

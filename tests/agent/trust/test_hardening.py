@@ -5,13 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = str(Path(__file__).resolve().parents[3])
 
 CHILD = """
 import os, resource, sys
-from agent.trust.hardening import no_core_dumps
+from agent.trust.hardening import keep_memory_private
 if sys.argv[1] == "hard":
-    no_core_dumps()
+    keep_memory_private()
 else:
     resource.setrlimit(resource.RLIMIT_CORE, (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2)
 secret = "planted-" + str(7 ** 40)
@@ -19,6 +21,7 @@ print(resource.getrlimit(resource.RLIMIT_CORE), flush=True)
 sys.stdout.flush()
 print([line for line in open("/proc/self/status") if line.startswith("CoreDumping")][0].strip(), flush=True)
 import ctypes
+print([line for line in open("/proc/self/status") if line.startswith("VmLck")][0].split()[1], "kB locked", flush=True)
 print("dumpable", ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), flush=True)
 os.abort()
 """
@@ -37,6 +40,14 @@ def test_a_crash_leaves_no_core(tmp_path: Path) -> None:
     assert "(0, 0)" in printed
     assert "dumpable 0" in printed
     assert cores == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="by hand only root may lock so much memory")
+def test_no_page_is_swapped_out(tmp_path: Path) -> None:
+    """All of it is locked."""
+    locked = {kind: int(abort(kind, tmp_path)[0].split(" kB locked")[0].split()[-1]) for kind in ("hard", "soft")}
+    assert locked["soft"] == 0
+    assert locked["hard"] > 10_000
 
 
 def test_without_it_the_process_would_be_dumpable(tmp_path: Path) -> None:
