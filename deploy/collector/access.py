@@ -74,20 +74,29 @@ class Door:
 
     def open(self, token: str) -> str | None:
         """Return a cookie for the right token, None for a wrong one. Raises PermissionError after too many."""
-        now = time.monotonic()
-        if len(self._wrong) == _TRIES and now - self._wrong[0] < 60:
-            raise PermissionError
-        if not hmac.compare_digest(token.encode(), self._token):
-            self._wrong.append(now)
+        if not self._is_right(token):
             return None
         until = str(int(time.time()) + SESSION_S)
         return f"{until}.{self._sign(until)}"
 
+    def _is_right(self, token: str) -> bool:
+        """Check a token, from wherever it came: one count for all. Raises PermissionError after too many wrong ones."""
+        now = time.monotonic()
+        if len(self._wrong) == _TRIES and now - self._wrong[0] < 60:
+            raise PermissionError
+        if hmac.compare_digest(token.encode(), self._token):
+            return True
+        self._wrong.append(now)
+        return False
+
     def knows(self, connection: HTTPConnection) -> bool:
-        """Whether the request carries a valid cookie, or the token as `Authorization: Bearer`."""
+        """Whether the request carries a valid cookie, or the token as `Authorization: Bearer`. After too many wrong
+        tokens none is right; who has a cookie stays in."""
         scheme, _, token = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return hmac.compare_digest(token.strip().encode(), self._token)
+            with contextlib.suppress(PermissionError):
+                return self._is_right(token.strip())
+            return False
         until, _, signature = connection.cookies.get(COOKIE, "").partition(".")
         if not until.isascii() or not until.isdigit() or len(until) > 12:
             return False

@@ -24,6 +24,7 @@ from paho.mqtt.properties import Properties
 from agent.config import Mqtt
 from agent.delivery.security import explain
 from agent.errors import ConfigError, FerAgentError
+from deploy.collector.client import Client
 from deploy.collector.messages import Source
 
 log = logging.getLogger("fer.collector")
@@ -76,19 +77,6 @@ class Delivery:
     """Of an answer: which question it is to."""
 
 
-class _Client(mqtt.Client):
-    """Keeps what its thread dies of: paho would go on as if nothing were."""
-
-    failure: Exception | None = None
-
-    def loop_forever(self, *args: Any, **more: Any) -> mqtt.MQTTErrorCode:
-        try:
-            return super().loop_forever(*args, **more)
-        except Exception as error:
-            self.failure = error
-            raise
-
-
 class Broker:
     """A connection that comes back by itself. Publishing and confirming are for one thread, the ingest's."""
 
@@ -101,15 +89,16 @@ class Broker:
         self.hears_windows = False
         """Whether the broker has granted reading windows, on this connection. (One may grant it and yet send none.)"""
         self._said = ""
+        self._refused = False
+        """The broker said no to this connection, and was quoted."""
         self._published: dict[int, str] = {}
         """Packet numbers that the broker has not answered, and what the ACL calls their topics."""
         self._answers: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         self._denied: set[str] = set()
         """What may not be read or written; said once, and again if it was allowed in between."""
-        self._client = _Client(
+        self._client = Client(
             CallbackAPIVersion.VERSION2, f"fer-collector-{address.name}", protocol=mqtt.MQTTv5, manual_ack=True
         )
-        self._client.max_inflight_messages_set(1000)
         self._client.reconnect_delay_set(1, 30)
         if address.username:
             self._client.username_pw_set(address.username, address.password)
@@ -194,9 +183,11 @@ class Broker:
         """Return the line that the broker's ACL file needs, and for whom."""
         return f'"topic {how} {topic}" to {self._address.username or "the anonymous user"}'
 
-    def _on_connect(self, client: mqtt.Client, _: Any, __: Any, reason: Any, ___: Any) -> None:
+    def _on_connect(self, client: Client, _: Any, __: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
+            self._refused = True
             return self._say(f"event=broker.refused reason={str(reason)!r}")
+        client.heed(properties)
         self._connection += 1
         self.connected = True
         self._say("event=broker.connected")
@@ -243,8 +234,13 @@ class Broker:
         self._say(f"event=broker.away reason={told!r} action='trying again'")
 
     def _on_disconnect(self, _: Any, __: Any, ___: Any, reason: Any, ____: Any) -> None:
-        self.connected = self.hears_windows = False
-        self._say(f"event=broker.disconnected reason={str(reason)!r}")
+        ended, refused = self.connected, self._refused
+        self.connected = self.hears_windows = self._refused = False
+        if ended:
+            self._say(f"event=broker.disconnected reason={str(reason)!r}")
+        elif not refused:  # what ends after a refusal is no news, and would be told with it at every try
+            mend = "trying again; is it an MQTT broker's port? --tls, --port"
+            self._say(f"event=broker.away reason='ended the connection without an answer' action={mend!r}")
 
     def _on_message(self, _: Any, __: Any, message: mqtt.MQTTMessage) -> None:
         if message.qos == 0 and self._queue.qsize() > _MOST_QUEUED:

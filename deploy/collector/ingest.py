@@ -172,11 +172,11 @@ class Ingest:
 
     def _note(self, messages: Sequence[Message], written: Written) -> None:
         at = self._monotonic()
-        self._open({*written.seqs, *written.newest, *(lost[0] for lost in written.lost)}, at)
+        self._open({*written.seqs, *written.newest, *written.lost}, at)
         for stream, seqs in written.seqs.items():
             self._streams.add(stream, seqs, at)
-        for stream, first, last in written.lost:
-            self._streams.mark_lost(stream, first, last, at)
+        for stream, gaps in written.lost.items():
+            self._streams.mark_all_lost(stream, gaps, at)
         for stream, newest in written.newest.items():
             self._streams.expect(stream, newest, at)
         for message in messages:
@@ -203,8 +203,7 @@ class Ingest:
             self._catch_up(stream, known, at)
 
     def _catch_up(self, stream: int, known: Progress, at: float) -> None:
-        for first, last in known.lost:
-            self._streams.mark_lost(stream, first, last, at)
+        self._streams.mark_all_lost(stream, known.lost, at)
         self._streams.add(stream, known.seqs, at)
 
     def _tick(self) -> None:

@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from agent.emotions import LABELS
 
 ID: Final = re.compile(r"[a-z0-9-]{1,64}")
+NO_AGENTS: Final = frozenset({"admin", "collector", "homeassistant", "viewer"})
+"""Users of deploy/mosquitto/fer.acl that are no agents. Its `pattern` lines let every user publish as the agent of its
+own name, these too; so nothing that comes under these names is an agent's."""
 MAX_BYTES: Final = 16_384
 """Longest payload that is looked at; the contract's own limit is 4 KB."""
 _OFF_BY: Final = 0.05
@@ -246,6 +249,8 @@ def split_topic(topic: str) -> tuple[Source, str]:
     parts = topic.split("/", 5)
     if len(parts) != 6 or parts[0] != "fer" or parts[1] != "v1" or not all(map(ID.fullmatch, parts[2:5])):
         raise Refused("topic")
+    if parts[4] in NO_AGENTS:
+        raise Refused("agent")
     return Source(*parts[2:5]), parts[5]
 
 

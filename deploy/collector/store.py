@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Table, bindparam, column, insert, select, text, tuple_, update
+from sqlalchemy import Connection, Engine, Table, bindparam, column, exists, insert, select, text, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from agent.emotions import LABELS
@@ -20,6 +20,9 @@ _MOST_CACHED: Final = 200_000
 
 _MOST_BEYOND: Final = 100_000
 """Windows beyond holes that are read at once; what is left out is read again before anything is asked for."""
+
+_MOST_GAPS: Final = 10_000
+"""Lost ranges that are read at once, shared by the streams that have some: one of them must not crowd out the rest."""
 
 _MadeBy = tuple[str | None, ...]
 
@@ -34,8 +37,8 @@ class Written:
     """Windows that were there."""
     seqs: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     """Stream → sequence numbers that are now in the database."""
-    lost: list[tuple[int, int, int]] = field(default_factory=list)
-    """(stream, first, last) that the agent declared lost."""
+    lost: dict[int, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    """Stream → ranges that the agent declared lost."""
     newest: dict[int, int] = field(default_factory=dict)
     """Stream → highest sequence number that the agent says it has used; 0 for none yet."""
 
@@ -49,7 +52,7 @@ class Progress:
     seqs: list[int] = field(default_factory=list)
     """Sequence numbers beyond it that are stored; the first ones, if there are very many."""
     lost: list[tuple[int, int]] = field(default_factory=list)
-    """Ranges that reach beyond it and are lost."""
+    """Ranges that reach beyond it and are lost; the first ones, if there are very many."""
 
 
 class Store:
@@ -111,9 +114,13 @@ class Store:
                     beyond.order_by(windows.c.stream_id, windows.c.seq).limit(_MOST_BEYOND)
                 ):
                     found[stream].seqs.append(seq)
-                lost = select(gaps.c.stream_id, gaps.c.from_seq, gaps.c.to_seq).join_from(gaps, streams)
-                for stream, first, last in connection.execute(lost.where(mine, gaps.c.to_seq > streams.c.upto_seq)):
-                    found[stream].lost.append((first, last))
+                some = exists().where(gaps.c.stream_id == streams.c.id, gaps.c.to_seq > streams.c.upto_seq)
+                holed = connection.scalars(select(streams.c.id).where(mine, some)).all()
+                for stream in holed:
+                    lost = select(gaps.c.from_seq, gaps.c.to_seq).where(gaps.c.stream_id == stream)
+                    lost = lost.where(gaps.c.to_seq > found[stream].upto).order_by(gaps.c.from_seq)
+                    rows = connection.execute(lost.limit(_MOST_GAPS // len(holed)))
+                    found[stream].lost = [(first, last) for first, last in rows]
         return found
 
     def save_progress(self, upto: dict[int, int]) -> None:
@@ -146,7 +153,7 @@ class Store:
                 body |= {"at_ms": m.value.at_ms} if m.value.at_ms is not None else {}
                 if m.value.epoch is not None:
                     stream = self.stream_of(m.source, m.value.epoch)
-                    written.lost.append((stream, m.value.from_, m.value.to))
+                    written.lost[stream].append((m.value.from_, m.value.to))
                     declared.append(
                         {"stream_id": stream, "from_seq": m.value.from_, "to_seq": m.value.to}
                         | {"reason": m.value.reason, "received_ms": now_ms}

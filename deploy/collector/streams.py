@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from deploy.collector.ranges import Ranges
+
 REORDER_S: Final = 3.0
 """A hole younger than this is a message under way (or in another collector's batch)."""
 RETRY_S: Final = (10.0, 30.0, 60.0, 120.0, 300.0)
@@ -18,7 +20,7 @@ SILENCE_S: Final = 300.0
 LONGEST_ASK: Final = 1000
 """Most windows asked for at once."""
 _MOST_AHEAD: Final = 100_000
-"""Sequence numbers remembered beyond a hole; the database knows the rest."""
+"""Ranges of numbers remembered beyond a hole, of stored ones and of lost ones each; the database knows the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,9 @@ class _Stream:
     """All up to here is stored or known to be lost."""
     newest: int = 0
     """Highest sequence number known to exist."""
-    ahead: set[int] = field(default_factory=set)
-    lost: list[tuple[int, int]] = field(default_factory=list)
+    ahead: Ranges = field(default_factory=lambda: Ranges(_MOST_AHEAD))
+    """Stored, beyond the hole."""
+    lost: Ranges = field(default_factory=lambda: Ranges(_MOST_AHEAD))
     acked: int = -1
     heard: float = 0.0
     """When a window came last that was not there."""
@@ -51,30 +54,27 @@ class _Stream:
     """Last number that every one of those answers was about."""
 
     def advance(self, at: float) -> None:
+        """Move `upto` over what is stored or lost. Once after a batch, not after each of its messages."""
         before = self.upto
-        moved = True
-        while moved:
-            moved = False
-            while self.upto + 1 in self.ahead:
-                self.upto += 1
-                self.ahead.discard(self.upto)
-                moved = True
-            for first, last in self.lost:
-                # Nobody can have lost what was never used: a declaration counts as far as numbers are known to exist.
-                if first <= self.upto + 1 <= min(last, self.newest):
-                    self.upto, moved = min(last, self.newest), True
+        while (end := self._end(self.upto + 1)) > self.upto:
+            self.upto = end
         if self.upto != before:
             self.quiet_since, self.asked, self.answered = at, 0, 0
-            self.ahead = {seq for seq in self.ahead if seq > self.upto}
-            self.lost = [gap for gap in self.lost if gap[1] > self.upto]
+            self.ahead.drop(self.upto)
+            self.lost.drop(self.upto)
         self.newest = max(self.newest, self.upto)
+
+    def _end(self, seq: int) -> int:
+        stored, lost = self.ahead.end(seq), self.lost.end(seq)
+        # Nobody can have lost what was never used: a declaration counts as far as numbers are known to exist.
+        return max(stored or 0, min(lost or 0, self.newest))
 
     def hole(self) -> tuple[int, int] | None:
         if self.newest <= self.upto:
             return None
         first = self.upto + 1
-        starts = [seq for seq in self.ahead if seq > first] + [gap[0] for gap in self.lost if gap[0] > first]
-        return first, min([self.newest, *(start - 1 for start in starts)])
+        starts = (self.ahead.after(first), self.lost.after(first))
+        return first, min([self.newest, *(start - 1 for start in starts if start is not None)])
 
 
 class Streams:
@@ -101,15 +101,20 @@ class Streams:
             if seq <= s.acked:
                 s.acked = -1  # who sends it again has not heard that it may forget it
             s.newest = max(s.newest, seq)
-            if seq > s.upto and len(s.ahead) < _MOST_AHEAD:
-                s.ahead.add(seq)
+            if seq > s.upto:
+                s.ahead.add(seq, seq)
         s.advance(at)
 
     def mark_lost(self, stream: int, first: int, last: int, at: float) -> None:
         """Note windows that do not exist any more."""
+        self.mark_all_lost(stream, [(first, last)], at)
+
+    def mark_all_lost(self, stream: int, gaps: Iterable[tuple[int, int]], at: float) -> None:
+        """Note several such ranges."""
         s = self._streams[stream]
-        if (first, last) not in s.lost:
-            s.lost.append((first, last))
+        for first, last in gaps:
+            if last > s.upto:
+                s.lost.add(first, last)
         s.advance(at)
 
     def expect(self, stream: int, newest: int, at: float) -> None:

@@ -1,5 +1,6 @@
 """The collector against a real broker: nothing is confirmed before it is stored, and every hole is mended."""
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ from deploy.collector.bench.lessons import free_port, running_broker, topic_of, 
 from deploy.collector.bench.scratch_postgres import scratch_postgres
 from deploy.collector.broker import Address, Broker
 from deploy.collector.database import open_database
+from deploy.collector.messages import Gap, Message, Source
+from deploy.collector.store import Store
 from tests.deploy.conftest import NOW_MS, Room, collecting, control_postgres, count, wait_for
+from tests.mqtt_world import Mosquitto
 
 
 def test_stores_and_acknowledges(broker_port: int, engine: Engine, room: Room) -> None:
@@ -103,6 +107,48 @@ def test_bad_bytes_change_nothing(
     ) == (1, 1, 1)
     lines = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
     assert len(lines) == len(set(lines)) < 15
+
+
+def test_users_of_the_broker_are_no_rooms(tmp_path: Path, engine: Engine) -> None:
+    """With the project's ACL the viewer may publish windows as an agent of its name, as the other users may; none
+    becomes a room."""
+    acl = Path(__file__).resolve().parents[2] / "deploy" / "mosquitto" / "fer.acl"
+    broker = Mosquitto(tmp_path / "broker", f"acl_file {acl}")
+    with broker as server, collecting(server.port, engine, username="collector") as tally:
+        for user in ("viewer", "homeassistant", "admin", "collector"):
+            client = mqtt.Client(CallbackAPIVersion.VERSION2, f"as-{user}", protocol=mqtt.MQTTv5)
+            client.username_pw_set(user)
+            client.connect("127.0.0.1", server.port)
+            client.loop_start()
+            topic = f"fer/v1/school-0/room-2/{user}/window"
+            client.publish(topic, window_of(1, 1, NOW_MS, agent=user), qos=1).wait_for_publish(10)
+            client.disconnect()
+            client.loop_stop()
+        wait_for(lambda: tally.refused() == 4)
+    assert (count(engine), count(engine, "SELECT count(*) FROM agents")) == (0, 0)
+
+
+def test_a_device_of_many_gaps_keeps_no_room_waiting(broker_port: int, engine: Engine, room: Room) -> None:
+    """A device has declared forty thousand gaps with a number between each two, declares more, and says that it is far
+    ahead: another room's windows are stored and acknowledged."""
+
+    def gap(n: int) -> bytes:
+        return json.dumps({"kind": "gap", "epoch": "1", "from": n, "to": n, "reason": "x", "at_ms": NOW_MS}).encode()
+
+    def hostile(n: int) -> Message:
+        return Message(Source("school-0", "room-3", "fer-2"), "event", Gap.model_validate_json(gap(n)))
+
+    Store(engine).write([hostile(n) for n in range(10, 80_010, 2)], NOW_MS)
+    device = Room(broker_port, 2)
+    device.publish("status", {"state": "ready", "session": 1, "epoch": "1", "newest_seq": 10**9}, retain=True)
+    with collecting(broker_port, engine) as tally:
+        for n in range(80_010, 84_010, 2):
+            device.client.publish(topic_of(2, "event"), gap(n), qos=1)
+        wait_for(lambda: len(device.asked) > 0, 60)
+        room.send(1, 2)
+        wait_for(lambda: room.acked == 2, 60)
+        assert tally.refused() == 0
+    device.close()
 
 
 def test_full_database_acknowledges_nothing(broker_port: int, sqlite_url: str, room: Room) -> None:

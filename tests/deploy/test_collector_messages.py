@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,9 @@ from deploy.collector.bench.lessons import suppressed_window, topic_of, window_o
 from deploy.collector.messages import Gap, Refused, Window, parse_message
 
 KINDS = ("window", "status", "meta", "event", "health", "rsp/resend", "last", "cmd/pause", "", "nonsense")
+
+
+ACL = Path(__file__).resolve().parents[2] / "deploy" / "mosquitto" / "fer.acl"
 
 
 def changed(**more: Any) -> bytes:
@@ -93,6 +98,19 @@ def test_topic_outside_the_contract_is_refused(topic: str) -> None:
     """A topic of another shape is nobody's."""
     with pytest.raises(Refused):
         parse_message(topic, window_of(1, 7, 1_700_000_000_000))
+
+
+def test_users_of_the_broker_are_no_agents() -> None:
+    """Whoever has a name of its own in the ACL is refused as an agent, whatever it sends; the ACL says so."""
+    acl = ACL.read_text()
+    users = re.findall(r"^user (\S+)$", acl, re.M)
+    assert len(users) == 4
+    (said,) = [line for line in acl.splitlines() if line.startswith("#") and "for no agent" in line]
+    for user in users:
+        assert user in said
+        for kind, payload in (("window", changed(agent=user)), ("status", b""), ("event", b'{"kind": "clock"}')):
+            with pytest.raises(Refused, match=r"^agent$"):
+                parse_message(f"{topic_of(1).rpartition('/fer-')[0]}/{user}/{kind}", payload)
 
 
 @pytest.mark.parametrize("payload", [b"[" * 10_000, b'{"a":' * 3000 + b"1" + b"}" * 3000, b" " * 20_000, b"\xff\xfe"])

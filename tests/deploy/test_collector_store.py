@@ -107,6 +107,23 @@ def test_prune_deletes_only_what_is_old(engine: Engine) -> None:
     assert store.progress([stream]) == {stream: Progress(3)}
 
 
+def test_gaps_are_read_in_bounded_parts(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a stream with very many gaps the nearest are read, of another beside it all; the next part comes once these
+    are passed."""
+    monkeypatch.setattr("deploy.collector.store._MOST_GAPS", 8)
+    store = Store(engine)
+    many = [message("event", kind="gap", epoch="1", **{"from": n, "to": n}) for n in range(2, 40, 2)]
+    other = [parse_message(topic_of(2, "event"), b'{"kind": "gap", "epoch": "1", "from": 3, "to": 9}')]
+    (one, gaps), (two, _) = store.write([*many, *other], 1).lost.items()
+    assert len(gaps) == 19
+    assert store.progress([one, two]) == {
+        one: Progress(0, lost=[(n, n) for n in (2, 4, 6, 8)]),
+        two: Progress(0, lost=[(3, 9)]),
+    }
+    store.save_progress({one: 8})
+    assert store.progress([one])[one].lost == [(n, n) for n in range(10, 26, 2)]
+
+
 def test_prune_does_not_believe_a_wrong_clock(engine: Engine) -> None:
     """Windows of a device that does not know the time, or is years ahead, go when they were received long ago."""
     store = Store(engine)

@@ -1,5 +1,8 @@
 """Order, holes and acknowledgements of one stream."""
 
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,6 +90,49 @@ def test_a_loss_is_believed_no_further_than_there_are_numbers() -> None:
     assert streams.moved() == {1: 13}
     streams.expect(1, 15, 0.0)
     assert streams.moved() == {1: 15}
+
+
+class Counted(int):
+    """A number that counts how often it is compared."""
+
+    compared = 0
+
+    def _noting(compare: Any) -> Any:
+        def noting(self: int, other: int) -> bool:
+            Counted.compared += 1
+            return compare(self, other)
+
+        return noting
+
+    __lt__, __le__, __gt__ = _noting(int.__lt__), _noting(int.__le__), _noting(int.__gt__)
+    __ge__, __eq__, __hash__ = _noting(int.__ge__), _noting(int.__eq__), int.__hash__
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+def test_gaps_beyond_a_hole_cost_what_they_are(size: int) -> None:
+    """Thousands of gaps with a number between each two, in batches or one by one, read again or new: each is compared
+    with few of the others, however many there are."""
+    gaps = [(Counted(n), Counted(n)) for n in range(10, 8010, 2)]
+    streams = opened()
+    streams.expect(1, 10**9, 0.0)
+    Counted.compared = 0
+    for at in (0.0, 9.0):
+        for start in range(0, len(gaps), size):
+            streams.mark_all_lost(1, gaps[start : start + size], at)
+        assert streams.due(at + REORDER_S) == [Hole(1, 1, 9)]
+    assert Counted.compared < 100 * len(gaps)
+
+
+def test_of_too_many_gaps_the_nearest_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream's memory is bounded, and what is forgotten is what is needed last."""
+    monkeypatch.setattr("deploy.collector.streams._MOST_AHEAD", 3)
+    streams = opened()
+    streams.expect(1, 100, 0.0)
+    streams.mark_all_lost(1, [(n, n) for n in (50, 40, 30, 20, 10)], 0.0)
+    streams.add(1, [*range(1, 10), *range(11, 20), *range(21, 30)], 0.0)
+    assert streams.moved() == {1: 30}
+    streams.add(1, range(31, 40), 0.0)
+    assert streams.moved() == {1: 39}
 
 
 def test_end_of_stream_is_noticed() -> None:

@@ -98,6 +98,26 @@ def test_guessing_is_slowed_down() -> None:
         door.open(TOKEN)
 
 
+def test_guessing_by_bearer_is_slowed_down() -> None:
+    """Wrong tokens in the header count with those of the form: after ten of both none opens, whichever way it comes.
+    Who had logged in before stays in."""
+    from starlette.requests import HTTPConnection
+
+    def asking(name: bytes, value: str) -> HTTPConnection:
+        return HTTPConnection({"type": "http", "headers": [(name, value.encode())]})
+
+    door = Door(TOKEN)
+    cookie = door.open(TOKEN)
+    assert door.open("guess") is None
+    assert door.knows(asking(b"authorization", f"Bearer {TOKEN}"))
+    for n in range(9):
+        assert not door.knows(asking(b"authorization", f"Bearer guess-{n}"))
+    assert not door.knows(asking(b"authorization", f"Bearer {TOKEN}"))
+    with pytest.raises(PermissionError):
+        door.open(TOKEN)
+    assert door.knows(asking(b"cookie", f"fer_session={cookie}"))
+
+
 def test_token_file_is_made_for_the_owner_alone(tmp_path: Path) -> None:
     """A missing token file is made with a token nobody guesses, readable by its owner only."""
     file = tmp_path / "made" / "token"
