@@ -61,7 +61,9 @@ def convert(path: Path, dataset: data.Dataset, options: Options) -> Converted:
     chosen, label = representative.choose(dataset.train, options.faces, options.seed)
     faces = representative.pinned(chosen, side)
     _say(f"converting {model.name}, {side} px, {len(faces)} representative faces")
-    equalize.equalize(model, faces, options.equalize)
+    equalized = equalize.equalize(model, faces, options.equalize)
+    if equalized != options.equalize:
+        _say(f"warning: the channels of {model.name} are not equalized: it holds layers for which that is not known")
     float_model = lite.to_float(model)
     model_bytes = lite.to_integer(model, faces, input_type=options.input_type)
     layout = graph.read(model_bytes, path.name)
@@ -88,7 +90,7 @@ def convert(path: Path, dataset: data.Dataset, options: Options) -> Converted:
         quantization=Quantization(
             method="post-training, min-max activation ranges, those of residual branches by the sum's error, "
             "per-channel weights",
-            equalized=options.equalize,
+            equalized=equalized,
             representative=len(faces),
             per_class=tuple(int(v) for v in np.bincount(label, minlength=len(LABELS))),
             seed=options.seed,

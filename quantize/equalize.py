@@ -11,15 +11,22 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from quantize.streams import MAKING, Streams
+from quantize.streams import Streams, makes
 from training import moments
 
 LARGEST: Final = 64.0
 """A channel that is always near zero is not blown up beyond this."""
+_COMPARED: Final = 32
+"""Faces on which the network must give the same logits before and after."""
+_ROUNDING: Final = 2e-3
+"""How far those may be apart, in the largest of them: float32 through fifty layers."""
 
 
-def equalize(model: Any, faces: npt.NDArray[np.uint8], strength: float) -> None:
-    """Change the weights of `model`, a Keras network of training/models.py, in place.
+def equalize(model: Any, faces: npt.NDArray[np.uint8], strength: float) -> float:
+    """Change the weights of `model`, a Keras network of training/models.py, in place; return the strength that it took.
+
+    That is 0, and the weights are as they were, where the network would compute something else: one that is not ours
+    may hold what this module does not know.
 
     Parameters
     ----------
@@ -28,12 +35,13 @@ def equalize(model: Any, faces: npt.NDArray[np.uint8], strength: float) -> None:
         weights, whose input channels then differ more from each other
     """
     if not strength:
-        return
+        return 0.0
     streams = Streams(model)
+    weights, some = model.get_weights(), faces[:_COMPARED].astype(np.float32)
+    before = model.predict(some, verbose=0)
     factors = {stream: share**-strength for stream, share in _shares(model, streams, faces).items()}
     for layer in model.layers:
-        kind = type(layer).__name__
-        if kind in MAKING:
+        if makes(layer):
             kernel, *bias = layer.get_weights()
             if (read := factors.get(streams.read_by(layer))) is not None:
                 kernel = kernel / read[:, np.newaxis]
@@ -41,9 +49,13 @@ def equalize(model: Any, faces: npt.NDArray[np.uint8], strength: float) -> None:
                 made = factors.get(streams.made_by(layer), np.ones(kernel.shape[-1]))
                 kernel, bias = kernel * made, [b * made for b in bias]
             layer.set_weights([kernel, *bias])
-        elif kind == "BatchNormalization" and (made := factors.get(streams.made_by(layer))) is not None:
+        elif type(layer).__name__ == "BatchNormalization" and (made := factors.get(streams.made_by(layer))) is not None:
             gamma, beta, *moments = layer.get_weights()
             layer.set_weights([gamma * made, beta * made, *moments])
+    if np.allclose(model.predict(some, verbose=0), before, rtol=0, atol=_ROUNDING * max(1.0, np.abs(before).max())):
+        return strength
+    model.set_weights(weights)
+    return 0.0
 
 
 def _shares(model: Any, streams: Streams, faces: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float64]]:

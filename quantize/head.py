@@ -17,7 +17,7 @@ def as_convolutions(model: Any) -> Any:
     import keras
 
     tail: list[Any] = []
-    for layer in reversed(model.layers):
+    for layer in reversed(model.operations):  # bare keras.ops, too: what is no layer must not be left out
         kind = type(layer).__name__
         if kind in {"GlobalAveragePooling2D", "Flatten"}:
             break
@@ -25,6 +25,8 @@ def as_convolutions(model: Any) -> Any:
             return model
         tail.insert(0, layer)
     else:
+        return model
+    if any(len(layer._inbound_nodes) > 1 for layer in tail):
         return model
     x = layer.input
     if kind == "GlobalAveragePooling2D":

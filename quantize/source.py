@@ -46,6 +46,8 @@ def load(path: Path, side: int | None = None) -> Any:
         model = keras.saving.load_model(path, compile=False)
     except Exception as cause:  # whatever is wrong inside, the reader of this line can only replace the file
         raise ModelError(f"{path}: not a readable Keras model: {_first_line(cause)}") from cause
+    if isinstance(model, keras.Sequential):
+        model = keras.Model(model.inputs, model.outputs, name=model.name)
     check_ours(model, str(path))
     return _rebuilt(keras, model, _side(model, side, path))
 

@@ -7,11 +7,14 @@ branches that are added to it.
 
 from typing import Any, Final
 
-PASSING: Final = frozenset(
-    {"ReLU", "MaxPooling2D", "ZeroPadding2D", "Dropout", "GlobalAveragePooling2D", "Add", "BatchNormalization"}
-)
-"""Layers that give a factor on their input's channels on to their output's; a normalisation, by its own scale."""
+from agent.errors import ModelError
+
+PASSING: Final = frozenset({"MaxPooling2D", "ZeroPadding2D", "Dropout", "GlobalAveragePooling2D", "Add"})
+"""Layers that give a factor on their input's channels on to their output's."""
 MAKING: Final = frozenset({"Conv2D", "Dense"})
+"""Layers that read a stream and make one."""
+_THROUGH: Final = (None, "linear", "relu", "leaky_relu")
+"""Activations that let a positive factor through."""
 
 
 class Streams:
@@ -21,6 +24,9 @@ class Streams:
         import keras
 
         steps = model.operations  # layers, and bare keras.ops of networks that are not ours
+        for layer in steps:
+            if len(layer._inbound_nodes) > 1:
+                raise ModelError(f"{model.name}: expected each layer to be used once, got {layer.name} used again")
         maker = {id(layer.output): layer for layer in steps}
         self._inputs = {layer.name: [maker[id(t)] for t in keras.tree.flatten(layer.input)] for layer in steps[1:]}
         readers: dict[str, list[Any]] = {layer.name: [] for layer in steps}
@@ -33,6 +39,7 @@ class Streams:
             if type(layer).__name__ in MAKING and _kinds(readers[layer.name]) == {"BatchNormalization"}
         }
         """Convolutions whose own output is no tensor of the integer network → the normalisation after it, which is."""
+        normalising = {layer.name for layer in self.normalised.values() if layer.scale and layer.center}
         self.kept = [
             layer
             for layer in steps
@@ -44,14 +51,16 @@ class Streams:
         self._root = {layer.name: layer.name for layer in steps}
         self._fixed = set()
         for layer in steps:
-            if _gives_on(layer) and layer.name not in self.normalised:
+            if (layer.name in normalising or _gives_on(layer)) and layer.name not in self.normalised:
                 for giver in self._inputs[layer.name]:
                     if giver.name not in self.normalised:
                         self._root[self._find(giver.name)] = self._find(layer.name)
         for layer in steps:
-            if not _gives_on(layer) and type(layer).__name__ not in MAKING:
-                self._fixed.add(self._find(layer.name))
+            whole = layer.name in normalising or _gives_on(layer) or makes(layer)
+            if not whole:
                 self._fixed |= {self._find(giver.name) for giver in self._inputs.get(layer.name, [])}
+            if not whole or getattr(getattr(layer, "activation", None), "__name__", None) not in _THROUGH:
+                self._fixed.add(self._find(layer.name))
         self._fixed.add(self._find(steps[-1].name))  # logits
 
     def made_by(self, layer: Any) -> str | None:
@@ -74,8 +83,17 @@ class Streams:
         return name
 
 
+def makes(layer: Any) -> bool:
+    """True for a layer that reads every channel of its input for every one that it makes."""
+    return type(layer).__name__ in MAKING and getattr(layer, "groups", 1) == 1
+
+
 def _gives_on(layer: Any) -> bool:
+    """True for a layer that gives a positive factor on. A normalisation does by its own scale, right after what makes
+    the channels alone: elsewhere its moments are those of channels without the factor."""
     kind = type(layer).__name__
+    if kind == "ReLU":
+        return layer.max_value is None and not layer.threshold
     return kind in PASSING or (kind == "Activation" and layer.get_config()["activation"] == "relu")
 
 

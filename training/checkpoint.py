@@ -1,15 +1,18 @@
 """A checkpoint is a folder that appears whole or not at all: model + optimizer, and the history so far."""
 
+import fcntl
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from agent.errors import ModelError
+from agent.errors import InputError, ModelError
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,20 @@ class Checkpoint:
             variable.assign(value)
 
 
+@contextmanager
+def alone(run: Path) -> Iterator[None]:
+    """Make the folder `run` and keep others out of it; raises InputError where another run is at work in it."""
+    run.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(run, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # gone with the process, however that ends
+        yield
+    except BlockingIOError as cause:
+        raise InputError(f"{run}: another run is at work in this folder; name another one with --run") from cause
+    finally:
+        os.close(descriptor)
+
+
 def read(path: Path, *, compiled: bool = False) -> keras.Model:
     """Return the model in the .keras file `path`, `compiled` with its optimizer, or raise ModelError."""
     try:
@@ -45,9 +62,11 @@ def read(path: Path, *, compiled: bool = False) -> keras.Model:
 
 def write(model: keras.Model, path: Path) -> None:
     """Write `model` without its optimizer as the .keras file `path`, whole or not at all, also where power fails."""
+    bare = keras.models.clone_model(model)  # Keras writes the optimizer of a compiled model, whatever it is told
+    bare.set_weights(model.get_weights())
     partial = path.with_suffix(".partial.keras")
     try:
-        model.save(partial, include_optimizer=False)
+        bare.save(partial)
         _fsync(partial)
         partial.replace(path)
     except BaseException:

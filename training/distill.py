@@ -131,12 +131,12 @@ def main(
         "edition": dataset.edition,
     }
     soft = ensemble(predictors, dataset.train.faces, temperature)
-    save(out, Teacher(data.digest(dataset.train.faces), soft), about)
     # Chosen on validation, like everything: how good the ensemble is before it teaches.
     kept, label = protocol.majority(dataset.validation.votes)
     if not kept.any():
         raise InputError(f"expected a validation face with a majority, got none in {len(kept)}; raise --limit")
     scores = metrics.measure(ensemble(predictors, dataset.validation.faces[kept]), label[kept])
+    save(out, Teacher(data.digest(dataset.train.faces), soft), about)
     a = scores.accuracy
     click.echo(
         f"{out}: {len(loaded)} teachers, validation accuracy {a.value:.4f} [{a.low:.4f}, {a.high:.4f}], n = {scores.n}"

@@ -74,12 +74,14 @@ def main(
     from training import checkpoint, loop  # not at the top: they bring Keras, which --help and a wrong name do without
 
     folder = run or Path.home() / ".cache" / "fer-agent" / "runs" / name
-    if not resume and checkpoint.latest(folder):
-        raise InputError(f"{folder}: holds a run already; add --resume, or name another folder with --run")
     verbose = 1 if sys.stderr.isatty() else 2
-    loop.fit(
-        settings, dataset, folder, resume=resume, verbose=verbose, teacher=teacher, workers=workers, start_from=start
-    )
+    with checkpoint.alone(folder):
+        if not resume and checkpoint.latest(folder):
+            raise InputError(f"{folder}: holds a run already; add --resume, or name another folder with --run")
+        loop.fit(
+            settings, dataset, folder, resume=resume, verbose=verbose,
+            teacher=teacher, workers=workers, start_from=start,
+        )  # fmt: skip
     click.echo(folder / "final.keras")
 
 

@@ -37,10 +37,22 @@ def load(path: Path, *, threads: int = 2, title: str | None = None) -> Predictor
     if not path.is_file():
         raise InputError(f"{path}: no such model; expected a .keras or .tflite file, or a bundle folder")
     if path.suffix == ".keras":
-        return _keras(path, title)
+        return _finite(_keras(path, title), path)
     if path.suffix == ".tflite":
-        return tflite(path.read_bytes(), str(path), threads, title=title)
+        return _finite(tflite(path.read_bytes(), str(path), threads, title=title), path)
     raise InputError(f"{path}: expected a .keras or .tflite file, or a bundle folder")
+
+
+def _finite(predict: Predictor, path: Path) -> Predictor:
+    """Return `predict`, raising ModelError for logits that are no numbers."""
+
+    def checked(faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        logits = predict(faces)
+        if broken := int((~np.isfinite(logits).all(axis=1)).sum()):
+            raise ModelError(f"{path}: expected finite logits, got others for {broken} of {len(faces)} faces")
+        return logits
+
+    return checked
 
 
 def mirrored(predict: Predictor) -> Predictor:
@@ -55,13 +67,14 @@ def check_ours(model: Any, name: str) -> None:
         raise ModelError(f"{name}: not ours: expected one square grey input (n, side, side, 1), got {shape_in}")
     if shape_out != (None, len(LABELS)):
         raise ModelError(f"{name}: not ours: expected {len(LABELS)} logits, got output {shape_out}")
-    first = next((layer for layer in model.layers if type(layer).__name__ != "InputLayer"), None)
+    steps = getattr(model, "operations", model.layers)  # layers, and bare keras.ops
+    first = next((step for step in steps if type(step).__name__ != "InputLayer"), None)
     config = first.get_config() if first is not None else {}
     if type(first).__name__ != "Rescaling" or (config["scale"], config["offset"]) != RESCALING:
         raise ModelError(
             f"{name}: not ours: expected Rescaling{RESCALING} as the first layer, got {type(first).__name__}"
         )
-    last = model.layers[-1].get_config()
+    last = steps[-1].get_config()
     if last.get("activation") != "linear":
         raise ModelError(
             f"{name}: not ours: expected logits (a linear last layer), got activation {last.get('activation')}"
@@ -99,11 +112,11 @@ def tflite(model: bytes, name: str, threads: int, batch: int = 1, title: str | N
 
     try:  # first, as the native reader ends the process over a file that ends early
         parsed = ModelT.InitFromPackedBuf(model, 0)
+        graph = parsed.subgraphs[0]
+        shape, out = (tuple(map(int, graph.tensors[ends[0]].shape)) for ends in (graph.inputs, graph.outputs))
     except Exception as cause:  # the generated reader fails anywhere
         what = type(cause).__name__
         raise ModelError(f"{name}: expected a whole TFLite model, got a damaged one ({what})") from cause
-    graph = parsed.subgraphs[0]
-    shape, out = (tuple(map(int, graph.tensors[ends[0]].shape)) for ends in (graph.inputs, graph.outputs))
     if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 1 or out[1:] != (len(LABELS),):
         wanted = f"one square grey face in, {len(LABELS)} logits out"
         raise ModelError(f"{name}: not ours: expected {wanted}, got {shape} and {out}")

@@ -14,6 +14,8 @@ A truncated .tflite is a segmentation fault, not an exception: hence the hash fi
 
 import hashlib
 import io
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,9 +203,9 @@ def _golden(path: Path, content: bytes, card: Card) -> Goldens:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             golden = Goldens(stored["faces"], stored["reference"], stored["default"])
-    except (OSError, ValueError, KeyError) as cause:
+            n = len(golden.faces)
+    except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as cause:
         raise ModelError(f"{path / 'golden.npz'}: expected arrays faces, reference, default ({cause})") from cause
-    n = len(golden.faces)
     if golden.faces.dtype != np.uint8 or golden.faces.shape != (n, card.side, card.side, 1) or n == 0:
         raise ModelError(
             f"{path / 'golden.npz'}: expected uint8 faces (n, {card.side}, {card.side}, 1), got {golden.faces.shape}"

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agent.errors import ModelError
 from agent.vision import runtime
-from quantize import equalize, graph, layers, lite, ranges, source
+from quantize import equalize, graph, layers, lite, ranges, source, streams
 from training.network import Network
 
 FACES = np.random.default_rng(5).integers(0, 256, (24, 48, 48, 1), dtype=np.uint8)
@@ -26,7 +27,8 @@ def uneven(resnet_file: Path) -> Any:
 
 
 def logits(model: Any) -> np.ndarray:
-    return np.asarray(model.predict(FACES.astype(np.float32), verbose=0), np.float64)
+    step = 48 // model.input_shape[1]
+    return np.asarray(model.predict(FACES[:, ::step, ::step].astype(np.float32), verbose=0), np.float64)
 
 
 @pytest.mark.parametrize("strength", [0.5, 1.0])
@@ -108,3 +110,67 @@ def test_the_table_looks_at_branches_behind_their_sum(resnet_file: Path) -> None
     branches = [row for row in rows if "_0_bn" in row.name or "_3_bn" in row.name]
     assert len(branches) == 20
     assert min(row.own_db for row in branches) > 20
+
+
+def own(kind: str) -> Any:
+    """Return somebody else's network for 24 px faces, with moments and factors as training leaves them."""
+    keras = source.tensorflow_keras()
+    layers = keras.layers
+    keras.utils.set_random_seed(3)
+    face = keras.Input((24, 24, 1))
+    x = layers.Rescaling(1 / 127.5, -1.0)(face)
+    if kind == "fused":
+        x = layers.Conv2D(8, 3, activation="tanh")(x)
+    elif kind == "six":
+        x = layers.ReLU(max_value=0.5)(layers.Conv2D(8, 3)(x))
+    elif kind == "groups":
+        x = layers.ReLU()(layers.Conv2D(8, 3, groups=4)(layers.ReLU()(layers.Conv2D(8, 3)(x))))
+    elif kind == "no scale":
+        x = layers.ReLU()(layers.BatchNormalization(scale=False)(layers.Conv2D(8, 3)(x)))
+    else:
+        x = layers.ReLU()(layers.Conv2D(8, 3)(x))
+    x = layers.Conv2D(8, 3, strides=2)(x)
+    if kind == "activated first":  # He et al. 2016, identity mappings
+        inner = layers.Conv2D(8, 3, padding="same")(layers.ReLU()(layers.BatchNormalization()(x)))
+        x = layers.Add()([x, inner])
+    x = layers.GlobalAveragePooling2D()(x)
+    if kind == "normalised late":
+        x = layers.BatchNormalization()(x)
+    model = keras.Model(face, layers.Dense(8)(x))
+    rng = np.random.default_rng(4)
+    for layer in model.layers:
+        values = layer.get_weights()
+        if type(layer).__name__ == "BatchNormalization":
+            layer.set_weights([np.exp(rng.normal(0, 1, v.shape)) for v in values])
+        elif type(layer).__name__ == "Conv2D":
+            layer.set_weights([values[0] * np.exp(rng.normal(0, 1, values[0].shape[-1])), *values[1:]])
+    return model
+
+
+@pytest.mark.parametrize("kind", ["fused", "six", "groups", "no scale", "activated first", "normalised late"])
+def test_a_network_of_others_computes_what_it_did(kind: str) -> None:
+    """Whatever stands between its layers, equalising changes its ranges or nothing, and never its logits."""
+    model = own(kind)
+    before = logits(model)
+    assert equalize.equalize(model, FACES[:, ::2, ::2], 1.0) == 1.0
+    assert np.abs(logits(model) - before).max() < 1e-3 * np.abs(before).max()
+
+
+def test_what_is_not_known_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a rule is wrong about a layer, the network is not equalised, rather than another one."""
+    model = own("fused")
+    before, weights = logits(model), model.get_weights()
+    monkeypatch.setattr(streams, "_THROUGH", (*streams._THROUGH, "tanh"))
+    assert equalize.equalize(model, FACES[:, ::2, ::2], 1.0) == 0.0
+    assert all(np.array_equal(a, b) for a, b in zip(weights, model.get_weights(), strict=True))
+    assert np.array_equal(logits(model), before)
+
+
+def test_a_layer_that_is_used_twice_is_named() -> None:
+    """A factor could not be its own on both ways."""
+    keras = source.tensorflow_keras()
+    face = keras.Input((24, 24, 1))
+    twice = keras.layers.Conv2D(1, 3, padding="same", name="twice")
+    model = keras.Model(face, keras.layers.Dense(8)(keras.layers.GlobalAveragePooling2D()(twice(twice(face)))))
+    with pytest.raises(ModelError, match="got twice used again"):
+        equalize.equalize(model, FACES, 1.0)

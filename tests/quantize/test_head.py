@@ -27,3 +27,15 @@ def test_a_network_that_ends_otherwise_is_left_alone() -> None:
     face = keras.Input((48, 48, 1))
     model = keras.Model(face, keras.layers.Reshape((48 * 48,))(face))
     assert head.as_convolutions(model) is model
+
+
+@pytest.mark.parametrize("step", ["relu", "skip", "scaled"])
+def test_a_step_between_the_dense_layers_is_not_left_out(step: str) -> None:
+    """Bare operations are no layers: a network that has one behind its pooling is left as it is."""
+    keras = source.tensorflow_keras()
+    face = keras.Input((48, 48, 1))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3)(face))
+    hidden = keras.layers.Dense(8)(pooled)
+    hidden = {"relu": keras.ops.relu(hidden), "skip": hidden + pooled, "scaled": hidden * 2.0}[step]
+    model = keras.Model(face, keras.layers.Dense(8)(hidden))
+    assert head.as_convolutions(model) is model

@@ -83,3 +83,13 @@ def test_a_model_that_is_not_ours_is_refused(
     keras.Model(inputs, keras.layers.Dense(units, activation=activation)(x)).save(path)
     with pytest.raises(ModelError, match=says):
         source.load(path)
+
+
+def test_a_sequential_network_is_welcome(tmp_path: Path) -> None:
+    """Keras' other way to write one of our networks."""
+    keras = source.tensorflow_keras()
+    layers = [keras.layers.Rescaling(1 / 127.5, -1.0), keras.layers.Flatten(), keras.layers.Dense(8)]
+    model = keras.Sequential([keras.Input((24, 24, 1)), *layers])
+    model.save(tmp_path / "line.keras")
+    face = np.full((1, 24, 24, 1), 100, np.float32)
+    np.testing.assert_allclose(source.load(tmp_path / "line.keras")(face), model(face), rtol=1e-5)

@@ -208,6 +208,25 @@ class TestEvaluate:
         with pytest.raises(ModelError, match=r"expected logits .*, got activation softmax"):
             predict.load(tmp_path / "sure.keras")
 
+    def test_bare_operations_count_as_layers(self, keras_file: Path) -> None:
+        """A softmax that is no layer at the end, and a step before the first layer."""
+        network = checkpoint.read(keras_file)
+        sure = keras.Model(network.input, keras.ops.softmax(network.output))
+        with pytest.raises(ModelError, match="expected logits"):
+            predict.check_ours(sure, "sure")
+        turned = keras.Model(network.input, keras.layers.Dense(8)(keras.layers.Flatten()(255.0 - network.input)))
+        with pytest.raises(ModelError, match="as the first layer"):
+            predict.check_ours(turned, "turned")
+
+    def test_weights_that_are_no_numbers_are_one_line(self, keras_file: Path, tiny_dir: Path, tmp_path: Path) -> None:
+        """Neither scores nor a teacher's file are made of them."""
+        network = checkpoint.read(keras_file)
+        network.set_weights([np.full_like(w, np.nan) for w in network.get_weights()])
+        network.save(tmp_path / "nan.keras")
+        done, _, errors = run(distill.main, tmp_path / "nan.keras", "--data", tiny_dir, "--out", tmp_path / "s.npz")
+        assert (done, (tmp_path / "s.npz").exists()) == (78, False), errors
+        assert f"error: {tmp_path}/nan.keras: expected finite logits" in errors
+
     def test_a_tflite_file_of_others_is_refused(self) -> None:
         """One with two outputs, as MediaPipe's face detector has them: one line that says what was expected."""
         from agent.vision import weights
@@ -222,6 +241,12 @@ class TestEvaluate:
         for name, code in (("none/r.html", 73), ("report", 2)):
             done, out, errors = run(evaluate.main, keras_file, "--data", tiny_dir, "--html", tmp_path / name)
             assert (done, out) == (code, ""), errors
+
+    @pytest.mark.parametrize("rest", [bytes(4000), bytes(range(256)) * 16])
+    def test_a_marked_file_of_nothing_is_one_line(self, rest: bytes) -> None:
+        """The mark of a TFLite file, and no graph after it."""
+        with pytest.raises(ModelError, match=r"junk.tflite: expected a whole TFLite model"):
+            predict.tflite(b"\x1c\0\0\0TFL3" + rest, "junk.tflite", 1)
 
     @pytest.mark.parametrize("keep", [0.001, 0.3, 0.9])
     def test_a_truncated_tflite_file_is_one_line_and_no_crash(self, keep: float) -> None:

@@ -127,6 +127,28 @@ def test_a_checkpoint_holds_weights_and_optimizer(tmp_path: Path) -> None:
         assert np.array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b))
 
 
+def test_what_is_written_to_be_used_has_no_optimizer(tmp_path: Path) -> None:
+    """Keras would put it in, two thirds of the file, unasked: a small disk fills up twice as fast."""
+    model = trained()
+    checkpoint.write(model, tmp_path / "best.keras")
+    checkpoint.save(tmp_path, model, [{"epoch": 1}])
+    assert checkpoint.read(tmp_path / "best.keras", compiled=True).optimizer is None
+    sizes = [(tmp_path / name).stat().st_size for name in ("best.keras", "epoch-0001/model.keras")]
+    assert sizes[0] < 0.5 * sizes[1]
+    for a, b in zip(model.get_weights(), checkpoint.read(tmp_path / "best.keras").get_weights(), strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_a_folder_is_for_one_run_at_a_time(tiny_dir: Path, tmp_path: Path) -> None:
+    """Two would take each other's files away."""
+    run = Run(tmp_path, tiny_dir)
+    with checkpoint.alone(run.run):
+        process = run.start("--resume")
+        _, errors = process.communicate(timeout=300)
+    assert process.returncode == 66
+    assert f"error: {run.run}: another run is at work in this folder" in errors
+
+
 def test_only_the_last_two_checkpoints_stay(tmp_path: Path) -> None:
     """Older ones make room."""
     model = trained()

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import math
 import os
 import shutil
 from pathlib import Path
@@ -150,6 +151,8 @@ def test_a_card_for_another_model_is_refused(tmp_path: Path) -> None:
         ({"input": {"dtype": "uint8", "scale": 1.0, "zero_point": 1}}, "grey levels are exact"),
         ({"format": "fer-bundle/2"}, "format"),
         ({"colour": "blue"}, "colour"),
+        ({"calibration": {"biases": [math.nan] * 8}}, "calibration.biases"),
+        ({"calibration": {"temperature": math.inf}}, "calibration.temperature"),
         ({"calibration": {"method": "bcts", "temperature": 0.0}}, "temperature"),
         ({"calibration": {"method": "bcts", "biases": [0.0] * 7}}, "biases"),
     ],
@@ -172,6 +175,21 @@ def test_golden_vectors_of_another_shape_are_refused(tmp_path: Path, wrong: str)
         del arrays["reference"]
     with pytest.raises(ModelError, match=r"golden.npz"):
         Bundle.load(write(tmp_path / "b", arrays=arrays))
+
+
+@pytest.mark.parametrize("kind", ["empty", "half", "array", "scalar"])
+def test_golden_vectors_that_cannot_be_read_are_refused(tmp_path: Path, kind: str) -> None:
+    """Whatever numpy, zipfile and zlib make of them, though their hash is right."""
+    folder = write(tmp_path / "b", arrays=golden() | ({"faces": np.uint8(3)} if kind == "scalar" else {}))
+    content = (folder / "golden.npz").read_bytes()
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(3))
+    content = {"empty": b"", "half": content[: len(content) // 2], "array": buffer.getvalue()}.get(kind, content)
+    (folder / "golden.npz").write_bytes(content)
+    files = {name: (folder / name).read_bytes() for name in ("model.tflite", "card.json", "golden.npz")}
+    (folder / SUMS).write_text(sums(files))
+    with pytest.raises(ModelError, match=r"golden.npz"):
+        Bundle.load(folder)
 
 
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
