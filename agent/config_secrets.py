@@ -7,6 +7,7 @@ from typing import Final
 
 from agent.config import Mqtt, Settings
 from agent.config_lines import Key
+from agent.delivery.topics import NO_AGENTS
 from agent.insight.engagement import LEAST_SAMPLES
 from agent.insight.policy import MARKS
 from agent.insight.privacy import window_seconds
@@ -50,6 +51,8 @@ def resolve_files(settings: Settings, path: Path | None, environ: Mapping[str, s
 def check_files(settings: Settings, environ: Mapping[str, str]) -> Iterator[tuple[Key, str]]:
     """Yield (key, what is wrong) for settings that are valid one by one and not together, or not on this disk."""
     mqtt = settings.mqtt
+    if settings.agent.id in NO_AGENTS:
+        yield ("agent", "id"), f'expected a name of this device, got "{settings.agent.id}", a user of the broker\'s'
     for key, name in named(settings):
         if what := _unusable(name):
             yield key, what

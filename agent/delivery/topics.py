@@ -9,6 +9,10 @@ from agent.errors import ConfigError
 PREFIX: Final = "fer/v1"
 """First levels of every topic; the major version of the contract sits here."""
 
+NO_AGENTS: Final = frozenset({"admin", "collector", "homeassistant", "viewer"})
+"""Users of deploy/mosquitto/fer.acl that are no agents. Its `pattern` lines let every user publish as the agent of its
+own name, these too; so nothing that comes under these names is an agent's."""
+
 _ID: Final = re.compile(r"[a-z0-9-]{1,64}")
 
 

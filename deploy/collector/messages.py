@@ -10,12 +10,10 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from agent.delivery.topics import NO_AGENTS
 from agent.emotions import LABELS
 
 ID: Final = re.compile(r"[a-z0-9-]{1,64}")
-NO_AGENTS: Final = frozenset({"admin", "collector", "homeassistant", "viewer"})
-"""Users of deploy/mosquitto/fer.acl that are no agents. Its `pattern` lines let every user publish as the agent of its
-own name, these too; so nothing that comes under these names is an agent's."""
 MAX_BYTES: Final = 16_384
 """Longest payload that is looked at; the contract's own limit is 4 KB."""
 _OFF_BY: Final = 0.05
