@@ -5,12 +5,13 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, text
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, text, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.schema import CreateColumn
 
 from agent.errors import CannotWriteError, ConfigError, InputError, UnavailableError
-from deploy.collector.tables import HOUR_MS, VERSION, metadata, versions
+from deploy.collector.tables import ADDED, HOUR_MS, VERSION, hours, metadata, stale_hours, versions
 
 _SCHEMA_LOCK = 7_251_962
 """Any fixed number: two collectors that start at once must not both create the tables."""
@@ -101,6 +102,7 @@ def _prepare(engine: Engine, read_only: bool, create: bool) -> None:
             connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _SCHEMA_LOCK})
         fresh = not inspect(connection).has_table("schema_version")
         if not fresh:
+            _bring_up(connection)
             return _check_version(connection)
         metadata.create_all(connection)
         connection.execute(insert(versions), {"version": VERSION})
@@ -112,7 +114,21 @@ def _prepare(engine: Engine, read_only: bool, create: bool) -> None:
 def _check_version(connection: Connection) -> None:
     found = connection.execute(select(versions.c.version)).scalar_one()
     if found != VERSION:
-        raise ConfigError(f"database: expected schema version {VERSION}, got {found}; nothing was changed in it")
+        what = "start `fer-collector run` of this version first" if found < VERSION else "nothing was changed in it"
+        raise ConfigError(f"database: expected schema version {VERSION}, got {found}; {what}")
+
+
+def _bring_up(connection: Connection) -> None:
+    """Bring version 1 up to 2, within the caller's transaction: it lacks columns of `hours`, and its means of people
+    counted withheld numbers as zero. Every hour is marked, to be made again by the collector."""
+    if connection.execute(select(versions.c.version)).scalar_one() != 1:
+        return
+    for name in ADDED:
+        column = CreateColumn(hours.c[name]).compile(dialect=connection.dialect)
+        connection.execute(text(f"ALTER TABLE hours ADD COLUMN {column}"))
+    marks = select(hours.c.agent_id, hours.c.hour_ms)
+    connection.execute(insert(stale_hours).from_select(["agent_id", "hour_ms"], marks))
+    connection.execute(update(versions).values(version=2))
 
 
 def _make_hypertable(engine: Engine) -> None:

@@ -10,11 +10,16 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, case, func, literal, select
 
 from deploy.collector.messages import Source
-from deploy.collector.tables import HOUR_MS, MEANS, agents, events, gaps, hours, provenance, streams, windows
+from deploy.collector.rollup import AVERAGED, SEEN, SUMMED
+from deploy.collector.tables import HOUR_MS, agents, events, gaps, hours, provenance, streams, windows
 
 MOST_POINTS: Final = 800
 """About one point a pixel of a phone, half of one of a desktop."""
-_AVERAGED: Final = ("seats", "n_eff", "coverage", "engagement", "ci_low", "ci_high", *MEANS)
+_PLACED: Final = ("start", "end", "covered", "withheld")
+"""Of a bucket: where its windows begin and end, how long they are together, and those without a result (all ms)."""
+
+
+_REASONS: Final = ("suppressed_low", "suppressed_high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,12 @@ class History:
             return found
 
     def series(self, agent: int, span: Span) -> dict[str, Any]:
-        """Return columns of one room over time: t (ms), windows, results, suppressed, and the means."""
+        """Return columns of one room over time: t (ms), windows, results, suppressed, and the means.
+
+        With `step` 0 a row is a window, t its end and `suppressed` its reason; else a row is a bucket from t on, with
+        `_PLACED`, and `suppressed` is a list of at most two of its reasons. Numbers that the contract withholds are
+        null, and have no weight in a mean.
+        """
         if span.end - span.start > 62 * 24 * HOUR_MS:
             return self._from_hours(agent, span)
         some = select(literal(1)).select_from(windows).where(*_in(agent, span)).limit(4 * MOST_POINTS + 1).subquery()
@@ -71,42 +81,43 @@ class History:
 
     def _raw(self, agent: int, span: Span) -> dict[str, Any]:
         w = windows.c
-        columns = [w.end_ms, w.start_ms, w.suppressed, w.seq, *(w[name] for name in _AVERAGED)]
+        columns = [w.end_ms, w.start_ms, w.suppressed, w.seq, *(SEEN.get(name, w[name]) for name in AVERAGED)]
         with self._reading() as connection:
             rows = connection.execute(select(*columns).where(*_in(agent, span)).order_by(w.end_ms, w.seq)).all()
-        table = _columns(rows, ["t", "start", "suppressed", "seq", *_AVERAGED])
+        table = _columns(rows, ["t", "start", "suppressed", "seq", *AVERAGED])
         ones = [1] * len(rows)
         return {"step": 0, **table, "windows": ones, "results": [int(r.suppressed is None) for r in rows]}
 
     def _buckets(self, agent: int, span: Span) -> dict[str, Any]:
         step = _nice_step((span.end - span.start) // MOST_POINTS)
         bucket = windows.c.end_ms - windows.c.end_ms % step
-        columns = [bucket.label("t"), func.count().label("windows"), func.count(windows.c.engagement).label("results")]
-        columns += [func.avg(windows.c[name]) for name in _AVERAGED]
+        names = ("windows", "results", "first_ms", "last_ms", "covered_ms", "withheld_ms", *_REASONS, *AVERAGED)
+        columns = [bucket.label("t"), *(SUMMED[name] for name in names)]
         query = select(*columns).where(*_in(agent, span)).group_by(bucket).order_by(bucket)
         with self._reading() as connection:
-            rows = connection.execute(query).all()
-        return {"step": step, **_columns(rows, ["t", "windows", "results", *_AVERAGED])}
+            return _bucketed(step, connection.execute(query).all())
 
     def _from_hours(self, agent: int, span: Span) -> dict[str, Any]:
         step = max(HOUR_MS, _nice_step((span.end - span.start) // MOST_POINTS))
         h = hours.c
         bucket = h.hour_ms - h.hour_ms % step
-        # An hour without a result has no weight in the means of results, but has one in those of people; one whose
-        # results lack this number (profile `strict` publishes the index alone) has none in that number's mean. Within
-        # an hour that mixes both, `results` counts both: its weight is too great, its mean is right.
-        columns = [bucket.label("t"), func.sum(h.windows), func.sum(h.results)]
-        for name in _AVERAGED:
-            if name in ("seats", "n_eff", "coverage"):
-                columns.append(func.sum(h[name] * h.windows) / func.sum(h.windows))
-            else:
-                results = func.sum(case((h[name].is_not(None), h.results), else_=0))
-                columns.append(func.sum(h[name] * h.results) / func.nullif(results, 0))
+        # An hour of the older version, not made again yet, is taken for whole.
+        first, last = func.coalesce(h.first_ms, h.hour_ms), func.coalesce(h.last_ms, h.hour_ms + HOUR_MS)
+        covered, none = func.coalesce(h.covered_ms, HOUR_MS), case((h.results == 0, HOUR_MS), else_=0)
+        columns = [bucket.label("t"), func.sum(h.windows), func.sum(h.results), func.min(first), func.max(last)]
+        columns += [func.sum(covered), func.sum(func.coalesce(h.withheld_ms, none))]
+        columns += [func.min(h.suppressed_low), func.max(h.suppressed_high)]
+        # An hour without a result has no weight in the means of results; nor has one whose results lack this number
+        # (profile `strict` publishes the index alone) in that number's mean. Within an hour that mixes both, `results`
+        # counts both: its weight is too great, its mean is right.
+        for name in AVERAGED:
+            weight = func.coalesce(h.counted, h.windows) if name == "seats" else h.results
+            weights = func.sum(case((h[name].is_not(None), weight), else_=0))
+            columns.append(func.sum(h[name] * weight) / func.nullif(weights, 0))
         query = select(*columns).where(h.agent_id == agent, h.hour_ms >= span.start - span.start % HOUR_MS)
         query = query.where(h.hour_ms < span.end, h.windows > 0).group_by(bucket).order_by(bucket)
         with self._reading() as connection:
-            rows = connection.execute(query).all()
-        return {"step": step, **_columns(rows, ["t", "windows", "results", *_AVERAGED])}
+            return _bucketed(step, connection.execute(query).all())
 
     def happenings(self, agent: int, span: Span, most: int = 200) -> dict[str, Any]:
         """Return the newest events and declared losses of one agent in a span."""
@@ -151,6 +162,12 @@ def _nice_step(least_ms: int) -> int:
             return step
     hours_needed = -(-least_ms // HOUR_MS)
     return next((h for h in (4, 6, 12, 24, 48, 96, 168) if h >= hours_needed), hours_needed) * HOUR_MS
+
+
+def _bucketed(step: int, rows: Any) -> dict[str, Any]:
+    table = _columns(rows, ["t", "windows", "results", *_PLACED, *_REASONS, *AVERAGED])
+    reasons = zip(*(table.pop(name) for name in _REASONS), strict=True)
+    return {"step": step, **table, "suppressed": [sorted({why for why in both if why}) for both in reasons]}
 
 
 def _columns(rows: Any, names: list[str]) -> dict[str, list[Any]]:

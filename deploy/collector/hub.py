@@ -117,7 +117,7 @@ class Hub:
                 try:
                     yield await asyncio.wait_for(page.get(), timeout=15)
                 except TimeoutError:
-                    yield ": still here\n\n"
+                    yield "event: tick\ndata: {}\n\n"  # a comment no script of the page would hear
         finally:
             self._pages.discard(page)
 

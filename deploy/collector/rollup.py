@@ -8,10 +8,12 @@ from sqlalchemy import (
     Connection,
     Engine,
     bindparam,
+    case,
     cast,
     delete,
     func,
     literal_column,
+    or_,
     select,
     text,
 )
@@ -26,7 +28,30 @@ _ONE_AT_A_TIME: Final = 7_251_963
 """Lock of PostgreSQL: two collectors that remake one hour at once could leave the older result."""
 _MOST: Final = 20_000
 """Marks taken in one transaction."""
-_AVERAGED: Final = ("seats", "n_eff", "coverage", "engagement", "ci_low", "ci_high", *MEANS)
+_LENGTH: Final = windows.c.end_ms - windows.c.start_ms
+_PUBLISHED: Final = windows.c.suppressed.is_(None)
+_LOOKED: Final = or_(_PUBLISHED, *(windows.c.suppressed == why for why in ("k_min", "budget", "invalid")))
+"""Whose `seats` were counted: the camera looked. With any other reason (paused, camera.black, …) they say nothing."""
+AVERAGED: Final = ("seats", "n_eff", "coverage", "engagement", "ci_low", "ci_high", *MEANS)
+SEEN: Final = {
+    "seats": case((_LOOKED, windows.c.seats)),
+    "n_eff": case((_PUBLISHED, windows.c.n_eff)),
+    "coverage": case((_PUBLISHED, windows.c.coverage)),
+}
+"""A window's number, null where the contract withholds it: there it is 0 whatever was seen."""
+SUMMED: Final = {
+    "windows": func.count(),
+    "results": func.count(windows.c.engagement),
+    "first_ms": func.min(windows.c.start_ms),
+    "last_ms": func.max(windows.c.end_ms),
+    "covered_ms": func.sum(_LENGTH),
+    "withheld_ms": func.sum(case((_PUBLISHED, 0), else_=_LENGTH)),
+    "counted": func.count(SEEN["seats"]),
+    "suppressed_low": func.min(windows.c.suppressed),
+    "suppressed_high": func.max(windows.c.suppressed),
+    **{name: func.avg(SEEN.get(name, windows.c[name])) for name in AVERAGED},
+}
+"""What is said of several windows together, by the names of `hours`."""
 
 
 def refresh_hours(engine: Engine) -> int:
@@ -70,11 +95,9 @@ def _remake_each(connection: Connection, pairs: list[tuple[int, int]]) -> None:
 
 def _remake(connection: Connection, pairs: list[tuple[int, int]]) -> None:
     agent, hour = cast(bindparam("agent"), BigInteger), cast(bindparam("hour"), BigInteger)
-    columns: list[Any] = [agent, hour, func.count(), func.count(windows.c.engagement)]
-    columns += [func.avg(windows.c[name]) for name in _AVERAGED]
-    source = select(*columns).where(windows.c.agent_id == agent, windows.c.end_ms >= hour)
+    source = select(agent, hour, *SUMMED.values()).where(windows.c.agent_id == agent, windows.c.end_ms >= hour)
     source = source.where(windows.c.end_ms < hour + literal_column(str(HOUR_MS)))
-    names = ["agent_id", "hour_ms", "windows", "results", *_AVERAGED]
+    names = ["agent_id", "hour_ms", *SUMMED]
     dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
     statement = dialect.insert(hours).from_select(names, source)
     changes = {name: statement.excluded[name] for name in names[2:]}

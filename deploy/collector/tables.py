@@ -23,8 +23,8 @@ from sqlalchemy import (
 
 from agent.emotions import LABELS
 
-VERSION: Final = 1
-"""Of this schema. A database of a newer version is refused, never touched."""
+VERSION: Final = 2
+"""Of this schema. A database of a newer version is refused, never touched; an older one is brought up by a writer."""
 HOUR_MS: Final = 3_600_000
 
 metadata = MetaData()
@@ -155,9 +155,24 @@ hours = Table(
     Column("ci_low", Float),
     Column("ci_high", Float),
     *(Column(name, Float) for name in MEANS),
+    Column("first_ms", BigInteger),
+    Column("last_ms", BigInteger),
+    Column("covered_ms", BigInteger),
+    Column("withheld_ms", BigInteger),
+    Column("counted", Integer),
+    Column("suppressed_low", String(200)),
+    Column("suppressed_high", String(200)),
     sqlite_with_rowid=False,
 )
-"""Means of one hour of windows; made again from `windows` whenever that hour got a new one."""
+"""Means of one hour of windows; made again from `windows` whenever that hour got a new one.
+
+`n_eff` and `coverage` are means over windows with a result, `seats` over the `counted` ones that looked. The windows
+lie between `first_ms` and `last_ms`, last `covered_ms` together, and `withheld_ms` of that without a result, for the
+reasons from `suppressed_low` to `suppressed_high` by name: all of them where they are one or two.
+"""
+
+ADDED: Final = ("first_ms", "last_ms", "covered_ms", "withheld_ms", "counted", "suppressed_low", "suppressed_high")
+"""Columns of `hours` that version 1 did not have; null until that hour is made again."""
 
 stale_hours = Table(
     "stale_hours",

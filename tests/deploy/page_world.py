@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,13 +96,13 @@ def world(folder: Path, db: str | None = None) -> Iterator[World]:
 
 
 @contextmanager
-def collector(found: World, folder: Path) -> Iterator[None]:
-    """Run its collector until the end of the block."""
+def collector(found: World, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run its collector until the end of the block; yield its process."""
     (folder / "token").write_text(TOKEN, encoding="utf-8")
     options = ("--listen", f"127.0.0.1:{found.page}", "--token-file", str(folder / "token"))
-    with running_collector(found.broker, found.db, *options):
+    with running_collector(found.broker, found.db, *options) as process:
         wait_for(lambda: _answers(found), 20)
-        yield
+        yield process
 
 
 def _answers(found: World) -> bool:

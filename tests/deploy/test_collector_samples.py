@@ -66,13 +66,13 @@ def queries() -> Iterator[tuple[str, str]]:
 
 @pytest.fixture
 def grafana(postgres_url: str) -> Iterator[Connection]:
-    """A connection that may only read, to an hour of one room: a gap, a suppressed stretch, an event."""
+    """A connection that may only read, to an hour of one room: a gap, two suppressed stretches, an event."""
     engine = open_database(postgres_url)
-    bodies = [
-        suppressed_window(1, n, NOW_MS + n * MINUTE) if 40 < n <= 50 else window_of(1, n, NOW_MS + n * MINUTE)
-        for n in range(1, 61)
-        if not 10 < n <= 25
-    ]
+    bodies = [window_of(1, n, NOW_MS + n * MINUTE) for n in range(1, 61) if not (10 < n <= 25 or 40 < n <= 50)]
+    for n in range(41, 51):
+        reason, seats = ("k_min", 3) if n <= 46 else ("camera.black", 0)
+        body = json.loads(suppressed_window(1, n, NOW_MS + n * MINUTE, reason, coverage=0.0))
+        bodies.append(json.dumps(body | {"seats": seats, "n_eff": 0.0}).encode())
     messages = [parse_message(topic_of(1), body) for body in bodies]
     gap = {"kind": "gap", "epoch": "1", "from": 11, "to": 25, "reason": "cap", "at_ms": NOW_MS + 26 * MINUTE}
     messages.append(parse_message(topic_of(1, "event"), json.dumps(gap).encode()))
@@ -106,9 +106,20 @@ def test_grafana_shows_gaps_and_suppression(grafana: Connection) -> None:
     """The state panel tells a result from a suppressed window from no data, and the index is null in the latter two."""
     by_name = dict(queries())
     states = [row["state"] for row in ask(grafana, by_name["Result, no result (suppressed), or no data"])]
-    assert set(states) == {"result", "no result: k_min", "no data"}
+    assert set(states) == {"result", "no result: k_min", "no result: camera.black", "no data"}
     index = [row["engagement"] for row in ask(grafana, by_name["Engagement index, 0-100, with its 95 % interval"])]
     assert [value is None for value in index] == [state != "result" for state in states]
+
+
+def test_grafana_takes_withheld_numbers_for_no_zeros(grafana: Connection) -> None:
+    """Coverage is null where it was withheld, and people where nobody was counted; where some were, that is said."""
+    by_name = dict(queries())
+    states = [row["state"] for row in ask(grafana, by_name["Result, no result (suppressed), or no data"])]
+    means = ask(grafana, by_name["People, and coverage"])
+    said = {(state, row["people"] is None, row["coverage"] is None) for state, row in zip(states, means, strict=True)}
+    nothing = {("no data", True, True), ("no result: camera.black", True, True)}
+    assert said == {("result", False, False), ("no result: k_min", False, True), *nothing}
+    assert min(row["coverage"] for row in means if row["coverage"] is not None) > 0.5
 
 
 def test_grafana_shows_the_caveat() -> None:

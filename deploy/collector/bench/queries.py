@@ -16,9 +16,9 @@ from deploy.collector.database import open_database
 from deploy.collector.history import History, Span
 from deploy.collector.hub import Hub
 from deploy.collector.messages import Source
+from deploy.collector.rollup import SUMMED
 from deploy.collector.tables import (
     HOUR_MS,
-    MEANS,
     agents,
     hours,
     live,
@@ -149,10 +149,7 @@ def _fill_room(connection: Connection, room: int, length: int, now: int) -> None
 
 
 def _fill_hours(connection: Connection) -> None:
-    means = ("seats", "n_eff", "coverage", "engagement", "ci_low", "ci_high", *MEANS)
     w = windows.c
     hour = w.end_ms - w.end_ms % HOUR_MS
-    query = select(w.agent_id, hour, func.count(), func.count(w.engagement), *(func.avg(w[name]) for name in means))
-    query = query.group_by(w.agent_id, hour)
-    names = ["agent_id", "hour_ms", "windows", "results", *means]
-    connection.execute(insert(hours).from_select(names, query))
+    query = select(w.agent_id, hour, *SUMMED.values()).group_by(w.agent_id, hour)
+    connection.execute(insert(hours).from_select(["agent_id", "hour_ms", *SUMMED], query))

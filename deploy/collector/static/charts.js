@@ -1,48 +1,14 @@
 // The charts of one room: index with its interval, people and coverage, emotions, valence and arousal.
-// Time without a window, and windows without a result, are drawn as what they are: hatched, never as a line.
+// Time without a window, and windows without a result, are drawn as what they are: hatched by their share, never a line.
 
 import uPlot from "/static/vendor/uPlot.js";
 import { clock, date, EMOTIONS } from "./words.js";
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-// Columns of the server → rows with a null where nothing was measured, and the stretches to hatch.
-export function shape(series, now) {
-  const half = series.step / 2;
-  const length = series.step || median(series.t.map((t, i) => t - series.start[i])) || 60000;
-  const starts = series.step ? series.t : series.start;
-  const data = { t: [], rows: [], holes: [], suppressed: [], length };
-  const hole = (from, to) => {
-    if (to - from <= 0.5 * length) return;
-    data.holes.push([from, to]);
-    data.t.push((from + to) / 2);
-    data.rows.push(null);
-  };
-  let before = series.from;
-  series.t.forEach((t, i) => {
-    const end = series.step ? t + series.step : t;
-    hole(before, starts[i]);
-    data.t.push(series.step ? t + half : t);
-    data.rows.push(i);
-    if (!series.results[i]) {
-      const last = data.suppressed.at(-1);
-      const why = series.suppressed?.[i] ?? "";
-      if (last && starts[i] - last[1] <= 0.5 * length && last[2] === why) last[1] = end;
-      else data.suppressed.push([starts[i], end, why]);
-    }
-    before = end;
-  });
-  // The window that is open now is not missing.
-  hole(before, Math.min(series.to, now - 1.5 * length));
-  return data;
-}
-
-function median(values) {
-  const sorted = values.filter((v) => v > 0).sort((a, b) => a - b);
-  return sorted[sorted.length >> 1];
-}
-
-const pick = (shaped, column) => shaped.rows.map((i) => (i === null || !column ? null : column[i]));
+const pick = ({ rows, drawn }, column) => rows.map((row, i) => (drawn[i] && column ? column[row] : null));
+// People are known where the camera looked, also without a result.
+const seen = (shaped, series) => shaped.rows.map((row, i) => (row !== null && (shaped.drawn[i] || !series.results[row]) ? series.seats[row] : null));
 
 function hatch(context, ink) {
   const tile = document.createElement("canvas");
@@ -90,14 +56,19 @@ function stretches(get, named) {
         u.ctx.rect(left, top, width, height);
         u.ctx.clip();
         const paint = (list, wash, ink, word) => {
-          for (const [from, to] of list) {
-            const x = u.valToPos(from / 1000, "x", true);
-            const w = Math.max(2 * devicePixelRatio, u.valToPos(to / 1000, "x", true) - x);
+          const tile = hatch(u.ctx, ink);
+          for (const [from, to, , share] of list) {
+            // Whole pixels: stretches side by side show no seams.
+            const x = Math.round(u.valToPos(from / 1000, "x", true));
+            const least = share === 1 ? 2 * devicePixelRatio : 1;
+            const w = Math.max(least, Math.round(u.valToPos(to / 1000, "x", true)) - x);
+            u.ctx.globalAlpha = share;
             u.ctx.fillStyle = wash;
             u.ctx.fillRect(x, top, w, height);
-            u.ctx.fillStyle = hatch(u.ctx, ink);
+            u.ctx.fillStyle = tile;
             u.ctx.fillRect(x, top, w, height);
-            if (named) label(u.ctx, word, x + w / 2, top, w, wash);
+            u.ctx.globalAlpha = 1;
+            if (named && share >= 0.5) label(u.ctx, word, x + w / 2, top, w, wash);
           }
         };
         paint(holes, css("--hole-wash"), css("--hole-ink"), "no data");
@@ -117,11 +88,13 @@ const PANELS = [
 export { PANELS };
 
 function seriesOf(id) {
-  const line = (color, extra) => ({ stroke: css(color), width: 2, points: { show: false }, spanGaps: false, ...extra });
-  const band = { stroke: "transparent", width: 0, points: { show: false } };
+  // Not moved to whole pixels: a dash shorter than one would be gone, or not, by where it lies.
+  const plain = { points: { show: false }, pxAlign: 0 };
+  const line = (color, extra) => ({ stroke: css(color), width: 2, spanGaps: false, ...plain, ...extra });
+  const band = { stroke: "transparent", width: 0, ...plain };
   if (id === "engagement") return [band, band, line("--accent")];
   if (id === "people") return [line("--people"), line("--coverage", { scale: "%", dash: [5, 4] })];
-  if (id === "emotions") return EMOTIONS.toReversed().map((name) => ({ stroke: css("--surface"), width: 0.5, fill: css(`--${name}`), points: { show: false } }));
+  if (id === "emotions") return EMOTIONS.toReversed().map((name) => ({ stroke: css("--surface"), width: 0.5, fill: css(`--${name}`), ...plain, pxAlign: 1 })); // whole pixels: half ones of eight areas would mix
   return [line("--accent"), line("--people", { dash: [5, 4] })];
 }
 
@@ -129,7 +102,7 @@ function dataOf(id, series, shaped) {
   const t = shaped.t.map((ms) => ms / 1000);
   const column = (name) => pick(shaped, series[name]);
   if (id === "engagement") return [t, column("ci_high"), column("ci_low"), column("engagement")];
-  if (id === "people") return [t, column("seats"), column("coverage").map((v) => (v === null ? null : 100 * v))];
+  if (id === "people") return [t, seen(shaped, series), column("coverage").map((v) => (v === null ? null : 100 * v))];
   if (id === "affect") return [t, column("valence"), column("arousal")];
   const sums = t.map(() => 0);
   const stacked = EMOTIONS.map((name) => column(`share_${name}`).map((v, i) => (v === null || v === undefined ? null : (sums[i] += v))));

@@ -3,6 +3,10 @@
 import { condition } from "./words.js";
 
 const LINGER_MS = 5000; // that a hidden page keeps its connection
+const FETCH_MS = 30000; // that an answer may take
+// Without a word of the server for so long the connection is dead, though nobody said so: it sends one each 15 s.
+export const patience = { quiet: 35000 };
+const CHECK_MS = 2000;
 const SAME_TROUBLE_MS = 10 * 60000; // between two troubles that are one: it comes and goes
 
 export const rooms = new Map();
@@ -11,6 +15,7 @@ const loads = new Set();
 let skew = 0;
 let say = () => {};
 let source = null;
+let heardAt = 0; // when the server said something last, or was asked to; the clock of this page, which nobody sets
 let lostAt = -Infinity; // since when this page may have missed something; null while it misses nothing
 let trouble = {}; // of the collector, as it said last
 let told = 0; // how often it said so by itself
@@ -18,7 +23,14 @@ let deaf = { from: Infinity, until: -Infinity }; // when the collector could not
 
 export const now = () => Date.now() + skew;
 export const key = (room) => `${room.site}/${room.room}/${room.agent}`;
-export const standing = (room) => condition(room, now(), lostAt === null ? deaf : { from: beginning(lostAt), until: Infinity });
+const quiet = () => performance.now() - heardAt;
+// What the page missed since began with the last word, also while it is not sure yet that the connection is dead.
+const missingSince = () => lostAt ?? (quiet() > 0.6 * patience.quiet ? now() - quiet() : null);
+
+export function standing(room) {
+  const since = missingSince();
+  return condition(room, now(), since === null ? deaf : { from: beginning(since), until: Infinity });
+}
 
 export function listen(listener) {
   listeners.add(listener);
@@ -26,7 +38,7 @@ export function listen(listener) {
 }
 
 export async function fetchJson(path) {
-  const answer = await fetch(path, { headers: { accept: "application/json" } });
+  const answer = await fetch(path, { headers: { accept: "application/json" }, signal: AbortSignal.timeout(FETCH_MS) });
   if (answer.status === 401) location.assign("/login");
   if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).error ?? `HTTP ${answer.status}`);
   return answer.json();
@@ -89,6 +101,13 @@ export function connect(show) {
     else if (!source) open();
   });
   if (!document.hidden) open();
+  setInterval(() => {
+    if (!source || quiet() < patience.quiet) return;
+    lostAt ??= now() - quiet();
+    tell();
+    close();
+    open();
+  }, CHECK_MS);
 }
 
 function close() {
@@ -99,6 +118,8 @@ function close() {
 
 function open() {
   const mine = (source = new EventSource("/api/live"));
+  heardAt = performance.now();
+  for (const name of ["hello", "tick", "reload", "rooms", "trouble"]) mine.addEventListener(name, () => (heardAt = performance.now()));
   mine.addEventListener("hello", load);
   mine.addEventListener("reload", load);
   mine.addEventListener("rooms", (event) => {

@@ -1,10 +1,11 @@
 // One room: now, over time, what happened, and what made its numbers.
 
-import { chart, PANELS, shape } from "./charts.js";
+import { chart, PANELS } from "./charts.js";
 import { announce, h } from "./dom.js";
 import { fetchJson, key, listen, now, rooms, standing } from "./live.js";
 import { emotions, result } from "./rooms.js";
-import { ago, clock, dayClock, EMOTIONS, number, percent, reason, signed } from "./words.js";
+import { amount, shape } from "./shape.js";
+import { ago, clock, coverage, dayClock, EMOTIONS, number, percent, reason, seats, signed } from "./words.js";
 
 const HOUR = 3600000;
 const RANGES = [["1 h", HOUR], ["8 h", 8 * HOUR], ["Day", 24 * HOUR], ["Week", 7 * 24 * HOUR], ["Month", 31 * 24 * HOUR], ["Year", 366 * 24 * HOUR]];
@@ -84,15 +85,15 @@ export function roomView(main, site, name, agent) {
       selected = index ?? null;
       say();
     }, (from, to) => go(Math.max(5 * 60000, to - from), to)));
-    missing.replaceChildren(...missed(current.shaped));
+    missing.replaceChildren(...missed(current));
     say();
   }
 
   function say() {
     const { series, shaped } = current;
     let index = selected;
-    if (index === null || index >= shaped.rows.length) index = shaped.rows.findLastIndex((row) => row !== null);
-    if (index < 0) {
+    if (index === null || index >= shaped.rows.length) index = shaped.stops.findLast((at) => shaped.rows[at] !== null);
+    if (index === undefined) {
       announce(readout, "No window in this range.");
       return;
     }
@@ -100,20 +101,24 @@ export function roomView(main, site, name, agent) {
     const at = shaped.t[index];
     const time = series.step || length > 26 * HOUR ? dayClock(at) : clock(at);
     if (row === null) announce(readout, h("b", null, time), " No data: no window arrived.");
-    else if (!series.results[row]) announce(readout, h("b", null, time), ` No result: ${reason(series.suppressed?.[row] ?? "every window was suppressed")}.`);
+    else if (!series.results[row]) announce(readout, h("b", null, time), ` No result: ${reasons(series.suppressed[row]) || "every window was suppressed"}.`);
     else announce(readout, h("b", null, time), ` Index ${number(series.engagement[row])}`, series.ci_low[row] === null ? "" : ` (${number(series.ci_low[row])} – ${number(series.ci_high[row])})`,
       `, ${number(series.seats[row])} people, coverage ${percent(series.coverage[row])}`,
       series.valence[row] === null ? "" : `, valence ${signed(series.valence[row])}, arousal ${signed(series.arousal[row])}`,
-      series.step ? `. Mean of ${series.windows[row]} windows, ${series.results[row]} with a result; the interval is the mean of theirs.` : ".");
+      series.step ? `. Mean of ${series.windows[row]} window${series.windows[row] === 1 ? "" : "s"}, ${series.results[row]} with a result; the interval is the mean of theirs.` : ".",
+      shaped.missing[row] ? ` No window for ${ago(shaped.missing[row])} of this time.` : "");
   }
 
   function onKey(event) {
     const steps = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -Infinity, End: Infinity };
     const step = steps[event.key];
-    if (step === undefined || !current?.shaped.t.length) return;
+    if (step === undefined || !current?.shaped.stops.length) return;
     event.preventDefault();
-    const last = current.shaped.t.length - 1;
-    const index = Math.min(last, Math.max(0, (selected ?? last) + step));
+    const { stops, rows } = current.shaped;
+    const last = stops.length - 1;
+    // A click may have chosen the end of a dash: that is at its row's stop, too.
+    const here = selected === null ? last : stops.findIndex((at) => at === selected || (rows[at] !== null && rows[at] === rows[selected]));
+    const index = stops[Math.min(last, Math.max(0, (here < 0 ? last : here) + step))];
     const { plot } = charts[0];
     plot.setCursor({ left: plot.valToPos(current.shaped.t[index] / 1000, "x"), top: 20 });
     selected = index;
@@ -146,7 +151,7 @@ export function roomView(main, site, name, agent) {
     state_.replaceChildren(h("span.pill", { "data-id": state.id }, state.word), state.why && ` ${state.why}`);
     present.replaceChildren(
       w?.engagement ? result(w.engagement, state.old) : h("p.nothing", null, h("span", null, "–"), h("small", null, state.why)),
-      h("dl.facts", null, [["People", w?.seats ?? "–"], ["Coverage", w ? percent(w.coverage) : "–"], ["Window", w ? `${clock(w.start_ms)} – ${clock(w.end_ms)}` : "–"], ["Heard", room.window_ms ? `${ago(now() - room.window_ms)} ago` : "–"]].map(([word, value]) => h("div", null, h("dt", null, word), h("dd", null, String(value))))),
+      h("dl.facts", null, [["People", seats(w) ?? "–"], ["Coverage", percent(coverage(w))], ["Window", w ? `${clock(w.start_ms)} – ${clock(w.end_ms)}` : "–"], ["Heard", room.window_ms ? `${ago(now() - room.window_ms)} ago` : "–"]].map(([word, value]) => h("div", null, h("dt", null, word), h("dd", null, String(value))))),
       w?.shares ? emotions(w.shares) : "");
     return undefined;
   }
@@ -197,19 +202,21 @@ function legend(id) {
   return null;
 }
 
+// One code, none, or several of them, in words.
+const reasons = (codes) => [...new Set([codes ?? []].flat().map((code) => reason(code)).filter(Boolean))].join(", ");
+
 // Says what is hatched, and how much of it there is.
-function missed({ holes, suppressed }) {
-  const sum = (list) => list.reduce((ms, [from, to]) => ms + to - from, 0);
-  const why = [...new Set(suppressed.map(([, , code]) => reason(code)).filter(Boolean))].join(", ");
-  const entry = (kind, word, list) => h("span.entry", null, h("i.swatch", { "data-kind": kind }), list.length ? `${word}: ${ago(sum(list))}` : `${word}: none`);
+function missed({ series, shaped: { holes, suppressed } }) {
+  const why = reasons(series.suppressed.flat());
+  const entry = (kind, word, list) => h("span.entry", null, h("i.swatch", { "data-kind": kind }), list.length ? `${word}: ${ago(amount(list))}` : `${word}: none`);
   return [entry("hole", "No data (no window arrived)", holes), entry("none", `No result (suppressed${why && `: ${why}`})`, suppressed)];
 }
 
 function tableRows({ series, shaped }) {
-  return shaped.rows.map((row, i) => [row, shaped.t[i]]).reverse().slice(0, 300).map(([row, t]) => {
+  return shaped.stops.map((at) => [shaped.rows[at], shaped.t[at]]).reverse().slice(0, 300).map(([row, t]) => {
     const cells = row === null ? ["–", "–", "–", "–", "–", "–", "no data"]
       : [number(series.engagement[row]), series.ci_low[row] === null ? "–" : `${number(series.ci_low[row])} – ${number(series.ci_high[row])}`, number(series.seats[row]), percent(series.coverage[row]),
-        number(series.valence[row], 2), number(series.arousal[row], 2), series.results[row] ? "" : reason(series.suppressed?.[row] ?? "suppressed")];
+        number(series.valence[row], 2), number(series.arousal[row], 2), series.results[row] ? "" : reasons(series.suppressed[row]) || "suppressed"];
     return h("tr", null, h("th", { scope: "row" }, dayClock(t)), cells.map((cell) => h("td", null, cell)));
   });
 }

@@ -2,7 +2,7 @@
 
 import { announce, h, place } from "./dom.js";
 import { key, listen, now, rooms, standing } from "./live.js";
-import { ago, clock, EMOTIONS, number, percent } from "./words.js";
+import { ago, clock, coverage, EMOTIONS, median, number, percent, seats } from "./words.js";
 
 const FILTERS = [["all", "All"], ["live", "Reporting"], ["none", "No result"], ["silent", "Silent"]];
 const SORTS = [["name", "Name"], ["value", "Index, lowest first"], ["coverage", "Coverage, lowest first"], ["heard", "Heard last"]];
@@ -107,7 +107,7 @@ function wanted(room) {
 function order(a, b) {
   const value = (room) => room.window?.engagement?.value ?? 1000;
   if (chosen.sort === "value") return value(a) - value(b);
-  if (chosen.sort === "coverage") return (a.window?.coverage ?? 2) - (b.window?.coverage ?? 2);
+  if (chosen.sort === "coverage") return (coverage(a.window) ?? 2) - (coverage(b.window) ?? 2);
   if (chosen.sort === "heard") return (b.window_ms ?? 0) - (a.window_ms ?? 0);
   return byName.compare(key(a), key(b));
 }
@@ -138,7 +138,7 @@ function fill(card, room) {
     h("div.card-head", null, h("h3", null, room.room), h("span.pill", { "data-id": state.id }, state.word)),
     w?.engagement ? result(w.engagement, state.old) : h("p.nothing", null, h("span", null, "–"), h("small", null, state.why)),
     trend(room.trend ?? []),
-    h("dl.facts", null, fact("People", w ? String(w.seats) : "–"), fact("Coverage", w ? percent(w.coverage) : "–"), fact("Last", w ? clock(w.end_ms) : "–", room.window_ms ? `${ago(now() - room.window_ms)} ago` : "")),
+    h("dl.facts", null, fact("People", number(seats(w))), fact("Coverage", percent(coverage(w))), fact("Last", w ? clock(w.end_ms) : "–", room.window_ms ? `${ago(now() - room.window_ms)} ago` : "")),
     w?.shares ? emotions(w.shares) : h("div.emotions.empty-bar", { "aria-hidden": "true" }));
 }
 
@@ -159,7 +159,10 @@ export function result(e, old) {
       h("i.band", { css: { left: `${low}%`, width: `${Math.max(0.5, high - low)}%` } }), h("i.mark", { css: { left: `${e.value}%` } })));
 }
 
+// The newest windows, side by side whatever their time; the line breaks where one is missing or has no result.
 function trend(points) {
+  const steps = points.slice(1).map(([at], i) => at - points[i][0]);
+  const far = 1.5 * median(steps);
   const size = [160, 30];
   let path = "";
   let open = false;
@@ -168,8 +171,10 @@ function trend(points) {
       open = false;
       return;
     }
+    if (steps[i - 1] > far) open = false;
     const x = (i / Math.max(1, points.length - 1)) * size[0];
-    path += `${open ? "L" : "M"}${x.toFixed(1)} ${(size[1] - 2 - (value / 100) * (size[1] - 4)).toFixed(1)}`;
+    const y = size[1] - 2 - (value / 100) * (size[1] - 4);
+    path += `${open ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}${open ? "" : "h0"}`; // one that stands alone is a dot
     open = true;
   });
   return h("svg.trend", { viewBox: `0 0 ${size[0]} ${size[1]}`, preserveAspectRatio: "none", "aria-hidden": "true" },

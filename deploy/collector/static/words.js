@@ -37,8 +37,18 @@ const REASONS = {
 };
 
 export const reason = (code) => REASONS[code] ?? String(code ?? "");
-export const percent = (share) => `${Math.round(100 * share)} %`;
+export const percent = (share) => (share === null || share === undefined ? "–" : `${Math.round(100 * share)} %`);
 export const number = (value, digits = 0) => (value === null || value === undefined ? "–" : value.toFixed(digits));
+export function median(values) {
+  const sorted = values.filter((v) => v > 0).sort((a, b) => a - b);
+  return sorted[sorted.length >> 1];
+}
+
+// What a window says of people, null where it says nothing: without a result coverage is 0 whatever was seen, and with
+// the camera off or blind so are the seats.
+const LOOKED = new Set([null, undefined, "k_min", "budget", "invalid"]);
+export const seats = (window) => (window && LOOKED.has(window.suppressed) ? window.seats : null);
+export const coverage = (window) => (window && !window.suppressed ? window.coverage : null);
 export const signed = (value) => (value > 0 ? "+" : value < 0 ? "−" : "±") + Math.abs(value).toFixed(2);
 
 const clockFormat = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });

@@ -1,0 +1,112 @@
+"""What the page is told of the past: how much of a bucket is there, and no withheld number as a zero."""
+
+import json
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from agent.errors import ConfigError
+from deploy.collector.bench.lessons import suppressed_window, topic_of, window_of
+from deploy.collector.database import open_database
+from deploy.collector.history import History, Span
+from deploy.collector.messages import Message, parse_message
+from deploy.collector.rollup import refresh_hours
+from deploy.collector.store import Store
+from deploy.collector.tables import ADDED, HOUR_MS
+from tests.deploy.conftest import MINUTE, NOW_MS, count
+
+DAY = 24 * HOUR_MS
+SHOWN = Span(NOW_MS, NOW_MS + DAY)
+
+
+def full(at: int) -> Message:
+    """A window with a result that ends `at` minutes after NOW_MS."""
+    body = window_of(1, at + 10_000, NOW_MS + at * MINUTE, seats=20, n_eff=18.0, coverage=0.9)
+    return parse_message(topic_of(1), body)
+
+
+def withheld(at: int, reason: str, seats: int) -> Message:
+    """As the contract has it: coverage and n_eff are 0, whatever was seen; so are seats without a camera."""
+    body = json.loads(suppressed_window(1, at + 10_000, NOW_MS + at * MINUTE, reason, coverage=0.0))
+    return parse_message(topic_of(1), json.dumps(body | {"seats": seats, "n_eff": 0.0}).encode())
+
+
+def read(engine: Engine, kind: str) -> dict[str, Any]:
+    """A day of room 1 as raw windows, in buckets, or from the hours."""
+    refresh_hours(engine)
+    history = History(engine)
+    return {"raw": history._raw, "buckets": history._buckets, "hours": history._from_hours}[kind](1, SHOWN)
+
+
+@pytest.mark.parametrize("kind", ["buckets", "hours"])
+def test_a_bucket_says_how_much_of_it_is_there(engine: Engine, kind: str) -> None:
+    """Of each hour minutes 0 to 5 have a result, 5 to 10 have none for two reasons, the others never came: all of the
+    day together is that much, wherever the buckets begin."""
+    for hour in range(24):
+        first = 60 * hour + 1
+        reasons = ["k_min", "camera.black", "k_min", "camera.black", "k_min"]
+        batch = [full(first + n) for n in range(5)]
+        Store(engine).write([*batch, *(withheld(first + 5 + n, why, 0) for n, why in enumerate(reasons))], 1)
+    found = read(engine, kind)
+    assert sum(found["covered"]) == 240 * MINUTE
+    assert sum(found["withheld"]) == 120 * MINUTE
+    assert found["start"][0] == NOW_MS
+    assert found["end"][-1] == NOW_MS + 23 * HOUR_MS + 10 * MINUTE
+    if kind == "hours":
+        assert found["suppressed"] == [["camera.black", "k_min"]] * 24
+    assert {why for bucket in found["suppressed"] for why in bucket} == {"camera.black", "k_min"}
+
+
+@pytest.mark.parametrize("kind", ["raw", "buckets", "hours"])
+def test_withheld_numbers_have_no_weight(engine: Engine, kind: str) -> None:
+    """Coverage and n_eff are those of windows with a result; people those of windows whose camera looked."""
+    store = Store(engine)
+    store.write([full(n) for n in range(1, 6)] + [withheld(n, "camera.black", 0) for n in range(6, 30)], 1)
+    store.write([withheld(n, "k_min", 2) for n in range(30, 35)] + [withheld(n, "paused", 0) for n in range(60, 90)], 1)
+    found = read(engine, kind)
+    said = {name: {v for v in found[name] if v is not None} for name in ("coverage", "n_eff", "seats")}
+    assert (said["coverage"], said["n_eff"]) == ({0.9}, {18.0})
+    assert said["seats"] == ({11.0} if kind == "hours" else {20, 2})
+    for results, coverage in zip(found["results"], found["coverage"], strict=True):
+        assert (results == 0) == (coverage is None)
+
+
+def test_hours_are_weighed_by_what_was_counted(engine: Engine) -> None:
+    """Two hours in one bucket: people weigh by the windows that looked, coverage by those with a result."""
+    first = NOW_MS // (12 * HOUR_MS) * 12 * HOUR_MS
+    earlier = (first - NOW_MS) // MINUTE
+    batch = [full(earlier + n) for n in range(1, 59)] + [withheld(earlier + 60, "k_min", 2)]
+    batch += [withheld(earlier + n, "camera.black", 0) for n in range(61, 119)]
+    Store(engine).write(batch, 1)
+    refresh_hours(engine)
+    found = History(engine).series(1, Span(NOW_MS - 300 * DAY, NOW_MS + DAY))
+    assert (found["step"], found["windows"], found["results"]) == (12 * HOUR_MS, [117], [58])
+    assert found["seats"] == [pytest.approx((58 * 20 + 2) / 59, abs=1e-4)]
+    assert found["coverage"] == [0.9]
+
+
+def as_version_1(engine: Engine) -> None:
+    """Take from the schema what version 2 added."""
+    with engine.begin() as connection:
+        for name in ADDED:
+            connection.execute(text(f"ALTER TABLE hours DROP COLUMN {name}"))
+        connection.execute(text("UPDATE schema_version SET version = 1"))
+
+
+def test_a_database_of_version_1_is_brought_up(engine: Engine, database_url: str) -> None:
+    """Its hours stay readable at once, with nothing hatched that is not known, and are made again."""
+    Store(engine).write([full(n) for n in range(1, 31)], 1)
+    refresh_hours(engine)
+    as_version_1(engine)
+    engine.dispose()
+    with pytest.raises(ConfigError, match=r"expected schema version 2, got 1; start `fer-collector run`"):
+        open_database(database_url, read_only=True)
+    for _ in range(2):
+        open_database(database_url).dispose()
+    history = History(open_database(database_url, read_only=True))
+    assert history._from_hours(1, SHOWN)["covered"] == [HOUR_MS]
+    assert count(engine, "SELECT count(*) FROM stale_hours") == 1
+    refresh_hours(engine)
+    assert history._from_hours(1, SHOWN)["covered"] == [30 * MINUTE]
+    history._engine.dispose()
