@@ -62,7 +62,8 @@ def read(path: Path, *, compiled: bool = False) -> keras.Model:
 
 def write(model: keras.Model, path: Path) -> None:
     """Write `model` without its optimizer as the .keras file `path`, whole or not at all, also where power fails."""
-    bare = keras.models.clone_model(model)  # Keras writes the optimizer of a compiled model, whatever it is told
+    # Keras writes the optimizer of a compiled model, whatever it is told.
+    bare = type(model).from_config(model.get_config())
     bare.set_weights(model.get_weights())
     partial = path.with_suffix(".partial.keras")
     try:

@@ -6,7 +6,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -64,8 +64,7 @@ def disk(settings: Settings) -> Iterator[Finding]:
     if not folder.is_dir():
         yield fail("disk.state", f"{folder} is not there", f"sudo install -d -o fer-agent -g fer-agent -m 700 {folder}")
         return
-    inside = itertools.chain([folder], folder.rglob("*"))
-    closed = next((path for path in inside if not os.access(path, os.W_OK, effective_ids=True)), None)
+    closed = next(itertools.chain(_closed([folder]), _of_others(folder)), None)
     if closed is not None:
         yield fail("disk.state", f"{closed} cannot be written by this user", _mend_closed(folder))
         return
@@ -79,6 +78,16 @@ def disk(settings: Settings) -> Iterator[Finding]:
         )
     else:
         yield good("disk", f"{free_mb:.0f} MB free at {folder}")
+
+
+def _closed(paths: Iterable[Path]) -> Iterator[Path]:
+    return (path for path in paths if not os.access(path, os.W_OK, effective_ids=True))
+
+
+def _of_others(folder: Path) -> Iterator[Path]:
+    """Yield what lies in `folder` and is somebody else's, as after a backup was put back as root. What is ours may be
+    read-only: a model that was installed is."""
+    return (path for path in _closed(folder.rglob("*")) if path.lstat().st_uid != os.geteuid())
 
 
 def _mend_closed(folder: Path) -> str:

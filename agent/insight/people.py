@@ -5,6 +5,7 @@ that were seen at the same time are two people; two that never were may be one. 
 noise of `strict`) must not take their places for more people than they are.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Set
 from typing import Final
 
@@ -14,11 +15,11 @@ else who passes an empty chair, or a false alarm there, proves nothing."""
 
 
 def certain(sightings: Mapping[int, Set[int]]) -> list[list[int]]:
-    """Return the seats grouped so that no person can be in two groups.
+    """Return the seats grouped so that there are at least as many people as groups.
 
-    Seats that may be one person are linked, and so are those that are linked through a third: all the seats of one
-    person are in one group, and there are at least as many people as groups. People who were never seen together share
-    one, so it may be fewer than there are.
+    Seats that may be one person are linked, and so are those that are linked through a third. People who were never
+    seen together share a group, so there may be fewer than people; never more, since there are no more groups than
+    seats were seen in one frame: two people who take turns on three chairs are seen on every pair of them.
 
     Parameters
     ----------
@@ -33,6 +34,10 @@ def certain(sightings: Mapping[int, Set[int]]) -> list[list[int]]:
             group += linked
             left = [other for other in left if other not in linked]
         groups.append(group)
+    at_once = Counter(frame for frames in sightings.values() for frame in frames)
+    while len(groups) > max(at_once.values(), default=1):
+        groups.sort(key=lambda group: -len(set().union(*(sightings[seat] for seat in group))))
+        groups[-2:] = [groups[-2] + groups[-1]]
     return groups
 
 

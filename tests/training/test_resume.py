@@ -132,7 +132,7 @@ def test_what_is_written_to_be_used_has_no_optimizer(tmp_path: Path) -> None:
     model = trained()
     checkpoint.write(model, tmp_path / "best.keras")
     checkpoint.save(tmp_path, model, [{"epoch": 1}])
-    assert checkpoint.read(tmp_path / "best.keras", compiled=True).optimizer is None
+    assert getattr(checkpoint.read(tmp_path / "best.keras", compiled=True), "optimizer", None) is None
     sizes = [(tmp_path / name).stat().st_size for name in ("best.keras", "epoch-0001/model.keras")]
     assert sizes[0] < 0.5 * sizes[1]
     for a, b in zip(model.get_weights(), checkpoint.read(tmp_path / "best.keras").get_weights(), strict=True):

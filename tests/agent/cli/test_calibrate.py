@@ -150,13 +150,13 @@ def test_the_device_part_chooses_or_says_that_nothing_keeps_up(demo_clip: Path, 
 def test_it_asks_before_it_looks_and_before_it_writes(demo_clip: Path, tmp_path: Path) -> None:
     """With "y" to consent, a field of view and "y" to writing the file is there; the questions are on stderr."""
     out = tmp_path / "calibration.json"
-    got = called("--from", demo_clip, "--part", "camera", "--seconds", 6, "--out", out, answers="75\ny\n")
+    got = called("--from", demo_clip, "--part", "camera", "--seconds", 6, "--out", out, answers="y\n75\ny\n")
     assert got.exit_code == 0, got.output
     assert "field of view" in got.stderr
     assert record.read(out).parts.camera.fov_stated
 
 
-@pytest.mark.parametrize(("part", "answers"), [("baseline", "n\n"), ("camera", "0\nn\n"), ("camera", "")])
+@pytest.mark.parametrize(("part", "answers"), [("baseline", "n\n"), ("camera", "y\n0\nn\n"), ("camera", "")])
 def test_no_or_no_answer_writes_nothing(demo_clip: Path, tmp_path: Path, part: str, answers: str) -> None:
     """Without consent, without a yes to writing, or without anybody to answer: exit 1 and no file."""
     out = tmp_path / "calibration.json"

@@ -24,6 +24,7 @@ class Broken:
     def __init__(self, *_): pass
     def isOpened(self): return True
     def get(self, _): return 1000.0 * self.grabbed
+    def set(self, *_): return True
     def retrieve(self): return True, np.zeros((480, 640, 3), np.uint8)
     def release(self): pass
     def grab(self):

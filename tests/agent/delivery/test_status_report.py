@@ -18,6 +18,7 @@ from agent.delivery.shared import SharedSpool
 from agent.errors import FerAgentError
 from tests.mqtt_world import FAST, MADE_BY, Mosquitto, settings, speaker, summary, wait_until
 
+REFUSED = "the broker refused: Not authorized; check mqtt.username and mqtt.password_file, and the broker's log"
 WELL = link.Answered(1, 0, "Success")
 
 
@@ -28,7 +29,7 @@ def test_a_refused_password_shows_in_the_status(tmp_path: Path, monkeypatch: pyt
         subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, "fer", "right"], check=True)
         broker.configure(f"password_file {passwords}", anonymous=False)
         broker.restart()
-        for password, reason in (("wrong", "the broker refused: Not authorized"), ("right", None)):
+        for password, reason in (("wrong", REFUSED), ("right", None)):
             monkeypatch.setenv("FER_MQTT_PASSWORD", password)
             with Publisher(settings(broker.port, username="fer"), MADE_BY, pace=FAST) as publisher:
                 wait_until(lambda p=publisher: p._courier.away or p.wait_connected(0), 10)

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.config import Privacy
@@ -20,8 +20,9 @@ _SAD = (0, 0, 0, 1.0, 0, 0, 0, 0)
 
 
 @given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=12), min_size=1, max_size=8))
+@settings(max_examples=1000)
 def test_never_more_groups_than_people(walks: list[list[int]]) -> None:
-    """However people walk among ten places, one place each at a time: no person is in two groups."""
+    """However people walk among ten places, one place each at a time."""
     sightings: dict[int, set[int]] = {}
     for walk in walks:
         for frame, place in enumerate(walk):
@@ -38,6 +39,11 @@ def test_seen_together_is_two_people() -> None:
     assert len(people.certain({1: early, 2: late})) == 1
     assert len(people.certain({1: early, 2: {*late, 0}})) == 1
     assert len(people.certain({1: set(range(5)), 2: set(range(3, 8)), 3: set(range(10, 15))})) == 1
+
+
+def test_two_people_on_three_chairs_are_two() -> None:
+    """Each pair of chairs was taken at once, and never all three."""
+    assert len(people.certain({1: {0, 2}, 2: {0, 1}, 3: {1, 2}})) == 2
 
 
 def _closed(places: list[list[int]], length: int = 60) -> Window:
