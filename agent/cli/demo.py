@@ -111,11 +111,8 @@ class _Screen:
         ids = settings.agent
         self._mqtt: Mqtt = settings.mqtt
         self._topic = f"{PREFIX}/{ids.site}/{ids.room}/{ids.id}/window"
-        self._view, self._tally, self._json = (
-            WindowView(as_json=as_json),
-            Tally(k_min, live=is_camera(settings.camera.source)),
-            as_json,
-        )
+        self._view, self._json = WindowView(as_json=as_json), as_json
+        self._tally = Tally(k_min, live=is_camera(settings.camera.source))
         self._headline = headline
         self._subscriber: Subscriber | None = None
         self._thread = threading.Thread(target=self._watch, name="screen", daemon=True)

@@ -63,9 +63,7 @@ class Desk:
     def answer(self, news: Received) -> tuple[str, wire_commands.Reply, list[tuple[int, int]]] | None:
         """The reply, its topic, and gaps to declare; None for what is ignored: retained, a probe, no command."""
         name = self._speaker.topics.command(news.topic)
-        if name is None:
-            return None
-        if name == _PROBE:
+        if name is None or name == _PROBE:
             return None
         if news.retained:
             log.warning("event=cmd.ignored cmd=%.40r reason=retained", name)

@@ -1,12 +1,12 @@
 """Checks of this machine: versions, disk, heat, clock, memory, permissions of the state, hardening of the unit."""
 
-import itertools
 import os
 import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -64,8 +64,7 @@ def disk(settings: Settings) -> Iterator[Finding]:
     if not folder.is_dir():
         yield fail("disk.state", f"{folder} is not there", f"sudo install -d -o fer-agent -g fer-agent -m 700 {folder}")
         return
-    closed = next(itertools.chain(_closed([folder]), _of_others(folder)), None)
-    if closed is not None:
+    if (closed := _closed(folder)) is not None:
         yield fail("disk.state", f"{closed} cannot be written by this user", _mend_closed(folder))
         return
     if folder.stat().st_mode & 0o077:
@@ -80,14 +79,16 @@ def disk(settings: Settings) -> Iterator[Finding]:
         yield good("disk", f"{free_mb:.0f} MB free at {folder}")
 
 
-def _closed(paths: Iterable[Path]) -> Iterator[Path]:
-    return (path for path in paths if not os.access(path, os.W_OK, effective_ids=True))
-
-
-def _of_others(folder: Path) -> Iterator[Path]:
-    """Yield what lies in `folder` and is somebody else's, as after a backup was put back as root. What is ours may be
-    read-only: a model that was installed is."""
-    return (path for path in _closed(folder.rglob("*")) if path.lstat().st_uid != os.geteuid())
+def _closed(folder: Path) -> Path | None:
+    """Return the folder, or the first thing in it, that this user cannot write, as after a backup was put back as root;
+    None if all is well. What is ours in it may be read-only: a model that was installed is."""
+    for path in (folder, *folder.rglob("*")):
+        if os.access(path, os.W_OK, effective_ids=True):
+            continue
+        with suppress(FileNotFoundError):  # an agent that runs beside the doctor takes files away
+            if path == folder or path.lstat().st_uid != os.geteuid():
+                return path
+    return None
 
 
 def _mend_closed(folder: Path) -> str:

@@ -21,13 +21,12 @@ from agent.records import Frame
 from agent.vision.grab_loop import GrabLoop
 from agent.vision.grabber import Grabber, Image
 from agent.vision.picture import ABSENT, STALLED, PictureJudge
+from agent.vision.waits import stopped_before
 
 _EMPTY: Final = np.zeros((0, 0, 3), np.uint8)
 """The picture of a frame without one."""
 _LEAVE_S: Final = 5.0
 """Longest wait for the driver at the end: the service manager gives the whole stop 20 s."""
-_ASK_S: Final = 1.0
-"""How often a wait between frames asks whether the camera must be shut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +114,7 @@ class LiveCamera:
     def __iter__(self) -> Iterator[Frame]:
         """Yield a frame a period until `stop`."""
         due = self._clock()
-        while not self._stopped_before(due):
+        while not stopped_before(due, self._stop, self._clock, self._tick):
             frame = self._look(due + self._period)
             self._waited_at = self._clock()
             if frame is not None:
@@ -123,13 +122,11 @@ class LiveCamera:
             # A loop slower than the rate starts a new grid instead of catching up in bursts.
             due = max(due + self._period, self._clock())
 
-    def _stopped_before(self, due: float) -> bool:
-        """Wait until `due`; return at once, True, when stopped. A pause shuts the camera without waiting for `due`."""
-        while (left := due - self._clock()) > _ASK_S and not self._stop.wait(_ASK_S):
-            self._waited_at = self._clock()
-            if self._closed():
-                self._loop.shut()
-        return self._stop.wait(max(0.0, left))
+    def _tick(self) -> None:
+        """Note that this is a wait; a pause shuts the camera without waiting for its end."""
+        self._waited_at = self._clock()
+        if self._closed():
+            self._loop.shut()
 
     def _expect_picture(self) -> None:
         """Wait for the first picture, or raise what keeps it away."""

@@ -16,13 +16,12 @@ from agent.errors import InputError
 from agent.records import Frame
 from agent.vision.grabber import Image
 from agent.vision.picture import PictureJudge, bgr
+from agent.vision.waits import stopped_before
 
 _NOMINAL_FPS: Final = 25.0
 """Taken for a container that states no rate and no times."""
 _TOLERANCE_S: Final = 0.0005
 """A frame this much early counts as on the grid: containers round times to milliseconds."""
-_ASK_S: Final = 1.0
-"""How often a wait for a frame's time is told of."""
 
 
 class VideoFile:
@@ -118,7 +117,7 @@ class VideoFile:
                 # never catches up, and something must be shown.
                 if late > 1 / self._fps and now - asked < 1 / self._fps:
                     continue
-                if self._stopped_before(began + at):
+                if stopped_before(began + at, self._stop, self._clock, self._tick):
                     return
             image = self._first if self._first is not None else self._decode()
             self._first = None
@@ -128,11 +127,8 @@ class VideoFile:
             yield Frame(image, at, self._trouble(image, at))
             asked = self._clock()
 
-    def _stopped_before(self, due: float) -> bool:
-        """Wait until `due`; return at once, True, when stopped."""
-        while (left := due - self._clock()) > _ASK_S and not self._stop.wait(_ASK_S):
-            self._waited_at = self._clock()
-        return self._stop.wait(max(0.0, left))
+    def _tick(self) -> None:
+        self._waited_at = self._clock()
 
     def _times(self) -> Iterator[float]:
         """Grab frame after frame; yield the media time of each, seconds from the first, never going back."""

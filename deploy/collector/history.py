@@ -17,9 +17,8 @@ MOST_POINTS: Final = 800
 """About one point a pixel of a phone, half of one of a desktop."""
 _PLACED: Final = ("start", "end", "covered", "withheld")
 """Of a bucket: where its windows begin and end, how long they are together, and those without a result (all ms)."""
-
-
 _REASONS: Final = ("suppressed_low", "suppressed_high")
+"""Columns of the first and the last reason by name."""
 
 
 @dataclass(frozen=True, slots=True)

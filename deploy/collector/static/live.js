@@ -79,8 +79,8 @@ function tell() {
   say(lostAt !== null ? "lost" : trouble.database ? "database" : trouble.broker ? "broker" : "live");
 }
 
-function lose() {
-  lostAt ??= now();
+function lose(since = now()) {
+  lostAt ??= since;
   tell();
 }
 
@@ -103,8 +103,7 @@ export function connect(show) {
   if (!document.hidden) open();
   setInterval(() => {
     if (!source || quiet() < patience.quiet) return;
-    lostAt ??= now() - quiet();
-    tell();
+    lose(now() - quiet());
     close();
     open();
   }, CHECK_MS);

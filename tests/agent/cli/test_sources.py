@@ -16,6 +16,15 @@ from agent.cli import cli, demo, replay
 from agent.errors import PolicyError, UsageError
 from tests.cameras import mjpeg_server, picture
 
+
+def play(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m agent …`, which must end well."""
+    command = [sys.executable, "-m", "agent", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
 STREAMS = ("http://127.0.0.1:1/live.mp4", "https://127.0.0.1:1/stream.ts?x=1", "rtsp://127.0.0.1:1/live")
 
 
@@ -55,8 +64,7 @@ def test_a_camera_that_stalls_is_told_of_and_not_the_people() -> None:
 
         threading.Thread(target=stall, daemon=True).start()
         line = ["demo", server.url, "--seconds", "20", "--fps", "1", "--model", "compact", "--smallest-face", "60"]
-        done = subprocess.run([sys.executable, "-m", "agent", *line], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+        done = play(*line)
     assert "camera.lost" in done.stderr
     assert "withheld for k_min" in done.stderr
     assert "--k-min 2" not in done.stderr
@@ -70,8 +78,7 @@ def test_seconds_end_a_film_between_its_frames(tmp_path: Path) -> None:
     writer.release()
     began = time.monotonic()
     line = ["replay", str(tmp_path / "v.avi"), "--realtime", "--seconds", "2", "--model", "compact"]
-    done = subprocess.run([sys.executable, "-m", "agent", *line], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    play(*line)
     assert time.monotonic() - began < 50
 
 
@@ -81,7 +88,6 @@ def test_why_a_broker_was_left_out_is_said(demo_clip: Path) -> None:
         threading.Thread(target=lambda: [server.accept()[0].close() for _ in range(50)], daemon=True).start()
         line = ["replay", str(demo_clip), "--model", "compact", "--smallest-face", "60", "--broker"]
         line.append(f"127.0.0.1:{server.getsockname()[1]}")
-        done = subprocess.run([sys.executable, "-m", "agent", *line], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+        done = play(*line)
     assert re.search("warning: .*; going on without a broker", done.stderr)
     assert "no broker at" not in done.stderr

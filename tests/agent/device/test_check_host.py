@@ -15,6 +15,7 @@ from agent.device import check_host, clock, thermal, unit
 from agent.device.checks import Finding, run
 from tests.agent.device.test_device import sysfs
 from tests.mounts import mounted
+from tests.users import NOBODY, as_nobody
 
 
 def found(name: str, folder: Path = Path("/nowhere"), spool_mb: float = 64) -> list[Finding]:
@@ -66,29 +67,23 @@ def test_one_file_that_the_service_cannot_write_is_found(name: str) -> None:
         for file in (folder / "spool/000000001.seg", folder / "audit.log"):
             file.touch(mode=0o600)
         for path in (folder, *folder.rglob("*")):
-            os.chown(path, 65534, 65534)
+            os.chown(path, NOBODY, NOBODY)
             path.chmod(0o700)
         os.chown(folder / name, 0, 0)
-        os.seteuid(65534)
-        try:
+        with as_nobody():
             first = found("disk", folder)[0]
-        finally:
-            os.seteuid(0)
     assert (first.name, first.verdict, first.mend) == ("disk.state", "FAIL", f"sudo chown -R fer-agent: {folder}")
     assert first.found.startswith(str(folder / name).rstrip("/"))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_who_is_neither_root_nor_the_service_is_told_to_be(tmp_path: Path) -> None:
+def test_who_is_neither_root_nor_the_service_is_told_to_be() -> None:
     """A state folder that is the service's already needs no chown, but sudo."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as parent:
         Path(parent).chmod(0o700)
         os.chown(parent, 1, 1)
-        os.seteuid(65534)
-        try:
+        with as_nobody():
             (only,) = found("disk", Path(parent))
-        finally:
-            os.seteuid(0)
     assert (only.verdict, only.mend) == ("FAIL", "sudo fer-agent doctor")
 
 
