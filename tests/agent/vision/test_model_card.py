@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 
 from agent.emotions import LABELS
 from agent.errors import ModelError
-from agent.vision.model_card import MODELS, SUMS, Bundle, find, sums
+from agent.vision import model_card
+from agent.vision.model_card import SUMS, Bundle, find, sums
 from agent.vision.preprocess import version
 
 pytestmark = pytest.mark.wheel
@@ -243,10 +245,15 @@ def test_the_packages_models_are_found_from_a_closed_folder(tmp_path: Path, monk
     """`sudo fer-agent …` in a home folder of mode 700 goes on as the agent's user, to whom that folder is closed."""
     (tmp_path / "home").mkdir(mode=0o700)
     monkeypatch.chdir(tmp_path / "home")
-    os.seteuid(65534)
-    try:
-        assert find("compact") == MODELS / "compact"
-        with pytest.raises(ModelError, match="expected a model bundle that this user can look at"):
-            find(str(tmp_path / "home" / "mine"))
-    finally:
-        os.seteuid(0)
+    with TemporaryDirectory(dir="/tmp") as folder:  # open to all, wherever this package lies
+        models = Path(folder)
+        models.chmod(0o755)
+        (models / "compact").mkdir(mode=0o755)
+        monkeypatch.setattr(model_card, "MODELS", models)
+        os.seteuid(65534)
+        try:
+            assert find("compact") == models / "compact"
+            with pytest.raises(ModelError, match="expected a model bundle that this user can look at"):
+                find(str(tmp_path / "home" / "mine"))
+        finally:
+            os.seteuid(0)
