@@ -60,6 +60,7 @@ class DiskSpool:
         self.trouble: str | None = None
         self._confirmed: set[int] = set()
         self._gaps: list[int] = []
+        self._dropped: dict[int, Entry] = {}
         self._anew = False
         self._head = Head(folder / "head")
         found = recover.load(folder, self._size)
@@ -96,12 +97,12 @@ class DiskSpool:
     def read(self, position: int) -> Entry | None:
         place = self._places.get(position)
         if place is None:
-            return None
+            return self._dropped.get(position)
         payload = place.segment.read(place.record.offset, place.record.length)
         return None if payload is None else Entry(place.kind, place.segment.header.epoch, place.seq, payload)
 
     def pending(self) -> list[int]:
-        return list(self._places)
+        return [*self._dropped, *self._places]
 
     def find(self, first: int, last: int) -> dict[int, int]:
         told = {seq: position for seq, position in self._by_seq.items() if first <= seq <= last}
@@ -236,25 +237,38 @@ class DiskSpool:
         return position
 
     def _grow(self) -> None:
-        """Begin a new file; on a full disk the oldest one gives its room. Raises OSError if that does not help."""
+        """Begin a new file; on a full disk the oldest ones give as much room as it takes.
+
+        Raises OSError if that does not help (snapshots keep what is deleted, another program takes the room): then
+        `read` still has what was in them, so that it can be rescued.
+        """
         number = 1 + (self._segments[-1].header.number if self._segments else 0)
         header = Header(frames.VERSION, self.epoch, number, self._size)
-        lost: tuple[int, int] | None = None
+        lost, freed = None, 0
         while True:
             try:
                 made = Segment.create(self._folder, header)
                 break
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self._segments:
+                full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+                if not full or freed >= self._size or not self._segments:
                     raise
                 self.trouble = "disk full: the oldest windows are dropped"
+                freed += self._segments[0].header.size
+                self._dropped |= self._entries(self._segments[0])
                 lost = recover.join(lost, self._drop_oldest())
+        self._dropped.clear()
         if lost is None:
             self.trouble = None
         if self._segments:
             self._segments[-1].close()
         self._segments.append(made)
         self._declare(lost, "disk_full")
+
+    def _entries(self, segment: Segment) -> dict[int, Entry]:
+        """What waits in a file, by position, as far as it can be read."""
+        inside = [position for position, place in self._places.items() if place.segment is segment]
+        return {position: entry for position in inside if (entry := self.read(position)) is not None}
 
     def _drop_old(self) -> None:
         """Drop the oldest files while there are too many, or they are too old."""

@@ -105,8 +105,10 @@ class Gate:
     def _noised(self, window: Window, weights_id: str, epsilon: Fraction, spent: int) -> Summary:
         """The index alone, with noise on the sum of the people's scores.
 
-        Neighbours are two rooms that differ in one person's expressions; how many people there are is public. All of
-        that person's places are in one of the scores, so the sum changes by at most the whole scale.
+        Neighbours are two rooms that differ in the expressions of somebody who has one place, or places that are one
+        group for `people.certain`; how many people there are is public. All of that is in one of the scores, so the
+        sum changes by at most the whole scale. Whoever also sits where somebody else sat in the same window is in the
+        scores of several groups, and moves the sum by up to one scale for each.
         """
         steps = [round(min(max(score, 0.0), 100.0) * _STEPS) for score in window.person_scores]
         k, scale = len(steps), 100 * _STEPS / epsilon

@@ -58,7 +58,8 @@ class _Open:
     samples: list[tuple[int, int, Reading]] = field(default_factory=list)
     """(frame number, provisional id, accepted reading)"""
     sighted: list[tuple[int, int, bool]] = field(default_factory=list)
-    """(frame number, provisional id, whether the face was left for a later frame) of every face that was found"""
+    """(frame number, provisional id, whether the face was left for a later frame) of every face that can be read: who
+    cannot be read, and sits beside somebody who changes chairs, must not make two people of that one's looks"""
 
 
 class WindowAggregator:
@@ -155,7 +156,8 @@ class WindowAggregator:
             return
         ids = self._seats.add(at, [reading.box for reading in readings])
         for i, reading in zip(ids, readings, strict=True):
-            window.sighted.append((window.frames, i, reading.waits))
+            if reading.waits or reading.probabilities is not None:
+                window.sighted.append((window.frames, i, reading.waits))
             if reading.probabilities is not None:
                 window.samples.append((window.frames, i, reading))
 

@@ -14,6 +14,7 @@ import pytest
 
 from agent.delivery.disk import DiskSpool
 from agent.delivery.publish import Publisher
+from agent.delivery.shared import SharedSpool
 from tests.delivery_agent import Nursery
 from tests.mounts import ext4_image, fill, mounted, remount
 from tests.mqtt_world import FAST, MADE_BY, Mosquitto, settings, summary, wait_until
@@ -93,6 +94,33 @@ def test_what_a_full_disk_took_is_declared(tmp_path: Path) -> None:
     assert {gap["reason"] for gap in gaps} == {"disk_full"}
     assert windows | lost == set(range(1, 1501))
     assert not windows & lost
+
+
+def test_a_full_disk_that_deleting_does_not_help_loses_nothing(tmp_path: Path) -> None:
+    """A snapshot (here: hard links) keeps what is deleted: one file is given up, and memory has all windows."""
+    with mounted("tmpfs", tmp_path / "small", "size=1M") as disk:
+        spool = SharedSpool(lambda: DiskSpool(disk / "spool", 64_000, 1e9))  # 16 KiB a file, three at most
+        for _ in range(130):
+            spool.add(_body)
+        (disk / "snapshot").mkdir()
+        for file in (disk / "spool").glob("*.log"):
+            (disk / "snapshot" / file.name).hardlink_to(file)
+        fill(disk)
+        numbers = set(range(1, 131))
+        for number in range(131, 400):
+            spool.add(_body)
+            if "memory" in (spool.trouble or ""):
+                break
+            numbers.add(number)
+        assert "memory" in (spool.trouble or ""), "the disk was never full"
+        _, late = spool.backlog(float("inf"))
+        kept = [entry for position in late if (entry := spool.read(position))]
+        assert len(list((disk / "spool").glob("*.log"))) >= 2
+        spool.close()
+    lost = [json.loads(entry.payload) for entry in kept if entry.kind == "gap"]
+    told = {entry.seq for entry in kept if entry.epoch == kept[0].epoch}
+    told |= {seq for gap in lost for seq in range(gap["from"], gap["to"] + 1)}
+    assert numbers <= told
 
 
 def test_a_damaged_file_on_a_full_disk_keeps_its_good_records(tmp_path: Path) -> None:

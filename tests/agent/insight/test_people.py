@@ -86,6 +86,21 @@ def test_whoever_walks_moves_the_noised_sum_by_one_score(walk: list[int]) -> Non
     assert (told.suppressed, told.n_eff) == (None, 10.0)
 
 
+@pytest.mark.parametrize("people", [1, 3])
+def test_whom_nobody_can_read_makes_no_second_person(people: int) -> None:
+    """Half-way, readable people change chairs with as many whose faces are turned away: all looks are the former's."""
+    window = WindowAggregator(Seats(), weights.load(weights.DEFAULT), window_s=60, fps=1)
+    for second in range(60):
+        first = [Box(200.0 * chair, 0, 40, 40) for chair in range(people)]
+        second_half = [Box(200.0 * chair, 0, 40, 40) for chair in range(people, 2 * people)]
+        readable, turned = (first, second_half) if second < 30 else (second_half, first)
+        window.add(float(second), [*(Reading(box, _CALM) for box in readable), *(Reading(box, None) for box in turned)])
+    closed = window.add(60.0, ())
+    assert closed is not None
+    assert (closed.seats, closed.contributing) == (2 * people, 2 * people)
+    assert len(closed.person_scores) == 1
+
+
 def test_a_face_that_waits_for_its_turn_is_not_missing() -> None:
     """Ten people of whom five are classified a frame are all there: coverage 1. Five that are rejected are missing."""
     for waits, coverage in ((True, 1.0), (False, 0.5)):
