@@ -75,8 +75,8 @@ class Reload:
         return loaded
 
     def _kept_old(self, problems: Iterable[object]) -> None:
-        for problem in problems:
-            log.error("event=config.kept-old problem=%r", str(problem))
+        # One line: of equal events a minute has five, and a file may have more mistakes.
+        log.error("event=config.kept-old problems=%r", "; ".join(map(str, problems)))
 
 
 def _contents(settings: Settings) -> dict[Path, str | None]:

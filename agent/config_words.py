@@ -15,11 +15,11 @@ _NOUNS = {"number": "a number", "integer": "a whole number", "boolean": "true or
 
 _ADDRESS = re.compile(
     # A "/" in a password should stand there as "%2F", but people forget it: then all up to the last "@" is the login.
-    r"(?P<scheme>\w+://)(?:[^/\s]*@|[^?\s]*@)?(?P<host>[^/?\s]*)(?P<path>[^?\s]*)(?P<query>\?\S*)?"
+    r"(?P<scheme>\b\w+://)(?:[^/\s]*@|[^?\s]*@)?(?P<host>[^/?\s]*)(?P<path>[^?\s]*)(?P<query>\?\S*)?"
 )
 _SECRETS = re.compile(
     # name=value, up to what ends it ("#" does not: nobody escapes it in a password): "/user=x&password=x&channel=1"
-    r"(\w*(?:user|usr|login|pass|pwd|token|key|auth)\w*=)[^&/;?\s]*"
+    r"(\b(?=\w*?(?:user|usr|login|pass|pwd|token|key|auth))\w++=)[^&/;?\s]*"
     # and a level of a path like "/0/admin:123456/main"
     r"|(?<=/)[^/:\s]+:[^/\s]+",
     re.IGNORECASE,

@@ -123,6 +123,7 @@ class Service:
                 notice=lambda notice: _tell(publisher, "camera", notice.reason, notice.detail),
             )
         )
+        guard.sensing.held = self._source.held
         if self._ended.is_set():  # by a signal while there was nothing to stop yet
             self._source.stop()
         keeper = stack.enter_context(self._keeper(publisher, clock, starts))

@@ -15,6 +15,7 @@ import numpy as np
 from agent import config
 from agent.cli._options import Number
 from agent.config_words import without_login
+from agent.device.memory import rss_bytes
 from agent.errors import InputError
 from agent.records import Frame
 from agent.vision import demo_clip
@@ -136,7 +137,7 @@ def _run(frames: Iterable[Frame], detector: Detector, classifier: Classifier, in
         into.ms["sample"].append(1000 * (times[-1] - times[0]))
         into.faces += len(faces)
         into.classified += sum(reading.probabilities is not None for reading in readings)
-        into.rss_mb.append(resident_mb())
+        into.rss_mb.append(rss_bytes() / 1e6)
         if times[-1] > end:
             return
 
@@ -151,15 +152,6 @@ def _timed(frames: Iterable[Frame], into: list[float]) -> Iterator[Frame]:
             return
         into.append(1000 * (time.perf_counter() - start))
         yield frame
-
-
-def resident_mb() -> float:
-    """Return this process' resident memory, megabytes; 0 where /proc is not to be read."""
-    try:
-        fields = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / 1024 for line in fields if line.startswith("VmRSS:")), 0.0)
 
 
 def _text(report: Mapping[str, object], fps: float) -> str:

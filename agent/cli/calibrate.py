@@ -26,9 +26,10 @@ from agent.errors import CannotWriteError, CheckFailed, ConfigError, UsageError
 from agent.insight import policy, weights
 from agent.insight.privacy import least_people
 from agent.trust.guard import Guard, models_of
+from agent.vision.camera import LiveCamera
 from agent.vision.capture import is_camera, open_source
 from agent.vision.model_card import Bundle, find
-from agent.vision.video import check_exists
+from agent.vision.video import VideoFile, check_exists
 
 _FILE: Final = click.Path(path_type=Path)
 _WELCOME: Final = """\
@@ -223,10 +224,14 @@ def _allowed(settings: config.Settings, source: str, *, own: bool) -> Iterator[t
         guard = stack.enter_context(Guard(settings, live=True, config_hash=config_hash(settings)))
         if (reason := guard.sensing()) is not None:
             raise CheckFailed(f"expected a camera that may be open now, got: {reason}; see fer-agent status")
-        yield (
-            _model(settings, own),
-            lambda: open_source(source, fps=fps, camera=settings.camera, closed=guard.sensing),
-        )
+
+
+        def opens() -> VideoFile | LiveCamera:
+            opened = open_source(source, fps=fps, camera=settings.camera, closed=guard.sensing)
+            guard.sensing.held = opened.held
+            return opened
+
+        yield _model(settings, own), opens
 
 
 def _model(settings: config.Settings, own: bool) -> Bundle:

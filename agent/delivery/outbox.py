@@ -32,7 +32,7 @@ class Outbox:
 
     def add_live(self, position: int) -> None:
         """A window just closed."""
-        if position not in self._queued:
+        if position not in self._queued and position not in self.in_flight():
             self._queued.add(position)
             self._live.append(position)
 

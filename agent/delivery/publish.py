@@ -64,7 +64,8 @@ class Publisher:
         security.password(settings.mqtt)
 
     def __enter__(self) -> Self:
-        """Open the spool and start. Raises ConfigError if the spool is another process' or a newer version's."""
+        """Open the spool and start. Raises TryAgainError if another process has it, ConfigError if it is of a newer
+        version."""
         mqtt = self._settings.mqtt
         self._spool = SharedSpool(self._open_spool)
         self._births = Births(self._speaker, self._made_by, self._spool, home_assistant=mqtt.home_assistant)

@@ -25,7 +25,7 @@ class Nothing(Wire):
 
 
 class ModelInstall(Wire):
-    """cmd/model-install: a signed bundle that already lies on the device."""
+    """cmd/model-install: a signed bundle in a folder of the device, or under an https:// address."""
 
     bundle: Text
 

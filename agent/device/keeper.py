@@ -124,6 +124,9 @@ class Keeper:
             if self._memory.exceeded():
                 log.error("event=memory.limit rss_mb=%.0f action=restart", rss_bytes() / 1e6)
                 return
+            if frame.trouble is not None:  # costs nothing, and a window must know each: one paused frame withholds it
+                yield frame
+                continue
             self._credit += self._thermal.share
             if self._credit >= 1.0:
                 self._credit -= 1.0

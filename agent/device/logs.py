@@ -65,7 +65,8 @@ class RateLimit(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Say whether `record` is written."""
-        name = f"{record.name}:{record.msg}"
+        event = _PAIR.search(record.getMessage())  # of lines that name it by an argument, too
+        name = f"{record.name}:{record.msg}:{event and event[0]}"
         now = self._clock()
         since, count = self._seen.pop(name, (now, 0))
         held = 0

@@ -103,7 +103,7 @@ class Watchdog:
 
 
 class Beat:
-    """When a stage last made progress; wraps a callable so that each return counts."""
+    """When a stage last made progress: called each time it does."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -65,15 +65,23 @@ def write(target: Path, loaded: Loaded, status: Callable[[], dict[str, Any]]) ->
     files = _files(loaded, status)
     try:
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as raw, tarfile.open(fileobj=raw, mode="w:gz") as archive:
-            for name, text in files.items():
-                content = _without(redact(text), loaded.settings.mqtt.username).encode("utf-8", "replace")[:_MOST_BYTES]
-                info = tarfile.TarInfo(f"fer-agent-support/{name}")
-                info.size, info.mtime, info.mode = len(content), int(time.time()), 0o600
-                archive.addfile(info, io.BytesIO(content))
+        try:
+            with os.fdopen(descriptor, "wb") as raw, tarfile.open(fileobj=raw, mode="w:gz") as archive:
+                for name, text in files.items():
+                    _add(archive, name, _without(redact(text), loaded.settings.mqtt.username))
+        except BaseException:  # half an archive would stand in the next one's way
+            target.unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise CannotWriteError(f"{target}: expected a place for a new file, got: {error.strerror}") from error
     return list(files)
+
+
+def _add(archive: tarfile.TarFile, name: str, text: str) -> None:
+    content = text.encode("utf-8", "replace")[:_MOST_BYTES]
+    info = tarfile.TarInfo(f"fer-agent-support/{name}")
+    info.size, info.mtime, info.mode = len(content), int(time.time()), 0o600
+    archive.addfile(info, io.BytesIO(content))
 
 
 def _without(text: str, user: str | None) -> str:

@@ -2,7 +2,7 @@
 
 Law: append only, and no measurement ever: details are short words and counts that people set, not what was seen.
 `audit.head` beside it holds the last entry's number and hash, so that a cut end is found too. Who can write both
-files can forge both: note the head elsewhere (the agent publishes it) and pass it to `verify`.
+files can forge both: note the head elsewhere and pass it to `verify`.
 """
 
 import errno

@@ -54,6 +54,10 @@ class _UnreadableError(Exception):
     """The file holds no budget; the text says why."""
 
 
+class _NewerError(_UnreadableError):
+    """A newer version's: it stays as it is."""
+
+
 class BudgetFile:
     """`agent.insight.budget.Budget` in a state folder, shared by every process that uses the folder."""
 
@@ -87,10 +91,10 @@ class BudgetFile:
             return self._opened(now)
         try:
             spent, jumped = _parse(content, now)
+        except _NewerError as why:
+            log.error("event=budget.closed reason=%r path=%s", str(why), self.path)
+            return None
         except _UnreadableError as why:
-            if "version" in str(why):
-                log.error("event=budget.closed reason=%r path=%s", str(why), self.path)
-                return None
             write_atomically(self.path.with_name("budget.json.bad"), content)
             return self._closed_today(now, str(why))
         if jumped:
@@ -132,13 +136,13 @@ def _parse(content: bytes, now: Moment) -> tuple[Spent, bool]:
         state = json.loads(content)
         version = state["version"]
         if isinstance(version, int) and version > VERSION:
-            raise _UnreadableError(f"a newer version: expected {VERSION}, got {version}")
+            raise _NewerError(f"a newer version: expected {VERSION}, got {version}")
         windows = state["windows"]
         if version != VERSION or not isinstance(windows, int) or isinstance(windows, bool):
             raise _UnreadableError("not a budget")
         spent = Spent(date.fromisoformat(state["day"]), windows)
         gained = (now.wall_s - float(state["wall_s"])) - (now.boot_s - float(state["boot_s"]))
         same_boot = state["boot_id"] == now.boot_id
-    except (ValueError, KeyError, TypeError) as cause:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as cause:
         raise _UnreadableError("not a budget") from cause
     return spent, same_boot and gained > _JUMP_S and spent.day < now.day

@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from agent import config
+from agent.errors import ConfigError, ModelError, TryAgainError
 from agent.insight.policy import check_policy
 from agent.insight.privacy import Gate
 from agent.trust.accept import works_here
@@ -37,7 +38,7 @@ class Guard:
     gate: for the loop: `protect=guard.gate`
     models: `models.choose()` → the bundle to run; `models.record(good)` after every window; `models.install_named(ref)`
         and `models.preview()` → the same bundle, for what only measures
-    audit: the log; `audit.head()` is worth publishing
+    audit: the log
     """
 
     def __init__(self, settings: config.Settings, *, live: bool, config_hash: str) -> None:
@@ -66,9 +67,11 @@ class Guard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """A clean stop counts for the model on trial; whatever the reason, the lines are closed."""
+        """A stop that is no crash counts for the model on trial; whatever the reason, the lines are closed."""
         self._open.close()
-        clean = error is None or isinstance(error, KeyboardInterrupt | SystemExit)
+        # As for the service's starts: what the configuration or another process did is no crash of the model.
+        blameless = (KeyboardInterrupt, SystemExit, ConfigError, TryAgainError)
+        clean = error is None or (isinstance(error, blameless) and not isinstance(error, ModelError))
         if clean:
             self.models.stopped()
         self.audit.note("agent.stop", reason=None if clean else type(error).__name__)

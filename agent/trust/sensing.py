@@ -37,7 +37,7 @@ class Sensing:
     """Callable `sensing() -> str | None`: why the camera must be closed ("paused", "schedule"), or None.
 
     Asked for every frame, open or closed: pass it to `open_source` as `closed`. The gate asks `reason()` (`blocked`).
-    light: goes on before the camera opens; goes off `glow_s` seconds after it had to close, which takes a moment
+    light: goes on before the camera opens; goes off when it must be closed and `held` says that it is
     clock: seconds since 1970, UTC
     """
 
@@ -48,14 +48,15 @@ class Sensing:
         audit: AuditLog | None = None,
         *,
         light: Light | None = None,
-        glow_s: float = 2.0,
         zone: tzinfo | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._schedule, self._pause, self._audit, self._clock = tuple(schedule), pause, audit, clock
         self._zone = zone or (local_zone() if schedule else UTC)
-        self._light, self._glow_s, self._dark_from = light, glow_s, time.monotonic()
+        self._light = light
         self._last: str | None = ""
+        self.held: Callable[[], bool] = lambda: False
+        """Whether the camera is not closed yet (`LiveCamera.held`); set by whoever opens it."""
 
     def reason(self) -> str | None:
         """Why sensing is off, "paused" before "schedule", or None; changes nothing."""
@@ -68,19 +69,12 @@ class Sensing:
         """Return `reason()`, switch the light, and keep changes in the audit log."""
         reason = self.reason()
         if self._light is not None:
-            self._switch(self._light, reason is None)
+            if reason is None or self.held():
+                self._light.on()
+            else:
+                self._light.off()
         if reason != self._last:
             self._last = reason
             if self._audit is not None:
                 self._audit.note("mode", sensing="off" if reason else "on", reason=reason, local=self._pause.local)
         return reason
-
-    def _switch(self, light: Light, on: bool) -> None:
-        now = time.monotonic()
-        if on:
-            self._dark_from = now + self._glow_s
-            light.on()
-        elif self._last is None:
-            self._dark_from = now + self._glow_s
-        elif now >= self._dark_from:
-            light.off()

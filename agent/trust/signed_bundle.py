@@ -54,8 +54,9 @@ class SignedBundle:
     def load(self, source: Path) -> Bundle:
         """Return what these bytes, which came from `source`, are. Raises ModelError."""
         with TemporaryDirectory() as folder:
-            self.write(Path(folder) / source.name)
-            return replace(Bundle.load(Path(folder) / source.name), path=source)
+            copy = Path(folder) / (source.resolve().name or "bundle")  # "." has no name, ".." leads out
+            self.write(copy)
+            return replace(Bundle.load(copy), path=source)
 
 
 def read_signed(read: Read, keys: Sequence[str], where: str) -> SignedBundle:

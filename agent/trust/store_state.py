@@ -103,8 +103,10 @@ def parse(content: bytes) -> State:
             raise NewerVersionError(f"expected version {VERSION}, got {fields['version']}")
         trial = fields["trial"] and Trial(**fields["trial"])
         state = State(fields["committed"], fields["previous"], trial, int(fields["newest"]))
-    except (KeyError, TypeError) as cause:
+    except (KeyError, TypeError, OverflowError, RecursionError) as cause:
         raise ValueError(f"not a state: {cause}") from cause
+    if trial and not (isinstance(trial.digest, str) and type(trial.good) is type(trial.starts) is int):
+        raise ValueError(f"not a state: trial {trial}")
     slots = (state.committed, state.previous, trial.slot if trial else None)
     if any(slot not in ("a", "b", None) for slot in slots) or (trial and trial.slot == state.committed):
         raise ValueError(f"not a state: slots {slots}")

@@ -74,6 +74,10 @@ class LiveCamera:
         """Pictures that could not be decoded."""
         return self._loop.bad
 
+    def held(self) -> bool:
+        """Return whether the camera is open, or about to be opened or closed: a driver may take seconds for either."""
+        return self._loop.held
+
     def progressed_at(self) -> float:
         """Return when the thread last came back from the camera's driver, seconds: the watchdog's evidence."""
         return self._loop.progressed_at

@@ -1,5 +1,6 @@
 """The thread that owns the camera: opens, takes every picture, reopens with back-off. Shares only the newest one."""
 
+import contextlib
 import random
 import threading
 import time
@@ -29,7 +30,7 @@ class GrabLoop:
         self._connect, self._retry_max_s, self._clock = connect, retry_max_s, clock
         self._grabber: Grabber | None = None
         self._changed = threading.Condition()
-        self._open = False
+        self._open = self._held = False
         self._wanted = False
         self._picture: tuple[Image, float] | None = None
         self._ended = threading.Event()
@@ -39,6 +40,11 @@ class GrabLoop:
     def is_open(self) -> bool:
         """Whether the camera is open now."""
         return self._grabber is not None
+
+    @property
+    def held(self) -> bool:
+        """Whether the thread has the camera, or is about to open or to close it."""
+        return self._held
 
     def start(self, *, open_now: bool) -> None:
         """Start the thread; the camera opens at once or at the first `open`."""
@@ -66,7 +72,7 @@ class GrabLoop:
             self._wanted = True
             while self._picture is None and (left := end - time.monotonic()) > 0 and not (stop and stop.is_set()):
                 self._changed.wait(min(left, _WAIT_S))
-            picture, self._picture = self._picture, None
+            picture, self._picture, self._wanted = self._picture, None, False
         return picture
 
     def stop(self, timeout: float) -> bool:
@@ -102,7 +108,7 @@ class GrabLoop:
 
     def _session(self) -> bool:
         """Open the camera and take pictures until it fails or must close; say whether it gave any."""
-        seen = False
+        seen, self._held = False, True
         try:
             self._grabber = self._connect()
             self.error = None
@@ -116,7 +122,9 @@ class GrabLoop:
         finally:
             grabber, self._grabber = self._grabber, None
             if grabber is not None:
-                grabber.close()
+                with contextlib.suppress(Exception):  # a driver's own types; the thread must live to open it again
+                    grabber.close()
+            self._held = False
             self.progressed_at = self._clock()
         return seen
 

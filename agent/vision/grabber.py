@@ -103,6 +103,7 @@ class PicameraGrabber:
             # "numpy.dtype size changed": Debian's was built against numpy 1 (bookworm).
             what = f"expected Picamera2 and numpy to fit, got: {error}; run: pip install 'numpy<2' 'ml-dtypes<0.6'"
             raise UnavailableError(what) from error
+        self._camera: Any = None
         try:
             self._camera = module.Picamera2()
             size = (settings.width, settings.height)
@@ -111,6 +112,7 @@ class PicameraGrabber:
             self._camera.configure(config)
             self._camera.start()
         except (RuntimeError, IndexError, OSError) as error:
+            self.close()  # what is not let go is "busy" for every later try
             raise UnavailableError(f"expected a Raspberry Pi camera, got: {error}") from error
         self._image: Image | None = None
 
@@ -122,9 +124,9 @@ class PicameraGrabber:
         return bgr(self._image)
 
     def close(self) -> None:
-        with contextlib.suppress(RuntimeError):
-            self._camera.stop()
-            self._camera.close()
+        for end in ("stop", "close") if self._camera is not None else ():
+            with contextlib.suppress(Exception):  # a driver's own types; it is closed whatever its stop says
+                getattr(self._camera, end)()
 
 
 def check_device(path: Path) -> None:

@@ -93,6 +93,10 @@ class VideoFile:
             self._capture.release()
             self._capture = None
 
+    def held(self) -> bool:
+        """Return whether the file is open."""
+        return self._capture is not None
+
     def waited_at(self) -> float:
         """Return when the iteration last waited for a frame's time, seconds: a film may have none for minutes."""
         return self._waited_at

@@ -11,7 +11,7 @@ import click
 import numpy as np
 
 from agent import config
-from agent.cli.bench import resident_mb
+from agent.device.memory import rss_bytes
 from agent.records import Frame
 from agent.vision.classify import Classifier
 from agent.vision.detect import Detector
@@ -68,7 +68,7 @@ def main(model: str, path: Path | None, only_bar: bool) -> None:
         wall, processor = cost(20, (1280, 720))
         click.echo(
             f"twenty faces in 1280x720: {wall:.0f} ms a sample (bar 250), {processor:.0f} ms of processor time; "
-            f"RSS {resident_mb():.0f} MB (bar 300); load {os.getloadavg()[0]:.1f}"
+            f"RSS {rss_bytes() / 1e6:.0f} MB (bar 300); load {os.getloadavg()[0]:.1f}"
         )
         if only_bar:
             return

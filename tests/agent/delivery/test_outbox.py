@@ -61,6 +61,7 @@ def test_nothing_is_queued_twice() -> None:
     outbox.add_live(1)
     outbox.add_live(1)
     outbox.sent(7, outbox.next(0.0))
+    outbox.add_live(1)
     outbox.add_late([1, 2, 2])
     assert _drain(outbox, 10.0) == [(2, True)]
     assert not outbox.idle

@@ -5,6 +5,7 @@ import signal
 import socket
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,15 @@ def test_heat_thins_out_the_frames_and_tells() -> None:
     keeper = Keeper(event=lambda *e: events.append(e), period_s=1, thermal=thermal, now=clock)
     assert len(list(keeper.frames(frames(clock, 105)))) == pytest.approx(55, abs=2)
     assert [(kind, reason) for kind, reason, _ in events] == [("thermal", "thermal.hot")]
+
+
+def test_heat_takes_no_frame_that_says_why_there_is_no_picture() -> None:
+    """A hot device must not drop the paused frames: one of them withholds its window."""
+    clock = Time()
+    thermal = Thermal(lambda: Reading(86.0, under_voltage=False))
+    keeper = Keeper(event=lambda *_: None, period_s=1, thermal=thermal, now=clock)
+    some = (replace(frame, trouble="paused" if n in (50, 51) else None) for n, frame in enumerate(frames(clock, 100)))
+    assert sum(frame.trouble == "paused" for frame in keeper.frames(some)) == 2
 
 
 @pytest.mark.parametrize(("celsius", "share"), [(76.0, 0.75), (81.0, 0.5), (86.0, 0.25)])
@@ -209,7 +219,9 @@ def test_reload_keeps_the_old_when_the_new_is_wrong(tmp_path: Path, caplog: pyte
         path.write_text("[camera]\nfps = 0\nfsp = 1\n")
         os.kill(os.getpid(), signal.SIGHUP)
         assert reload.wanted() is None
-        assert sum("config.kept-old" in r.getMessage() for r in caplog.records) == 2
+        (told,) = (r.getMessage() for r in caplog.records if "config.kept-old" in r.getMessage())
+        assert "camera.fps" in told
+        assert "camera.fsp" in told
         path.write_text("[camera]\nfps = 3\n")
         os.kill(os.getpid(), signal.SIGHUP)
         assert reload.wanted() is None

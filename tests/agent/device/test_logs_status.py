@@ -62,6 +62,14 @@ def test_repeats_are_held_back() -> None:
     assert last.getMessage() == "event=a held_back=95"
 
 
+def test_lines_of_one_form_are_as_many_events_as_they_name() -> None:
+    """A camera that flaps does not hold back the heat, which the same code tells of."""
+    limit, log = RateLimit(lambda: 0.0), logging.getLogger("x")
+    flaps = [log.makeRecord("x", 30, "f", 1, "event=%s detail=%r", ("camera.lost", str(n)), None) for n in range(20)]
+    assert sum(map(limit.filter, flaps)) == 5
+    assert limit.filter(log.makeRecord("x", 30, "f", 1, "event=%s detail=%r", ("thermal.hot", ""), None))
+
+
 @pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full"])
 def test_dead_stderr_does_not_end_the_program(stderr: str) -> None:
     """With stderr closed or full, a program that logs goes on and exits 0."""

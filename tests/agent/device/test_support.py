@@ -10,6 +10,7 @@ import pytest
 from agent.config_file import load
 from agent.device.support import redact, write
 from agent.errors import CannotWriteError, UnavailableError
+from tests.mounts import fill, mounted
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,17 @@ def test_never_over_an_existing_file(tmp_path: Path) -> None:
     with pytest.raises(CannotWriteError):
         write(tmp_path / "b", load(None, environ={}), dict)
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_full_disk_leaves_nothing_in_the_next_ones_way(tmp_path: Path) -> None:
+    """No half archive stays behind on a full disk; with room again the same name works."""
+    with mounted("tmpfs", tmp_path / "small", "size=64k") as disk:
+        fill(disk)
+        with pytest.raises(CannotWriteError, match="No space left"):
+            write(disk / "b", load(None, environ={}), dict)
+        assert not (disk / "b").exists()
+        (disk / "other").unlink()
+        assert write(disk / "b", load(None, environ={}), dict)
 
 
 def test_as_a_program(tmp_path: Path) -> None:

@@ -87,10 +87,18 @@ def test_truncated_at_every_byte_it_is_closed(tmp_path: Path, clock: Clock) -> N
     assert budget(tmp_path, clock).spend() == 1
 
 
+def test_a_file_that_nests_too_deeply_is_closed(tmp_path: Path, clock: Clock) -> None:
+    """What the parser gives up on is no budget."""
+    budget(tmp_path, clock).spend()
+    (tmp_path / "budget.json").write_text("[" * 100_000)
+    assert budget(tmp_path, clock).spend() is None
+    assert (tmp_path / "budget.json.bad").is_file()
+
+
 @pytest.mark.parametrize(
     "change",
     [{"windows": -5}, {"windows": 13}, {"windows": "0"}, {"windows": 0.5}, {"windows": True}, {"windows": None},
-     {"day": "yesterday"}, {"day": 20260302}, {"version": 0}, {"version": "1"}, {"wall_s": "x"}],
+     {"day": "yesterday"}, {"day": 20260302}, {"version": 0}, {"version": "1"}, {"wall_s": "x"}, {"wall_s": 10**400}],
 )  # fmt: skip
 def test_nonsense_is_closed(tmp_path: Path, clock: Clock, change: dict[str, object]) -> None:
     """Values that no budget has close the day."""

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from agent.config import Settings
-from agent.errors import PolicyError
+from agent.errors import ModelError, PolicyError, TryAgainError
 from agent.records import Engagement, Moods, Window
 from agent.trust.audit import verify
 from agent.trust.guard import Guard
+from agent.trust.store_state import MAX_STARTS
+from tests.agent.trust.conftest import Device
 
 POLICY = {
     "controller": "Example School, privacy@school.example", "purpose": "Research", "legal_basis": "DPIA 2026-04",
@@ -108,6 +110,23 @@ def expect_no_cost(guard: Guard) -> None:
     noise = guard.gate(window()).noise
     assert noise is not None
     assert noise.spent_today == 1
+
+
+@pytest.mark.parametrize(("error", "runs"), [(TryAgainError, "new"), (ModelError, "released"), (OSError, "released")])
+def test_what_is_no_crash_rolls_no_model_back(
+    device: Device, tmp_path: Path, error: type[Exception], runs: str
+) -> None:
+    """Starts that end because another process has the spool say nothing about the model on trial; crashes do."""
+    device.install("new")
+
+    def ends(guard: Guard) -> None:
+        guard.models = device.store()
+        guard.models.choose()
+        raise error("x")
+
+    for _ in range(MAX_STARTS + 1):
+        assert lived(tmp_path / "guarded", ends) == 1
+    assert device.run() == runs
 
 
 def test_a_pause_reaches_camera_and_gate(tmp_path: Path) -> None:

@@ -229,10 +229,17 @@ def test_windows_of_another_model_do_not_commit_a_trial(device: Device) -> None:
     assert [r.role for r in listed(device.store()) if r.id == "two"] == ["trial"]
 
 
-def test_a_damaged_state_file_falls_back(device: Device) -> None:
-    """state.json truncated: the package's model runs, the file is kept aside, the next install works."""
+@pytest.mark.parametrize(
+    "content",
+    [b'{"version": 1, "comm', b"[" * 100_000, b'{"version": 1, "committed": null, "previous": null, "newest": 1e999}',
+     b'{"version": 1, "committed": null, "previous": null, "newest": 0, "trial": {"slot": "a", "digest": "x", '
+     b'"good": null}}'],
+    ids=["truncated", "too deep", "infinite", "a trial without a number"],
+)  # fmt: skip
+def test_a_damaged_state_file_falls_back(device: Device, content: bytes) -> None:
+    """state.json damaged: the package's model runs, the file is kept aside, the next install works."""
     device.commit("new")
-    (device.state / "models" / "state.json").write_bytes(b'{"version": 1, "comm')
+    (device.state / "models" / "state.json").write_bytes(content)
     assert device.run() == "released"
     assert (device.state / "models" / "state.json.bad").is_file()
     device.commit("newer", 2000)

@@ -199,6 +199,36 @@ def test_closed_by_a_pause() -> None:
         until(frames, lambda f: f.trouble is None)
 
 
+def test_held_until_the_driver_let_go() -> None:
+    """While a driver hangs the camera counts as open, whatever was asked: the light must not go off before."""
+    driver = FakeDriver()
+    reason: list[str | None] = [None]
+    with camera(driver, closed=lambda: reason[0]) as (source, _):
+        frames = iter(source)
+        until(frames, lambda f: f.trouble is None)
+        driver.stalled.set()
+        reason[0] = "paused"
+        for _ in range(5):
+            assert next(frames).trouble == "paused"
+            assert (source.held(), driver.closed) == (True, 0)
+        driver.stalled.clear()
+        until(frames, lambda _: not source.held())
+        assert driver.closed == 1
+
+
+def test_a_camera_that_cannot_be_closed_is_opened_again() -> None:
+    """Whatever a driver's close raises, its thread lives on."""
+    driver = FakeDriver()
+    driver.close = lambda: 1 / 0  # type: ignore[method-assign]
+    with camera(driver) as (source, _):
+        frames = iter(source)
+        until(frames, lambda f: f.trouble is None)
+        driver.present = False
+        until(frames, lambda f: f.trouble is not None)
+        driver.present = True
+        until(frames, lambda f: f.trouble is None)
+
+
 def test_a_pause_does_not_wait_for_the_next_frame() -> None:
     """At one frame in 20 s, a pause shuts the camera within a second or two."""
     driver, paused = FakeDriver(), threading.Event()

@@ -53,6 +53,27 @@ def test_what_keeps_it_away_is_said(picamera2: Callable[[str], None], text: str,
         PicameraGrabber("picamera2", Camera())
 
 
+@pytest.mark.parametrize(
+    ("broken", "log"),
+    [("configure(self, config)", ["stop", "close"]), ("start(self)", [{"size": (320, 240), "format": "RGB888"}, "stop",
+     "close"])],
+)  # fmt: skip
+def test_one_that_does_not_start_is_let_go(picamera2: Callable[[str], None], broken: str, log: list[object]) -> None:
+    """What fails half-way is closed: the next try must not find it busy."""
+    picamera2(WORKS + f"    def {broken}: raise RuntimeError('no such size')\n")
+    with pytest.raises(UnavailableError, match="no such size"):
+        PicameraGrabber("picamera2", Camera(width=320, height=240))
+    assert sys.modules["picamera2"].log == log
+
+
+def test_it_is_closed_whatever_its_stop_says(picamera2: Callable[[str], None]) -> None:
+    """A stop that fails must not keep the camera."""
+    picamera2(WORKS + "    def stop(self): raise OSError('gone')\n")
+    grabber = PicameraGrabber("picamera2", Camera())
+    grabber.close()
+    assert sys.modules["picamera2"].log[-1] == "close"
+
+
 def test_without_the_package(picamera2: Callable[[str], None]) -> None:
     """Without Picamera2 the line names Debian's package."""
     with pytest.raises(UnavailableError, match="apt install python3-picamera2"):
