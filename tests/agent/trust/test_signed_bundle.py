@@ -38,6 +38,17 @@ def test_nothing_is_read_before_the_signature_fits(tmp_path: Path) -> None:
     assert asked == [SUMS, SIGNATURE]
 
 
+@pytest.mark.parametrize("name", [".", "../b", ".."])
+def test_a_folder_may_be_named_by_dots(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`fer-agent models verify .` loads what was read, whatever the folder is called."""
+    signer = Signer()
+    bundle = write_bundle(tmp_path / "b", "b", signer)
+    (bundle / "inner").mkdir()
+    monkeypatch.chdir(bundle / "inner" if name == ".." else bundle)
+    loaded = read_signed(from_folder(Path(name)), (signer.public,), name).load(Path(name))
+    assert (loaded.card.id, loaded.path) == ("b", Path(name))
+
+
 def test_a_file_larger_than_its_limit_is_refused(tmp_path: Path) -> None:
     """A card of a gigabyte is not read into memory."""
     signer = Signer()
