@@ -110,7 +110,7 @@ class Privacy(Stage):
 class Hours(Stage):
     """One [[schedule]] entry: the camera is open only inside one of them (always, if there is none)."""
 
-    days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...]
+    days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = Field(min_length=1)
     """Days on which the hours start."""
     start: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
     """Local time, "HH:MM"."""

@@ -237,7 +237,14 @@ class Service:
         watchdog.watch("loop", beat.at, 15)
         window_s, privacy = window_seconds(settings), settings.privacy
         made_by = Provenance(
-            *("none", "0" * 64, "none", None, window_s, privacy.profile, least_people(privacy), "none"),
+            model_id="none",
+            model_sha256="0" * 64,
+            backend="none",
+            calibration_id=None,
+            window_s=window_s,
+            privacy_profile=privacy.profile,
+            k_min=least_people(privacy),
+            weights_id="none",
             config_hash=config_hash(settings),
         )
         report = {"version": __version__, "state": "degraded", "reason": why}

@@ -33,7 +33,7 @@ class BaselineMeter:
     def add(self, at: float, readings: Sequence[Reading]) -> None:
         """Take one frame's readings, taken at `at` (seconds)."""
         self._times.append(at)
-        ids = self._seats.add(at, [reading.box for reading in readings])
+        ids = self._seats.add([reading.box for reading in readings])
         self._seen += [
             (len(self._times), i, reading)
             for i, reading in zip(ids, readings, strict=True)
@@ -69,7 +69,7 @@ class BaselineMeter:
             seats = [_normalized(seat * np.array(ratio)) for seat in seats]
         found = engagement.measure(seats, weights, room_seats)
         assert found is not None, "every seat has enough samples"
-        index = found.moods.engagement
+        index = found[0].engagement
         assert index.ci95 is not None, "k_min is at least 2"
         return parts.Baseline(
             index=index.value,

@@ -88,12 +88,6 @@ class Calibration:
         part = self.record.parts.camera
         return Limits(least_sharpness=part.least_sharpness) if part else None
 
-    @property
-    def frame_size(self) -> tuple[int, int] | None:
-        """Return (width, height) in pixels of the frames it was made with; another size wants a new calibration."""
-        part = self.record.parts.camera
-        return (part.width, part.height) if part else None
-
     def applied_to(self, bundle: Bundle) -> Bundle:
         """Return `bundle` with this room's temperature and biases, or as it is."""
         if self.bcts is None:

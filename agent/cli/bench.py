@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 import click
@@ -127,7 +126,7 @@ def _run(frames: Iterable[Frame], detector: Detector, classifier: Classifier, in
         times.append(time.perf_counter())
         readings = classifier(frame, faces)
         times.append(time.perf_counter())
-        seats.add(frame.at, [reading.box for reading in readings])
+        seats.add([reading.box for reading in readings])
         if len(into.ms["sample"]) % WINDOW == WINDOW - 1:
             seats.merged()
             seats.reset()

@@ -225,7 +225,6 @@ def _allowed(settings: config.Settings, source: str, *, own: bool) -> Iterator[t
         if (reason := guard.sensing()) is not None:
             raise CheckFailed(f"expected a camera that may be open now, got: {reason}; see fer-agent status")
 
-
         def opens() -> VideoFile | LiveCamera:
             opened = open_source(source, fps=fps, camera=settings.camera, closed=guard.sensing)
             guard.sensing.held = opened.held

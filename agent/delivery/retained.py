@@ -3,11 +3,12 @@
 import contextlib
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Final
 
 from pydantic import TypeAdapter
+
+from agent.trust.files import write_atomically
 
 log = logging.getLogger("agent.delivery")
 
@@ -44,12 +45,7 @@ class RetainedTopics:
     def _save(self) -> None:
         if self._path is None:
             return
-        making = self._path.with_suffix(".tmp")
         try:
-            with open(making, "w", encoding="utf-8") as file:
-                json.dump(sorted(self._topics), file)
-                file.flush()
-                os.fsync(file.fileno())
-            making.rename(self._path)
+            write_atomically(self._path, json.dumps(sorted(self._topics)).encode())
         except OSError as error:
             log.warning("event=retained.not_saved reason=%r", str(error))

@@ -11,6 +11,7 @@ from typing import Literal
 from agent.delivery import frames
 from agent.delivery.frames import Header, Record, Scan
 from agent.errors import TryAgainError
+from agent.trust.files import sync_folder
 
 
 class Segment:
@@ -100,15 +101,6 @@ class Place:
     @property
     def seq(self) -> int:
         return self.record.seq
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames and deletions in `folder` last. Raises OSError."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def lock_folder(folder: Path) -> int:

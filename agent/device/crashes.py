@@ -7,12 +7,13 @@ before the camera, the model and the configuration of both are touched, so that 
 import contextlib
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
+
+from agent.trust.files import write_atomically
 
 CRASHES: Final = 5
 SPAN_S: Final = 600.0
@@ -60,14 +61,9 @@ class Starts:
         return [float(t) for t in found if isinstance(t, int | float) and not isinstance(t, bool) and math.isfinite(t)]
 
     def _write(self, starts: list[float]) -> None:
-        draft = self._path.with_suffix(".new")
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with draft.open("w") as file:
-                json.dump(starts, file)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self._path)
+            write_atomically(self._path, json.dumps(starts).encode())
 
 
 def _in_a_row(starts: list[float], now: float) -> list[float]:

@@ -47,10 +47,6 @@ class Notifier:
         """The stop began."""
         self.send(STOPPING=1)
 
-    def extend(self, seconds: float) -> None:
-        """Ask for more time to start or stop."""
-        self.send(EXTEND_TIMEOUT_USEC=int(seconds * 1e6))
-
 
 class Watchdog:
     """Feeds the watchdog while no stage is late. State without threads: call `tick` from the loop and from a timer.

@@ -5,7 +5,6 @@ The index is a facial-expression proxy. It is not validated as a measure of lear
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -39,53 +38,33 @@ AFFECT: Final = {
 _AFFECT: Final = np.array([AFFECT[label] for label in LABELS])  # (8, 2)
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
-    """One window's result with what the privacy gate needs to add noise to it."""
-
-    moods: Moods
-    seat_scores: tuple[float, ...]
-    """Mean score of each seat, 0-100 points, sorted so that their order tells nothing."""
-    variance: float | None
-    """Variance of the index as an estimate for the whole room, points²; None with one seat."""
-
-
 def measure(
     seats: Sequence[npt.NDArray[np.float64]], weights: WeightTable, room: int | None, baseline: float | None = None
-) -> Room | None:
-    """Return what the window says of the room, or None when no seat has enough samples.
+) -> tuple[Moods, int] | None:
+    """Return what the window says of the room and how many seats counted; None when no seat has enough samples.
 
     Parameters
     ----------
-    seats : one array of shape (m_i, 8) a seat: calibrated probabilities in order of time
+    seats : one array of shape (m_i, 8) a seat: calibrated probabilities in order of time, rows sum 1
     weights : what each emotion counts for
     room : N, people in the room, whether they gave samples or not; None where it is not known
     baseline : the room's own resting index, points, or None
     """
-    enough = [seat / seat.sum(axis=1, keepdims=True) for seat in seats if len(seat) >= LEAST_SAMPLES]
+    enough = [seat for seat in seats if len(seat) >= LEAST_SAMPLES]
     if not enough:
         return None
     scores = [score(seat, weights) for seat in enough]
-    means = [float(seat.mean()) for seat in scores]
-    value = min(max(float(np.mean(means)), 0.0), 100.0)
+    value = min(max(float(np.mean([seat.mean() for seat in scores])), 0.0), 100.0)
     variance = interval.variance_of_mean(scores, room)
     ci95 = None if variance is None else interval.ci95(value, variance, len(enough))
     delta = None if baseline is None else value - baseline
     shares = np.mean([seat.mean(axis=0) for seat in enough], axis=0)
-    moods = _moods(shares / shares.sum(), Engagement(value, ci95, delta, weights.id))
-    return Room(moods, tuple(sorted(means)), variance)
+    return _moods(shares / shares.sum(), Engagement(value, ci95, delta, weights.id)), len(enough)
 
 
 def score(probabilities: npt.NDArray[np.float64], weights: WeightTable) -> npt.NDArray[np.float64]:
     """Return Σ_c s_c p_c: float64 array of shape (m,), 0-100 points, of probabilities (m, 8)."""
     return probabilities @ weights.vector()
-
-
-def effective_people(omega: Sequence[float]) -> float:
-    """Return n_eff = (Σω)² / Σω²: the number of people behind a mean with these weights; k if all are equal."""
-    weights = np.asarray(omega, dtype=np.float64)
-    squares = float(weights @ weights)
-    return float(weights.sum()) ** 2 / squares if squares > 0 else 0.0
 
 
 def _moods(shares: npt.NDArray[np.float64], engagement: Engagement) -> Moods:

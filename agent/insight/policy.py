@@ -56,24 +56,11 @@ def check_policy(settings: config.Settings, live: bool) -> None:
 
     live: a camera or stream (see `is_live`). Raises PolicyError with everything that is missing, or the prohibition.
     """
-    check_schedule(settings.schedule)
     if not live:
         return
     _check_filled(settings.policy)
     _check_prohibition(settings.policy)
     _check_k_min(settings.privacy)
-
-
-def check_schedule(schedule: tuple[config.Hours, ...]) -> None:
-    """Raise PolicyError for hours that could be read in two ways."""
-    for number, hours in enumerate(schedule, start=1):
-        if not hours.days:
-            raise PolicyError(f"agent.toml: [[schedule]] entry {number}: days must name at least one day, got none")
-        if hours.start == hours.end:
-            raise PolicyError(
-                f"agent.toml: [[schedule]] entry {number}: end must differ from start, got {hours.start} for both; "
-                'write a whole day as "00:00"-"12:00" and "12:00"-"00:00"'
-            )
 
 
 def _check_filled(policy: config.Policy) -> None:

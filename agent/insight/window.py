@@ -36,7 +36,7 @@ _PAUSED: Final = "paused"
 class SeatMap(Protocol):
     """Who sat where, within one window (`agent.vision.seats.Seats`)."""
 
-    def add(self, at: float, boxes: Sequence[Box]) -> list[int]:
+    def add(self, boxes: Sequence[Box]) -> list[int]:
         """Return a provisional id for each box of one frame."""
 
     def merged(self) -> dict[int, int]:
@@ -154,7 +154,7 @@ class WindowAggregator:
         if trouble is not None:
             window.trouble[trouble] += 1
             return
-        ids = self._seats.add(at, [reading.box for reading in readings])
+        ids = self._seats.add([reading.box for reading in readings])
         for i, reading in zip(ids, readings, strict=True):
             if reading.waits or reading.probabilities is not None:
                 window.sighted.append((window.frames, i, reading.waits))
@@ -179,15 +179,16 @@ class WindowAggregator:
         waited = sum(waits for _, i, waits in window.sighted if i in merged)
         accepted, due = sum(len(seat) for seat in seats), room * scheduled - waited
         measured = engagement.measure(seats, self._weights, self._room_seats and room, self._baseline)
+        moods, contributing = measured or (None, 0)
         return Window(
             start=window.start,
             end=end,
             frames=window.frames,
             scheduled=scheduled,
             seats=room,
-            contributing=len(measured.seat_scores) if measured else 0,
+            contributing=contributing,
             coverage=min(1.0, accepted / due) if due > 0 else 0.0,
-            moods=measured.moods if measured else None,
+            moods=moods,
             person_scores=self._person_scores(window, merged, by_seat),
             partial=partial,
         )

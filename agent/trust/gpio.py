@@ -23,11 +23,6 @@ class _Line:
         self._failed = False
         self._close: Callable[[], None] = lambda: None
 
-    @property
-    def working(self) -> bool:
-        """True if there is a real line."""
-        return False
-
     def __enter__(self) -> Self:
         if self._number is None:
             return self
@@ -63,11 +58,6 @@ class Light(_Line):
     def __init__(self, number: int | None) -> None:
         super().__init__(number)
         self._set: Callable[[bool], None] | None = None
-
-    @property
-    def working(self) -> bool:
-        """True if there is a real line."""
-        return self._set is not None
 
     def on(self) -> None:
         """The camera is about to open."""
@@ -110,13 +100,6 @@ class Switch(_Line):
         super().__init__(number)
         self._read: Callable[[], bool] = lambda: number is not None
 
-    @property
-    def working(self) -> bool:
-        """True if there is a real line."""
-        return self._number is not None and self._opened
-
-    _opened = False
-
     def closed(self) -> bool:
         """True while sensing must be off."""
         try:
@@ -127,7 +110,7 @@ class Switch(_Line):
 
     def _open_gpiozero(self, number: int) -> None:
         button: Any = importlib.import_module("gpiozero").Button(number, pull_up=True)
-        self._read, self._close, self._opened = (lambda: bool(button.is_pressed)), button.close, True
+        self._read, self._close = (lambda: bool(button.is_pressed)), button.close
 
     def _open_gpiod(self, number: int) -> None:
         gpiod: Any = importlib.import_module("gpiod")
@@ -135,4 +118,4 @@ class Switch(_Line):
         settings = gpiod.LineSettings(direction=line.Direction.INPUT, bias=line.Bias.PULL_UP, active_low=True)
         lines = gpiod.request_lines(CHIP, consumer="fer-agent", config={number: settings})
         self._read = lambda: bool(lines.get_value(number) == line.Value.ACTIVE)
-        self._close, self._opened = lines.release, True
+        self._close = lines.release

@@ -7,11 +7,12 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from agent.calibration import probabilities
 from agent.device.edgetpu import Delegation, fallback
 from agent.errors import ModelError
 from agent.records import Face, Frame, Reading
 from agent.vision import tiles
-from agent.vision.model_card import Bundle, Calibration
+from agent.vision.model_card import Bundle
 from agent.vision.preprocess import preprocess
 from agent.vision.runtime import choose
 from agent.vision.turns import Turns
@@ -83,7 +84,8 @@ class Classifier:
         """Return float64 (n, 8), each 0-1, rows sum 1, of inputs uint8 (n, side, side, 1) as `preprocess` made them."""
         output = self._bundle.card.output
         logits = (self.logits(inputs).astype(np.float64) - output.zero_point) * output.scale
-        return calibrated(logits, self._bundle.card.calibration)
+        calibration = self._bundle.card.calibration
+        return probabilities.apply(logits, calibration.temperature, calibration.biases)
 
     def logits(self, inputs: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
         """Return the network's own integers (n, 8) for inputs uint8 (n, side, side, 1), grey 0-255."""
@@ -145,10 +147,3 @@ class Classifier:
             got = (np.dtype(detail["dtype"]).name, zero_point)
             if got != (wanted.dtype, wanted.zero_point) or not np.isclose(scale, wanted.scale, rtol=1e-5):
                 raise ModelError(f"{self._bundle.path}: {edge}: expected {wanted}, got {got[0]}, {scale}, {zero_point}")
-
-
-def calibrated(logits: npt.NDArray[np.float64], calibration: Calibration) -> npt.NDArray[np.float64]:
-    """Return softmax(logits / temperature + biases), float64 (n, 8), rows sum 1, of logits (n, 8)."""
-    scores = logits / calibration.temperature + np.array(calibration.biases)
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))

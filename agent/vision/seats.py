@@ -65,9 +65,8 @@ class Seats:
         self._fragments: list[_Fragment] = []
         self._frame = 0
 
-    def add(self, at: float, boxes: Sequence[Box]) -> list[int]:
-        """Return a provisional id for each of one frame's `boxes`; `at` (seconds) is not needed yet."""
-        del at  # frames come at a steady rate; places alone decide
+    def add(self, boxes: Sequence[Box]) -> list[int]:
+        """Return a provisional id for each of one frame's `boxes`: frames come steadily, places alone decide."""
         self._frame += 1
         places = np.array([(b.x + b.width / 2, b.y + b.height / 2, b.width) for b in boxes]).reshape(-1, 3)
         linked = self._link(places)

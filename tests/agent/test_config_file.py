@@ -222,6 +222,7 @@ def test_credentials_of_the_service_manager_come_first(tmp_path: Path, mode: int
         ('[agent]\nid = "viewer"\n', "agent.toml:2: agent.id: expected a name of this device"),
         ('[privacy]\npause_file = "pause"\n', 'agent.toml:2: privacy.pause_file: expected a path from "/" on, such as'),
         ("[privacy]\nled_gpio = 17\npause_gpio = 17\n", "agent.toml:3: privacy.pause_gpio: expected another line than"),
+        ('[[schedule]]\ndays=[]\nstart="08:00"\nend="09:00"\n', "agent.toml:2: schedule.0.days: expected"),
         ('[[schedule]]\ndays=["mon"]\nstart="08:00"\nend="08:00"\n', "agent.toml:4: schedule.0.end: expected another"),
     ],
 )

@@ -46,7 +46,7 @@ def main(folder: Path, smallest_face: int) -> None:
         with Detector(config.Detect(smallest_face_px=smallest_face), threads=2) as detector:
             for number, picture in enumerate(scenes.video(folder / name)):
                 boxes = detector.boxes(picture)
-                seats.add(number / 14, boxes)
+                seats.add(boxes)
                 rows.append(judge([(b.x + b.width / 2, b.y + b.height / 2) for b in boxes]))
         found, others = np.array(rows).T
         click.echo(f"{name}: all {people} in {np.mean(found == people):.1%} of {len(rows)} frames, "

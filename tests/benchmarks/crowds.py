@@ -17,8 +17,8 @@ from tests.benchmarks.common import scenes
 def counted(detector, people, frames, rng):
     """Return the seats of one window."""
     seats = Seats()
-    for number, picture in enumerate(scenes.clip(people, 40, frames, rng)):
-        seats.add(number, detector.boxes(picture))
+    for picture in scenes.clip(people, 40, frames, rng):
+        seats.add(detector.boxes(picture))
     return len(set(seats.merged().values()))
 
 

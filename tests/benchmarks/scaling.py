@@ -28,7 +28,7 @@ def timed(detector, classifier, scene, runs=8):
         start = time.perf_counter(), time.process_time()
         frame = Frame(scene.image, float(number))
         readings = classifier(frame, detector(frame))
-        seats.add(frame.at, [r.box for r in readings])
+        seats.add([r.box for r in readings])
         took.append((time.perf_counter() - start[0], time.process_time() - start[1]))
     return 1000 * np.median(took[1:], axis=0)
 

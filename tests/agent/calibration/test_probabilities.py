@@ -12,6 +12,11 @@ def _logits(n: int) -> np.ndarray:
     return 2 * np.random.default_rng(0).normal(size=(n, 8))
 
 
+def test_huge_logits_stay_finite() -> None:
+    """Logits of any size give finite probabilities."""
+    assert np.isfinite(apply(np.array([[1e4, -1e4, 0, 0, 0, 0, 0, 0]]), 1.0, np.zeros(8))).all()
+
+
 def test_fit_finds_the_truth() -> None:
     """Targets made with a temperature and biases give these back (biases up to their common shift)."""
     temperature, biases = fit_bcts(_logits(2000), softmax(_logits(2000) / 1.7 + TRUE_BIASES))

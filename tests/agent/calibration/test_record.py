@@ -60,7 +60,6 @@ def test_what_was_saved_is_loaded(path: Path) -> None:
     assert (got.baseline, got.prior_ratio, got.expired, got.warnings) == (62.5, None, False, ())
     assert got.bcts.temperature == 1.5
     assert got.limits.least_sharpness == 3.5
-    assert got.frame_size == (1280, 720)
     assert got.id == made().id
 
 

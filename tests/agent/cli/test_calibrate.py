@@ -76,7 +76,7 @@ def test_what_it_wrote_is_what_run_loads(done, clip: Path) -> None:
     )
     assert 0 <= got.baseline <= 100
     assert got.record.parts.baseline.people in (7, 8)
-    assert got.frame_size == (1280, 720)
+    assert (got.record.parts.camera.width, got.record.parts.camera.height) == (1280, 720)
     assert got.record.parts.device is None
 
 

@@ -38,7 +38,7 @@ def _seat(*names: str, looks: int = 6) -> np.ndarray:
 )
 def test_one_emotion_gives_its_own_numbers(emotion: str, points: float, valence: float, arousal: float) -> None:
     """A room of one pure emotion has that emotion's weight, valence, arousal and share."""
-    moods = engagement.measure([_seat(emotion)] * 3, TABLE, 3).moods
+    moods, _ = engagement.measure([_seat(emotion)] * 3, TABLE, 3)
     assert moods.engagement.value == pytest.approx(points)
     assert (moods.valence, moods.arousal) == pytest.approx((valence, arousal))
     assert moods.expressivity == pytest.approx(0 if emotion == "neutral" else 100)
@@ -47,44 +47,37 @@ def test_one_emotion_gives_its_own_numbers(emotion: str, points: float, valence:
 
 def test_people_count_alike_however_often_they_are_seen() -> None:
     """Six looks at a neutral person and sixty at a happy one: the mean of the two people."""
-    room = engagement.measure([_seat("neutral", looks=6), _seat("happiness", looks=60)], TABLE, 2)
-    assert room.moods.engagement.value == pytest.approx((100 + 400 / 7) / 2)
-    assert room.moods.shares[:2] == pytest.approx((0.5, 0.5))
+    moods, _ = engagement.measure([_seat("neutral", looks=6), _seat("happiness", looks=60)], TABLE, 2)
+    assert moods.engagement.value == pytest.approx((100 + 400 / 7) / 2)
+    assert moods.shares[:2] == pytest.approx((0.5, 0.5))
 
 
 def test_a_seat_with_four_looks_does_not_count() -> None:
     """Fewer than five accepted samples of a seat are left out of everything."""
-    room = engagement.measure([_seat("neutral"), _seat("neutral"), _seat("anger", looks=4)], TABLE, 3)
-    assert len(room.seat_scores) == 2
-    assert room.moods.engagement.value == pytest.approx(100)
+    moods, counted = engagement.measure([_seat("neutral"), _seat("neutral"), _seat("anger", looks=4)], TABLE, 3)
+    assert counted == 2
+    assert moods.engagement.value == pytest.approx(100)
 
 
 def test_the_interval_is_the_formula() -> None:
     """k = 3 of N = 6: t V with V = (1-f) s_b²/k + (f/k) mean[s_w² min(1, inflation/m)], by hand for steady seats."""
     seats = [_seat("neutral"), _seat("happiness"), _seat("disgust")]
-    room = engagement.measure(seats, TABLE, 6)
+    moods, _ = engagement.measure(seats, TABLE, 6)
     between = np.var([100, 400 / 7, 0], ddof=1)
     half = 4.30265 * math.sqrt(0.5 * between / 3)
     value = (100 + 400 / 7) / 3
-    assert room.variance == pytest.approx(0.5 * between / 3)
-    assert room.moods.engagement.ci95 == pytest.approx((max(0, value - half), min(100, value + half)))
+    assert moods.engagement.ci95 == pytest.approx((max(0, value - half), min(100, value + half)))
 
 
 def test_delta_is_the_difference_from_the_rooms_own_baseline() -> None:
     """delta is the index minus the baseline, and null without one."""
-    assert engagement.measure([_seat("neutral")] * 2, TABLE, 2, 62.5).moods.engagement.delta == pytest.approx(37.5)
-    assert engagement.measure([_seat("neutral")] * 2, TABLE, 2).moods.engagement.delta is None
+    assert engagement.measure([_seat("neutral")] * 2, TABLE, 2, 62.5)[0].engagement.delta == pytest.approx(37.5)
+    assert engagement.measure([_seat("neutral")] * 2, TABLE, 2)[0].engagement.delta is None
 
 
 def test_the_weights_id_travels_with_the_number() -> None:
     """Every result names the table that made it."""
-    assert engagement.measure([_seat("neutral")] * 2, TABLE, 2).moods.engagement.weights_id == "sharma2019-affine/1"
-
-
-@pytest.mark.parametrize(("omega", "people"), [([1, 1, 1, 1], 4), ([1, 0, 0], 1), ([3, 1], 1.6), ([], 0), ([0, 0], 0)])
-def test_effective_people(omega: list[float], people: float) -> None:
-    """n_eff = (Σω)² / Σω²: k with equal weights, 0 without anybody."""
-    assert engagement.effective_people(omega) == pytest.approx(people)
+    assert engagement.measure([_seat("neutral")] * 2, TABLE, 2)[0].engagement.weights_id == "sharma2019-affine/1"
 
 
 @pytest.mark.parametrize(
@@ -105,9 +98,13 @@ def test_what_is_no_distribution_never_becomes_a_reading(wrong: tuple[float, ...
 
 
 def test_the_rounding_of_int8_is_taken_out() -> None:
-    """Rows that sum to 0.9995 count as the distribution that they mean: shares sum to 1 exactly enough."""
-    seats = [_seat("neutral", "fear") * 0.9995] * 3
-    assert sum(engagement.measure(seats, TABLE, 3).moods.shares) == pytest.approx(1, abs=1e-12)
+    """Rows that sum to 0.9995 count as the distribution that they mean: index and shares are as if they summed to 1."""
+    window = WindowAggregator(Seats(), TABLE, window_s=10, fps=1)
+    for second in range(10):
+        window.add(float(second), [Reading(Box(0, 0, 40, 40), tuple(0.9995 * p for p in PURE["neutral"]))])
+    moods = window.close().moods
+    assert moods.engagement.value == pytest.approx(100, abs=1e-9)
+    assert sum(moods.shares) == pytest.approx(1, abs=1e-12)
 
 
 _PEOPLE = st.lists(st.tuples(st.integers(0, 5), st.sampled_from(LABELS), st.booleans()), max_size=6)

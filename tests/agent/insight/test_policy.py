@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import Hours, Policy, Privacy, Settings
+from agent.config import Policy, Privacy, Settings
 from agent.errors import PolicyError
 from agent.insight.countries import EU_EEA, ISO_3166
 from agent.insight.policy import check_policy, is_live
@@ -112,18 +112,6 @@ def test_k_min_cannot_be_lowered_for_a_camera(profile: str, least: int) -> None:
         check_policy(lowered, live=True)
     check_policy(lowered, live=False)
     check_policy(settings().model_copy(update={"privacy": Privacy(profile=profile, k_min=least)}), live=True)
-
-
-def test_hours_of_no_length_are_refused() -> None:
-    """start = end could mean nothing or a whole day: neither is guessed."""
-    with pytest.raises(PolicyError, match="entry 1: end must differ"):
-        check_policy(Settings(schedule=(Hours(days=("mon",), start="08:00", end="08:00"),)), live=False)
-
-
-def test_hours_without_a_day_are_refused() -> None:
-    """An entry that names no day would silently never open."""
-    with pytest.raises(PolicyError, match="at least one day"):
-        check_policy(Settings(schedule=(Hours(days=(), start="08:00", end="09:00"),)), live=False)
 
 
 @pytest.mark.parametrize(

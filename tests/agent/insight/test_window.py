@@ -67,7 +67,7 @@ def test_a_step_back_closes_the_window_as_partial() -> None:
 class _OneSeatTwice:
     """Seats that found out that provisional ids 0 and 2 are one place."""
 
-    def add(self, at: float, boxes: Sequence[Box]) -> list[int]:
+    def add(self, boxes: Sequence[Box]) -> list[int]:
         return list(range(len(boxes)))
 
     def merged(self) -> dict[int, int]:

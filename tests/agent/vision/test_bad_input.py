@@ -126,7 +126,7 @@ def test_no_faces_for_an_hour(detector):
     for second in range(3600):
         boxes = detector.boxes(room)
         assert boxes == []
-        seats.add(second, boxes)
+        seats.add(boxes)
         turns.choose(second, boxes)
         memory.append(rss_bytes())
         if second % 60 == 59:

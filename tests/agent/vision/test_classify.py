@@ -8,7 +8,7 @@ import pytest
 from agent.emotions import LABELS
 from agent.errors import ModelError
 from agent.records import Box, Face, Frame
-from agent.vision.classify import Classifier, calibrated
+from agent.vision.classify import Classifier
 from agent.vision.model_card import MODELS, Bundle, Calibration
 
 pytestmark = pytest.mark.wheel
@@ -81,17 +81,16 @@ def test_no_faces(bundle):
         assert classifier(FRAME, []) == []
 
 
-def test_calibration_is_temperature_and_bias():
-    """Probabilities are softmax(logits / temperature + biases)."""
-    logits = np.array([[1.0, 3.0, 0, 0, 0, 0, 0, 0]])
-    got = calibrated(logits, Calibration(method="bcts", temperature=2.0, biases=(0.5, 0, 0, 0, 0, 0, 0, -1)))
-    scores = np.exp([1.0, 1.5, 0, 0, 0, 0, 0, -1])
-    np.testing.assert_allclose(got[0], scores / scores.sum())
-
-
-def test_huge_logits_stay_finite():
-    """Logits of any size give finite probabilities."""
-    assert np.isfinite(calibrated(np.array([[1e4, -1e4, 0, 0, 0, 0, 0, 0]]), Calibration())).all()
+def test_a_bundles_calibration_is_used(bundle):
+    """Another temperature and other biases on the card, other probabilities; the network's own integers stay."""
+    inputs = np.random.default_rng(0).integers(0, 256, (3, bundle.card.side, bundle.card.side, 1), dtype=np.uint8)
+    scaling = Calibration(method="bcts", temperature=2.0, biases=(0.5, 0, 0, 0, 0, 0, 0, -1))
+    changed = replace(bundle, card=bundle.card.model_copy(update={"calibration": scaling}))
+    with Classifier(changed, threads=1, faces_per_frame=3) as classifier:
+        output = bundle.card.output
+        logits = (classifier.logits(inputs).astype(float) - output.zero_point) * output.scale
+        scores = np.exp(logits / 2 + np.array(scaling.biases))
+        np.testing.assert_allclose(classifier.probabilities(inputs), scores / scores.sum(axis=1, keepdims=True))
 
 
 def test_wrong_golden_outputs_are_refused(bundle):

@@ -38,7 +38,7 @@ def seen_in_window(people, rng, *, frames=60, found=0.9, hidden=0.3, false=0.3):
                 nod = rng.normal(0, 0.06 * width, 2)
                 boxes.append(box(x + drift + nod[0], y + nod[1], width * rng.uniform(0.9, 1.1), rng.uniform(0.6, 0.9)))
         boxes += [box(*rng.uniform((0, 0), (1280, 720)), 30, rng.uniform(0.5, 0.6)) for _ in range(rng.poisson(false))]
-        seats.add(frame, boxes)
+        seats.add(boxes)
     return len(set(seats.merged().values()))
 
 
@@ -59,8 +59,8 @@ def test_no_seat_without_people():
 def test_a_thing_that_stays_unsure_is_no_seat():
     """What is found at one place in every frame, but never surely, is no seat."""
     seats = Seats()
-    for at in range(60):
-        seats.add(at, [box(300, 300, score=0.53)])
+    for _ in range(60):
+        seats.add([box(300, 300, score=0.53)])
     assert seats.merged() == {}
 
 
@@ -72,16 +72,16 @@ def test_photographs_without_people(photograph):
     seats = Seats()
     with Detector(config.Detect(), threads=2) as detector:
         boxes = detector.boxes(scenes.photograph(photograph))
-    for at in range(20):
-        seats.add(at, boxes)
+    for _ in range(20):
+        seats.add(boxes)
     assert seats.merged() == {}
 
 
 def test_fragments_of_one_seat_merge():
     """Somebody who leaves the picture and comes back a little beside is one seat, under both numbers."""
     seats = Seats()
-    first = [seats.add(at, [box(300, 300)])[0] for at in range(20)]
-    second = [seats.add(at, [box(345, 305)])[0] for at in range(20, 40)]
+    first = [seats.add([box(300, 300)])[0] for at in range(20)]
+    second = [seats.add([box(345, 305)])[0] for at in range(20, 40)]
     merged = seats.merged()
     assert len({merged[i] for i in {*first, *second}}) == 1
     assert first[0] != second[0]
@@ -90,41 +90,41 @@ def test_fragments_of_one_seat_merge():
 def test_neighbours_are_two():
     """Two heads one and a half widths apart, seen together, are two seats."""
     seats = Seats()
-    for at in range(30):
-        ids = seats.add(at, [box(300, 300), box(360, 300)])
+    for _ in range(30):
+        ids = seats.add([box(300, 300), box(360, 300)])
     assert len({seats.merged()[i] for i in ids}) == 2
 
 
 def test_order_of_boxes_does_not_matter():
     """A head keeps its number when the detector lists it elsewhere."""
     seats = Seats()
-    left, right = seats.add(0, [box(300, 300), box(500, 300)])
-    assert seats.add(1, [box(503, 302), box(298, 301)]) == [right, left]
+    left, right = seats.add([box(300, 300), box(500, 300)])
+    assert seats.add([box(503, 302), box(298, 301)]) == [right, left]
 
 
 def test_a_passer_by_is_no_seat():
     """Somebody seen in 5 of 60 frames is not counted."""
     seats = Seats()
     for at in range(60):
-        seats.add(at, [box(300, 300)] + ([box(800, 300)] if at < 5 else []))
+        seats.add([box(300, 300)] + ([box(800, 300)] if at < 5 else []))
     assert len(set(seats.merged().values())) == 1
 
 
 def test_reset_forgets():
     """After `reset` nothing is left: numbers start again, and nobody sits anywhere."""
     seats = Seats()
-    for at in range(10):
-        seats.add(at, [box(300, 300)])
+    for _ in range(10):
+        seats.add([box(300, 300)])
     seats.reset()
     assert seats.merged() == {}
-    assert seats.add(0, [box(300, 300)]) == [0]
+    assert seats.add([box(300, 300)]) == [0]
 
 
 def test_no_faces_for_an_hour():
     """Empty frames for an hour leave no seat and no memory."""
     seats = Seats()
-    for at in range(3600):
-        assert seats.add(at, []) == []
+    for _ in range(3600):
+        assert seats.add([]) == []
     assert seats.merged() == {}
 
 
@@ -135,8 +135,8 @@ def test_real_clips(classroom_dir, clip, people):
     """The classroom clip's window has exactly four seats, the head-pose clip's exactly two."""
     seats = Seats()
     with Detector(config.Detect(), threads=2) as detector:
-        for number, picture in enumerate(scenes.video(classroom_dir / clip)):
-            seats.add(number / 14, detector.boxes(picture))
+        for picture in scenes.video(classroom_dir / clip):
+            seats.add(detector.boxes(picture))
     assert len(set(seats.merged().values())) == people
 
 
@@ -144,8 +144,8 @@ def test_composed_clip():
     """A composed clip of twelve people, a third of them hidden for a third of the time, has twelve seats."""
     seats = Seats()
     with Detector(config.Detect(), threads=2) as detector:
-        for number, picture in enumerate(scenes.clip(12, 40, frames=12, rng=np.random.default_rng(1))):
-            seats.add(number, detector.boxes(picture))
+        for picture in scenes.clip(12, 40, frames=12, rng=np.random.default_rng(1)):
+            seats.add(detector.boxes(picture))
     assert abs(len(set(seats.merged().values())) - 12) <= 1
 
 
@@ -155,6 +155,6 @@ def test_composed_clip_without_people():
     with Detector(config.Detect(), threads=2) as detector:
         for _ in range(3):
             seats = Seats()
-            for number, picture in enumerate(scenes.clip(0, 40, frames=5, rng=rng)):
-                seats.add(number, detector.boxes(picture))
+            for picture in scenes.clip(0, 40, frames=5, rng=rng):
+                seats.add(detector.boxes(picture))
             assert seats.merged() == {}
