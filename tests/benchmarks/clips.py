@@ -44,7 +44,7 @@ def main(folder: Path, smallest_face: int) -> None:
     for name, judge, people in CLIPS:
         seats, rows = Seats(), []
         with Detector(config.Detect(smallest_face_px=smallest_face), threads=2) as detector:
-            for number, picture in enumerate(scenes.video(folder / name)):
+            for picture in scenes.video(folder / name):
                 boxes = detector.boxes(picture)
                 seats.add(boxes)
                 rows.append(judge([(b.x + b.width / 2, b.y + b.height / 2) for b in boxes]))
