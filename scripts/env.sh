@@ -24,7 +24,7 @@ install_extras() { # $1: extras, e.g. "demo" or "demo,dev"; does nothing if they
   if [[ -x $PYTHON && -f $stamp && "$(cat "$stamp")" == "$wanted" ]]; then
     return 0
   fi
-  if [[ ! -x $PYTHON ]]; then
+  if ! "$PYTHON" -m pip --version > /dev/null 2>&1; then # not there, or half made
     python="$(find_python)" || {
       echo "error: expected Python 3.11, 3.12 or 3.13 with venv, found none; on Debian: apt install python3-venv" >&2
       exit 69

@@ -14,10 +14,11 @@ from typing import Final, NoReturn, TextIO
 
 import click
 
-from agent.errors import AccessError, CannotWriteError, FerAgentError
+from agent.errors import AccessError, CannotWriteError, FerAgentError, UnavailableError
 
 _ROOT: Final = Path(__file__).parents[2]
-_PLACES: Final = tuple(f"{_ROOT / name}{os.sep}" for name in ("agent", "deploy", "training", "quantize"))
+_OURS: Final = ("agent", "deploy", "training", "quantize")
+_PLACES: Final = tuple(f"{_ROOT / name}{os.sep}" for name in _OURS)
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 """What `print` raises where there is no place for its text; other errors of files have the file's name."""
@@ -69,6 +70,11 @@ def one_line() -> Iterator[None]:
             _silence(sys.stdout)
             _end(f"stdout: cannot be written: {error.strerror}", CannotWriteError.exit_code)
         _unforeseen(error)
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.split(".")[0] in _OURS:
+            _unforeseen(error)
+        what = f"expected the Python package {error.name}, got none"
+        _end(f"{what}; an extra brings it: pip install '.[demo,collector]' in a checkout", UnavailableError.exit_code)
     except Exception as error:
         _unforeseen(error)
 

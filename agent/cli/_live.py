@@ -20,9 +20,13 @@ _ROWS: Final = 15
 class WindowView:
     """Context manager: `show(payload)` for each `window` payload. JSON goes to stdout, the table to stderr."""
 
-    def __init__(self, *, as_json: bool, rooms: bool = False) -> None:
-        """Args: as_json: one payload a line, nothing else; rooms: one row a room, its newest window."""
-        self._json, self._rooms = as_json, rooms
+    def __init__(self, *, as_json: bool, rooms: bool = False, one_room: bool = False) -> None:
+        """Args:
+        as_json: one payload a line, nothing else.
+        rooms: one row a room, its newest window.
+        one_room: all windows are of one: a narrow terminal leaves its name out.
+        """
+        self._json, self._rooms, self._one_room = as_json, rooms, one_room
         self._rows: dict[Any, dict[str, Any]] = {}
         self._console = Console(stderr=True)
         self._live: Live | None = None
@@ -64,9 +68,14 @@ class WindowView:
             )
 
     def _table(self) -> Table:
-        table = Table(*_HEADINGS, title="engagement (a facial-expression proxy, not a measure of learning)")
+        narrow = _EXTRAS | ({"room"} if self._one_room else set()) if self._console.width < _WIDE else set()
+        shown = [number for number, heading in enumerate(_HEADINGS) if heading not in narrow]
+        table = Table(title="engagement (a facial-expression proxy, not a measure of learning)")
+        for number in shown:
+            table.add_column(_HEADINGS[number], no_wrap=_HEADINGS[number] in _WHOLE)
         for window in list(self._rows.values())[-40:]:
-            table.add_row(*map(Text, _cells(window)))
+            cells = _cells(window)
+            table.add_row(*(Text(cells[number]) for number in shown))
         return table
 
 
@@ -82,6 +91,12 @@ _HEADINGS: Final = (
     "arousal",
     "mostly",
 )
+_WIDE: Final = 110
+"""Characters of a terminal that has room for all columns."""
+_EXTRAS: Final = {"valence", "arousal"}
+"""What a narrower one leaves out."""
+_WHOLE: Final = {"time", "seq", "engagement", "interval"}
+"""Never cut: the others give way, over several lines if it must be."""
 _WIDTHS: Final = (8, 12, 4, 5, 8, 15, 8, 7, 7, 0)
 """Characters of a column where there is no terminal."""
 

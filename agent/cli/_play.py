@@ -25,6 +25,9 @@ from agent.stages import Stages
 from agent.vision.camera import LiveCamera
 from agent.vision.video import VideoFile
 
+_TOO_FEW: Final = 2 / 3
+"""Share of the frames that should have been looked at below which the machine is at fault, not the people."""
+
 _OPTIONS: Final = (
     click.option("--json", "as_json", is_flag=True, help="Print one window payload a line, nothing else, on stdout."),
     click.option(
@@ -56,10 +59,9 @@ _OPTIONS: Final = (
     click.option(
         "--smallest-face",
         type=click.IntRange(16, 300),
-        default=24,
-        show_default=True,
+        default=None,
         metavar="PX",
-        help="Smallest face to find, pixels wide.",
+        help="Smallest face to find, pixels wide [24; 40 in the demo's own classroom, which has none smaller].",
     ),
     click.option(
         "--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="Threads of the TFLite runtime."
@@ -86,8 +88,8 @@ class Playing:
     """Frames looked at per second of video."""
     k_min: int | None
     model: str
-    smallest_face: int
-    """Pixels."""
+    smallest_face: int | None
+    """Pixels; None is the command's own."""
     threads: int
     seconds: float | None
     """Longest wall time."""
@@ -104,7 +106,7 @@ class Playing:
             "agent.id": "replay" if self.broker is None else f"replay-{_this_machine()}",
             "camera.source": source,
             "camera.fps": self.fps,
-            "detect.smallest_face_px": self.smallest_face,
+            "detect.smallest_face_px": self.smallest_face or 24,
             "classify.threads": self.threads,
             "classify.model": self.model,
             "engagement.window_s": self.window_s,
@@ -165,25 +167,38 @@ def _until(frames: Iterable[Frame], seconds: float | None) -> Iterator[Iterable[
 
 
 class Tally:
-    """Counts what was shown, for the last line."""
+    """Counts what was shown, for the last lines."""
 
-    def __init__(self, k_min: int, *, live: bool = False) -> None:
-        self._k_min, self._live, self.windows, self.withheld, self.few = k_min, live, 0, 0, 0
+    def __init__(self, k_min: int, fps: float, *, film: bool = True) -> None:
+        """Args: fps: frames that should be looked at, a second; film: a video file is played, not a camera or the
+        demo's own classroom."""
+        self._k_min, self._fps, self._film = k_min, fps, film
+        self.windows = self.withheld = self._whole = self._few = self._frames = 0
+        self._seconds = 0.0
 
     def add(self, window: Mapping[str, Any]) -> None:
         """Count one payload."""
         self.windows += 1
         self.withheld += window["suppressed"] is not None
-        # The last window of a video is often too short for anybody to count: that says nothing about the people.
-        self.few += window["suppressed"] == "k_min" and not window["partial"]
+        if not window["partial"]:  # one that is cut short says nothing about people and machine
+            self._whole += 1
+            self._few += window["suppressed"] == "k_min"
+            self._frames += window["frames"]
+            self._seconds += (window["end_ms"] - window["start_ms"]) / 1000
 
     def tell(self, what: str) -> None:
         """Say on stderr what came, and what to do about windows that were withheld."""
-        click.echo(f"{what}: {self.windows} windows, {self.withheld} withheld", err=True)
-        if self.few:
-            advice = "" if self._live else "; for a video file, --k-min 2 shows more"
+        click.echo(f"{what}: {self.windows} window{'s' * (self.windows != 1)}, {self.withheld} withheld", err=True)
+        wanted = round(self._seconds * self._fps)
+        if self._frames < _TOO_FEW * wanted:
+            slow = f"this machine looked at {self._frames} of {wanted} frames: it is too slow or busy"
+            click.echo(f"{slow}; try a larger --smallest-face, or --fps 1", err=True)
+        elif self._few:
+            advice = "; for a video file, --k-min 2 shows more" if self._film else ""
             few = f"withheld for k_min: fewer than {self._k_min} people with enough samples"
             click.echo(few + advice, err=True)
+        elif self.windows and not self._whole:
+            click.echo("cut short (…): it ended before its first window did; try a shorter --window", err=True)
 
 
 def file_name(source: str) -> str:

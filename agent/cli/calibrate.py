@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from agent import config
-from agent.calibration import compare, device, record, report, session
+from agent.calibration import camera, compare, device, record, report, session
 from agent.calibration.parts import Parts, Record
 from agent.calibration.session import PARTS, Measured, Wanted
 from agent.cli._options import Number
@@ -120,8 +120,10 @@ def command(
     old = before.record.parts if before else None
     asking.show(old, new, settings)
     asking.warn(*_odd_size(new, settings))
+    if new.parts.camera is not None and not new.parts.camera.fov_stated:
+        asking.say(f"distances: by an assumed field of view of {camera.ASSUMED_FOV:g}° (say yours with --fov)")
     asking.consent_to_write(path)
-    _write(path, new, asking)
+    _write(path, new, settings, asking)
     if page is not None:
         _write_page(page, report.page(new, measured, old, settings), asking)
     if as_json:
@@ -294,12 +296,12 @@ def _check_writable(path: Path, page: Path | None) -> None:
             raise CannotWriteError(f"{file}: expected a folder that the agent's user can write, got {file.parent}")
 
 
-def _write(path: Path, new: Record, asking: _Asking) -> None:
+def _write(path: Path, new: Record, settings: config.Settings, asking: _Asking) -> None:
     previous = record.save(path, new)
-    asking.say(
-        f"{path}: written, {new.id}; run takes it at its next start"
-        + (f"; the one before is {previous}" if previous else "")
-    )
+    taken = "run takes it at its next start"
+    if path.absolute() != record.path_of(settings).absolute():
+        taken = f'run takes it with calibration = "{path.absolute()}" under [engagement]'
+    asking.say(f"{path}: written, {new.id}; {taken}" + (f"; the one before is {previous}" if previous else ""))
 
 
 def _write_page(path: Path, text: str, asking: _Asking) -> None:

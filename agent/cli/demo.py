@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
 
@@ -30,6 +31,8 @@ from agent.vision.video import VideoFile, check_exists
 
 _LESSON_S: Final = 60.0
 """Length of the demo's own lesson, seconds."""
+_SMALLEST_PX: Final = 40
+"""Smallest face to find there, pixels: its seats are 44 wide and more, and the search is what takes the time."""
 _LAST_S: Final = 3.0
 """Longest wait for the last windows to come back from the broker."""
 
@@ -43,11 +46,14 @@ def command(video: str | None, options: Playing) -> None:
     Without VIDEO it plays a minute of a classroom made of two public-domain portraits, eight seats. Without --broker
     it starts one of its own on 127.0.0.1. So it needs no camera, account or network, and leaves nothing behind. On
     your own broker its last status, meta and window stay retained, under fer/v1/demo/room/replay-…
+    In the table "…" marks a window that was cut short.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: the broker's folder must not stay
     address = options.address()
     if video is not None:
         _check(video, options.k_min)
+    elif options.smallest_face is None:
+        options = replace(options, smallest_face=_SMALLEST_PX)
     bundle = Bundle.load(find(options.model))
     with ExitStack() as stack:
         if address is None:
@@ -58,7 +64,10 @@ def command(video: str | None, options: Playing) -> None:
         stages = stack.enter_context(opened(settings, bundle))
         name = file_name(video) if video else "eight seats of a made-up classroom"
         headline = f"{name} → {bundle.card.id} on {stages.made_by.backend}"
-        screen = stack.enter_context(_Screen(settings, stages.made_by.k_min, headline, as_json=options.as_json))
+        film = video is not None and not is_camera(video)
+        screen = stack.enter_context(
+            _Screen(settings, stages.made_by.k_min, headline, film=film, as_json=options.as_json)
+        )
         clock = system_clock if video and is_camera(video) else media_clock()
         publisher = stack.enter_context(Publisher(settings, stages.made_by, clock=clock))
         publisher.state("ready")
@@ -106,13 +115,13 @@ def _lesson(fps: float) -> Iterator[Frame]:
 class _Screen:
     """Context manager: shows the windows as they come back from the broker; without one there, as they are sent."""
 
-    def __init__(self, settings: Settings, k_min: int, headline: str, *, as_json: bool) -> None:
-        """Args: headline: what is played, and by what."""
+    def __init__(self, settings: Settings, k_min: int, headline: str, *, film: bool, as_json: bool) -> None:
+        """Args: headline: what is played, and by what; film: it is a video file."""
         ids = settings.agent
         self._mqtt: Mqtt = settings.mqtt
         self._topic = f"{PREFIX}/{ids.site}/{ids.room}/{ids.id}/window"
-        self._view, self._json = WindowView(as_json=as_json), as_json
-        self._tally = Tally(k_min, live=is_camera(settings.camera.source))
+        self._view, self._json = WindowView(as_json=as_json, one_room=True), as_json
+        self._tally = Tally(k_min, settings.camera.fps, film=film)
         self._headline = headline
         self._subscriber: Subscriber | None = None
         self._thread = threading.Thread(target=self._watch, name="screen", daemon=True)

@@ -33,8 +33,8 @@ def command(video: str, options: Playing, realtime: bool) -> None:
 
     With --broker the windows are published, too; without a broker there the run goes on, and a line says so. In the
     broker the last status, meta and window stay retained, under fer/v1/demo/room/replay-…
-    Windows of fewer people than --k-min come without a result. The index is a facial-expression proxy, not a
-    measure of learning.
+    Windows of fewer people than --k-min come without a result; "…" marks one that was cut short. The index is a
+    facial-expression proxy, not a measure of learning.
     """
     address = options.address()
     if is_camera(video):
@@ -43,9 +43,9 @@ def command(video: str, options: Playing, realtime: bool) -> None:
     settings = options.settings(video, address)
     bundle = Bundle.load(find(options.model))
     with open_source(video, fps=options.fps, realtime=realtime) as source, opened(settings, bundle) as stages:
-        tally = Tally(stages.made_by.k_min)
+        tally = Tally(stages.made_by.k_min, options.fps)
         with (
-            WindowView(as_json=options.as_json) as view,
+            WindowView(as_json=options.as_json, one_room=True) as view,
             _sink(settings, stages, address is not None) as publish,
         ):
 

@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Final, Literal
 
 from agent.errors import FerAgentError
 from agent.trust.store import ModelStore
 from agent.trust.store_state import Slot
 from agent.vision.model_card import Bundle, find
 
-Role = Literal["trial", "committed", "previous", "unused", "released"]
+Role = Literal["trial", "committed", "previous", "unused", "package"]
+_PACKAGE: Final = "package"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class Listed:
     """One model on the device."""
 
     name: str
-    """ "a", "b" or "released"."""
+    """The slot, "a" or "b", or the name or folder that classify.model gives the package's own."""
     role: Role
     id: str | None
     """The card's; None if the model must not be used."""
@@ -41,13 +42,14 @@ def listed(store: ModelStore, accept: Callable[[Bundle], None] | None = None) ->
     loads: dict[str, Callable[[], Bundle]] = {
         slot: partial(_slot, store, slot) for slot in slots if (store.folder / slot).is_dir()
     }
-    loads["released"] = lambda: Bundle.load(find(store.released))
-    roles["released"] = "released"
+    loads[_PACKAGE] = lambda: Bundle.load(find(store.released))
+    roles[_PACKAGE] = _PACKAGE
     rows = [_describe(name, roles.get(name, "unused"), load, accept) for name, load in loads.items()]
     usable = {row.name for row in rows if row.problem is None}
     candidates = state.rolled_back().candidates() if state.exhausted() else state.candidates()
-    active = next((slot for slot in candidates if slot in usable), "released")
-    return [replace(row, active=row.name == active) for row in rows]
+    active = next((slot for slot in candidates if slot in usable), _PACKAGE)
+    rows = [replace(row, active=row.name == active) for row in rows]
+    return [replace(row, name=store.released) if row.name == _PACKAGE else row for row in rows]
 
 
 def _slot(store: ModelStore, slot: Slot) -> Bundle:

@@ -183,7 +183,7 @@ class LiveCamera:
                 self._judge.reset()
         if self._shape is not None and image.shape != self._shape:
             was, now = (f"{s[1]}x{s[0]}" for s in (self._shape, image.shape))
-            self._notice(Notice("camera.resized", f"{was} became {now}; run: fer-agent calibrate camera"))
+            self._notice(Notice("camera.resized", f"{was} became {now}; run: fer-agent calibrate --part camera"))
         self._shape = image.shape
         return self._frame(image, at, self._judge.add(image, at) if self._judge else None)
 

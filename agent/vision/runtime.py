@@ -1,6 +1,9 @@
 """The one place that chooses a TFLite runtime: LiteRT where it is installed, else tflite-runtime."""
 
 import importlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
@@ -28,14 +31,38 @@ class Runtime:
         `reference` takes the slow kernels that are bit-equal on every platform.
         """
         resolver = self.module.OpResolverType
-        made = self.module.Interpreter(
-            model_content=model,
-            num_threads=threads,
-            experimental_delegates=delegates,
-            experimental_op_resolver_type=resolver.BUILTIN_REF if reference else resolver.AUTO,
-        )
-        made.allocate_tensors()
+        # A delegate may abort the process: what it says before must be seen.
+        with _without_notices() if delegates is None else nullcontext():
+            made = self.module.Interpreter(
+                model_content=model,
+                num_threads=threads,
+                experimental_delegates=delegates,
+                experimental_op_resolver_type=resolver.BUILTIN_REF if reference else resolver.AUTO,
+            )
+            made.allocate_tensors()
         return made
+
+
+@contextmanager
+def _without_notices() -> Iterator[None]:
+    """Let go on to stderr what native code says there, but for notices: a log in JSON is lines of JSON."""
+    try:
+        stderr = os.dup(2)
+    except OSError:  # closed
+        yield
+        return
+    with open(os.memfd_create("stderr"), "w+b") as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            said.seek(0)
+            for line in said:
+                if not line.startswith(b"INFO:"):
+                    with suppress(OSError):
+                        os.write(2, line)
 
 
 @cache

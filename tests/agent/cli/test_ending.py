@@ -57,11 +57,14 @@ def test_a_terminal_without_unicode_gets_all_the_rest() -> None:
         ("raise RuntimeError('two\\nlines')", 70, "error: internal: RuntimeError: two lines"),
         ("open('/proc/1/mem/x')", 70, "error: internal: NotADirectoryError"),
         ("raise OSError(28, 'No space left on device', '/data/x')", 73, "error: [Errno 28] No space left on device"),
+        ("import nosuch.part", 69, "error: expected the Python package nosuch"),
+        ("import agent.nosuch", 70, "error: internal: ModuleNotFoundError"),
         ("raise PermissionError(13, 'no', '/etc/fer-agent')", 77, "error: /etc/fer-agent: permission denied"),
     ],
 )
 def test_an_unforeseen_error_is_one_line(what: str, code: int, says: str) -> None:
-    """Whatever a command raises: one line, and exit 70 (77 for a file that may not be read)."""
+    """Whatever a command raises: one line, and exit 70 (69 for a package that an extra brings, 77 for
+    a file that may not be read)."""
     program = BROKEN.format(what=what)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
     (line,) = done.stderr.splitlines()

@@ -52,15 +52,15 @@ def signed(tmp_path: Path) -> Path:
 
 def test_install_list_verify_rollback(device: Device, signed: Path) -> None:
     """The released network under a signature: installed as a trial, whole in this machine's runtime, rolled back."""
-    assert device.rows() == [("released", "released", True)]
+    assert device.rows() == [("released", "package", True)]
     installed = device("install", str(signed), "--json")
     assert installed.returncode == 0, installed.stderr
     assert json.loads(installed.stdout)["state"] == "trial"
-    assert device.rows() == [("a", "trial", True), ("released", "released", False)]
+    assert device.rows() == [("a", "trial", True), ("released", "package", False)]
     assert device("verify").returncode == 0
     assert device("verify", str(signed)).returncode == 0
     assert json.loads(device("rollback", "--json").stdout) == {"next": "released"}
-    assert device.rows()[-1] == ("released", "released", True)
+    assert device.rows()[-1] == ("released", "package", True)
     assert verify(device.state).problems == ()
 
 
@@ -70,6 +70,8 @@ def test_the_configured_model_is_the_one_that_is_listed(device: Device) -> None:
         file.write('[classify]\nmodel = "compact"\n')
     (row,) = json.loads(device("list", "--json").stdout)
     assert row["id"] == Bundle.load(MODELS / "compact").card.id
+    assert (row["name"], row["role"]) == ("compact", "package")
+    assert device("verify").stdout.startswith("compact: whole")
 
 
 def test_verify_names_what_must_not_be_used(device: Device, signed: Path) -> None:
@@ -83,7 +85,7 @@ def test_verify_names_what_must_not_be_used(device: Device, signed: Path) -> Non
     assert found.returncode == 1
     assert "SHA-256" in found.stderr
     assert "Traceback" not in found.stderr
-    assert device.rows() == [("a", "trial", False), ("released", "released", True)]
+    assert device.rows() == [("a", "trial", False), ("released", "package", True)]
 
 
 def test_wrong_golden_outputs_are_not_installed(device: Device, signed: Path) -> None:
@@ -107,7 +109,7 @@ def test_wrong_golden_outputs_are_not_installed(device: Device, signed: Path) ->
     refused = device("install", str(signed))
     assert refused.returncode == 78
     assert "golden check" in refused.stderr
-    assert device.rows() == [("released", "released", True)]
+    assert device.rows() == [("released", "package", True)]
 
 
 @pytest.mark.parametrize("arguments", [("install", "nowhere"), ("verify", "nowhere"), ("rollback",)])

@@ -1,6 +1,12 @@
-import pytest
+"""What a played video says in its table and its last lines."""
 
-from agent.cli._play import Playing
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from agent.cli._live import WindowView
+from agent.cli._play import Playing, Tally
 
 
 @pytest.mark.parametrize(
@@ -30,3 +36,50 @@ def test_a_broker_of_others_gets_an_id_of_this_machine(
         broker=broker,
     )
     assert options.settings("x.mp4", options.address()).agent.id == expected
+
+
+def _window(frames: int, suppressed: str | None, *, partial: bool = False) -> dict[str, object]:
+    return {"suppressed": suppressed, "partial": partial, "frames": frames, "start_ms": 0, "end_ms": 5000}
+
+
+@pytest.mark.parametrize(
+    ("windows", "film", "says"),
+    [
+        ([_window(10, "k_min")] * 2, True, "fewer than 5 people with enough samples; for a video file, --k-min 2"),
+        ([_window(10, "k_min")] * 2, False, "fewer than 5 people with enough samples\n"),
+        ([_window(4, "k_min")] * 2, True, "this machine looked at 8 of 20 frames: it is too slow or busy"),
+        ([_window(2, "k_min", partial=True)], True, "it ended before its first window did"),
+        ([_window(10, None), _window(2, "k_min", partial=True)], True, "x: 2 windows, 1 withheld\n"),
+    ],
+)
+def test_the_last_line_names_what_is_at_fault(
+    windows: list[dict[str, object]], film: bool, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Too few people, a machine that is too slow for them, or a film that is too short: each has its own remedy."""
+    tally = Tally(5, fps=2, film=film)
+    for window in windows:
+        tally.add(window)
+    tally.tell("x")
+    told = capsys.readouterr().err
+    assert says in told
+    assert told.count("\n") == (1 if "withheld\n" in says else 2)
+
+
+@pytest.mark.parametrize(("columns", "whole"), [(80, False), (110, True)])
+def test_a_narrow_terminal_keeps_what_is_looked_for(columns: int, whole: bool) -> None:
+    """At 80 columns time, index and interval are whole; what there is no room for is left out, not cut to a letter."""
+    view = WindowView(as_json=False, one_room=True)
+    view._console = Console(width=columns, force_terminal=True, color_system=None, file=StringIO())
+    view._rows[1] = {
+        "start_ms": 1_795_996_800_000, "end_ms": 1_795_996_805_000, "site": "north-school", "room": "room-204",
+        "seq": 12, "replay": False, "partial": False, "seats": 8, "coverage": 0.92, "suppressed": None,
+        "engagement": {"value": 72.0, "ci95": [59, 85]}, "valence": 0.3, "arousal": 0.2,
+        "shares": {"neutral": 0.45, "happiness": 0.45},
+    }  # fmt: skip
+    view._console.print(view._table())
+    told = view._console.file.getvalue()
+    assert all(word in told for word in ("engagement", "interval", "59-85", ":00", "92%"))
+    assert ("valence" in told, "room" in told) == (whole, whole)
+    view._rows[1] |= {"suppressed": "k_min"}
+    view._console.print(view._table())
+    assert "withheld: k_min" in view._console.file.getvalue()

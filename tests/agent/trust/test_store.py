@@ -25,7 +25,7 @@ def test_a_signed_bundle_is_tried_then_committed(device: Device) -> None:
     assert device.install("new") == "new"
     assert [(r.name, r.role, r.active) for r in listed(device.store())] == [
         ("a", "trial", True),
-        ("released", "released", False),
+        (str(device.released), "package", False),
     ]
     assert device.run(good=2, bad=9) == "new"
     assert listed(device.store())[0].role == "trial"
@@ -84,7 +84,7 @@ def test_a_model_that_computes_wrong_here_is_refused(device: Device) -> None:
     with pytest.raises(ModelError):
         device.install("new", 2000)
     assert device.events()[-1] == "model.refused"
-    assert [row.name for row in listed(device.store())] == ["a", "released"]
+    assert [row.name for row in listed(device.store())] == ["a", str(device.released)]
     device.broken = set()
     assert device.run() == "old"
     device.install("new", 3000)
@@ -188,7 +188,7 @@ def test_roll_back_goes_trial_old_package(device: Device) -> None:
     with pytest.raises(ModelError, match="nothing to roll back"):
         device.store().rollback()
     assert device.store().preview().card.id == device.run() == "released"
-    assert [row.name for row in listed(device.store()) if row.active] == ["released"]
+    assert [row.role for row in listed(device.store()) if row.active] == ["package"]
 
 
 def test_what_was_rolled_back_is_no_fall_back(device: Device) -> None:
