@@ -87,6 +87,13 @@ def test_stdout_is_the_file_and_nothing_else(done) -> None:
     assert "before" in done[0].stderr
 
 
+def test_where_it_is_used_and_what_is_assumed_is_said(done) -> None:
+    """A file outside of the state folder is one that `run` must be pointed to; distances need the field of view."""
+    told = " ".join(done[0].stderr.split())
+    assert f'run takes it with calibration = "{done[1] / "calibration.json"}" under [engagement]' in told
+    assert "by an assumed field of view of" in told
+
+
 def test_the_report_loads_nothing_and_shows_all(done) -> None:
     """One HTML file with range, face sizes and exposure as drawings; no picture and no address in it."""
     page = (done[1] / "report.html").read_text()
