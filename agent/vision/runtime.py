@@ -51,15 +51,16 @@ def _without_notices() -> Iterator[None]:
     except OSError:  # closed
         yield
         return
-    with open(os.memfd_create("stderr"), "w+b") as said:
-        os.dup2(said.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            said.seek(0)
-            for line in said:
+    said, saying = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)  # never a wait: what has no room in the pipe is lost
+    try:
+        os.dup2(saying, 2)
+        os.close(saying)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        with open(said, "rb", buffering=0) as lines:
+            for line in (lines.read(1 << 16) or b"").splitlines(keepends=True):
                 if not line.startswith(b"INFO:"):
                     with suppress(OSError):
                         os.write(2, line)
