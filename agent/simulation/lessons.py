@@ -17,7 +17,7 @@ from agent.records import Engagement, Moods, Window
 LESSON_S: Final = 45 * 60.0
 BREAK_S: Final = 10 * 60.0
 _LEVEL: Final = dict(zip(LABELS, (2.0, 1.0, 0.0, 0.0, -0.3, -1.5, -0.8, -1.2), strict=True))
-"""Mean log-odds of a room: mostly neutral, then happiness (see `agent.insight.simulation`)."""
+"""Mean log-odds of a room: mostly neutral, then happiness (see `tests.benchmarks.intervals`)."""
 _SEATS_APART: Final = 12.0
 """Standard deviation between seats, points."""
 _MEMORY: Final = 0.85

@@ -1,4 +1,4 @@
-"""`python -m agent.insight.simulation`: rooms with a known truth: does the 95 % interval cover it 95 % of the time?
+"""`python -m tests.benchmarks.intervals`: rooms with a known truth: does the 95 % interval cover it 95 % of the time?
 
 A person's eight log-odds wander about a level of their own (a first-order autoregression); the detector misses
 samples, and some seats are never seen. The truth is the mean over all people, seen or not, of what each scores in
@@ -146,7 +146,7 @@ BAR: Final = (0.93, 0.99)
 only the lower bound is asked for: the interval then allows for people whom nobody saw, also where there are none."""
 
 
-@click.command(epilog="Example: python -m agent.insight.simulation --rooms 2000")
+@click.command(epilog="Example: python -m tests.benchmarks.intervals --rooms 2000")
 @click.option("--rooms", type=click.IntRange(10), default=1000, show_default=True, help="Rooms a scenario.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--weights", "name", default=DEFAULT, show_default=True, help="Id or TOML file of a weight table.")
