@@ -60,10 +60,11 @@ class EmbeddedBroker:
             )
         self.port = 0
         self._child: subprocess.Popen[bytes] | None = None
-        self._folder = tempfile.TemporaryDirectory(prefix="fer-broker-", ignore_cleanup_errors=True)
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Self:
         """Start it and wait until it listens. Raises UnavailableError if it does not."""
+        self._folder = tempfile.TemporaryDirectory(prefix="fer-broker-", ignore_cleanup_errors=True)
         for _ in range(_TRIES):
             self.port = _free_port()
             config = Path(self._folder.name) / "broker.toml"
@@ -85,7 +86,8 @@ class EmbeddedBroker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end()
-        self._folder.cleanup()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     @property
     def pid(self) -> int:

@@ -111,8 +111,8 @@ class Room:
             return payload.window(summary, self._speaker, self._made_by, wall, epoch=epoch, seq=seq).encode()
 
         self.courier.inbox.put(Closing(self.spool.add(build)))
-        dark = measured.trouble
-        self._say("paused" if self._paused else "degraded" if dark else "ready", dark, wall.utc_ms)
+        if not self._paused:  # `_pause` has said so
+            self._say("degraded" if measured.trouble else "ready", measured.trouble, wall.utc_ms)
         if self.closed % _HEALTH_EVERY == 0:
             waiting, size = self.spool.depth()
             more = {"fps": 1.0, "spool_windows": waiting, "spool_bytes": size, "backend": self._made_by.backend}
