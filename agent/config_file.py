@@ -63,6 +63,10 @@ class Loaded:
     files: tuple[Path, ...]
     """Files that were read, in order."""
 
+    def where(self, dotted: str) -> str | None:
+        """Return where a key, what holds it or what is in it was set; None for what has its default."""
+        return _nearest(tuple(dotted.split(".")), self.origins)
+
 
 @dataclass
 class _Draft:
@@ -98,10 +102,15 @@ class _Draft:
 
     def origin(self, key: Key) -> str:
         """Return where `key`, or the nearest thing that holds it, was set."""
-        for length in range(len(key), 0, -1):
-            if found := self.origins.get(key[:length]) or self.places.get(key[:length]):
-                return found
-        return next((where for known, where in self.origins.items() if known[: len(key)] == key), "configuration")
+        return _nearest(key, self.places | self.origins) or "configuration"
+
+
+def _nearest(key: Key, origins: Mapping[Key, str]) -> str | None:
+    """Return where `key`, or the nearest thing that holds it, was set; else the first thing in it; None if nothing."""
+    for length in range(len(key), 0, -1):
+        if found := origins.get(key[:length]):
+            return found
+    return next((where for known, where in origins.items() if known[: len(key)] == key), None)
 
 
 def load(

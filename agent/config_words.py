@@ -67,6 +67,12 @@ def fields(path: Iterable[str | int]) -> dict[str, Any] | None:
     return {**resolve(node), **{k: v for k, v in node.items() if k != "$ref"}}
 
 
+def split_key(text: str) -> tuple[str, str]:
+    """Return ("camera.fps", "expected …") of "camera.fps: expected …"; ("", text) if no key stands before it."""
+    key, colon, what = text.partition(": ")
+    return (key, what) if colon and fields(key.split(".")) is not None else ("", text)
+
+
 def leaves() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield (section, key, schema) of every single setting, in the order of the models."""
     for section in schema()["properties"]:

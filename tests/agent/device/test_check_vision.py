@@ -56,7 +56,7 @@ def test_an_open_camera_is_looked_through_with_the_light_on(tmp_path: Path, pins
     [
         ({"paused": True}, "WARN", "paused"),
         ({"schedule": never()}, "WARN", "closed hours"),
-        ({"policy": {}}, "FAIL", "no policy"),
+        ({"policy": {}}, "FAIL", "not opened: policy: a live camera needs a filled"),
     ],
 )
 def test_a_camera_that_must_be_shut_stays_shut(tmp_path: Path, more: dict, verdict: str, says: str) -> None:
