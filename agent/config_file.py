@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from agent import config_syntax
 from agent.config import Settings
 from agent.config_lines import Key, line_of, locate
 from agent.config_secrets import check_files, resolve_files
@@ -177,7 +178,8 @@ def _read(path: Path, draft: _Draft) -> None:
     except tomllib.TOMLDecodeError as error:
         at = re.search(r"\(at line (\d+)", str(error))
         line = int(at[1]) if at else text.count("\n") + 1
-        draft.problems.append(Problem(f"{path}:{line}", "", f"expected TOML, got a syntax error: {error}"))
+        what = f"expected TOML, got a syntax error: {error}{config_syntax.mend(error, text)}"
+        draft.problems.append(Problem(f"{path}:{line}", "", what))
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         draft.problems.append(Problem(f"{path}:{line}", "", f"expected UTF-8 text, got byte {raw[error.start]:#04x}"))
@@ -267,6 +269,9 @@ def _problem(kind: str, location: Key, value: Any, draft: _Draft) -> Problem:
         return Problem(where, dotted, f"unknown key{did_you_mean(key)}")
     if kind == "missing":
         return Problem(where, dotted, f"expected {expected(fields(key) or {})}, got nothing")
+    if isinstance(value, dict) and (fields(key) or {}).get("type") == "array":
+        what = f"expected [[{dotted}]], with two brackets, before each entry, got a single table; write [[{dotted}]]"
+        return Problem(where, dotted, what)
     return Problem(where, dotted, f"expected {expected(fields(key) or {})}, got {_shown(value)}")
 
 
