@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from agent.cli._live import WindowView
+from agent.cli._options import check_window
 from agent.cli._play import Playing, Tally, file_name, play, playing
 from agent.config import Settings
 from agent.delivery import payload
@@ -37,6 +38,7 @@ def command(video: str, options: Playing, realtime: bool) -> None:
     measure of learning.
     """
     address = options.address()
+    check_window(options.window_s, options.fps)
     if is_camera(video):
         raise UsageError(f"expected a video file, got {video!r}: a camera or stream is for `run`, or `demo`")
     check_exists(video)
