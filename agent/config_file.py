@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from agent import config_syntax
 from agent.config import Settings
+from agent.config_environment import unused
 from agent.config_lines import Key, line_of, locate
 from agent.config_secrets import check_files, resolve_files
 from agent.config_words import did_you_mean, expected, fields, toml
@@ -63,6 +64,8 @@ class Loaded:
     """Key → "FILE:LINE", the variable's name or "command line"; a key that is absent has its default."""
     files: tuple[Path, ...]
     """Files that were read, in order."""
+    warnings: tuple[str, ...] = ()
+    """What sets nothing, although it looks so."""
 
     def where(self, dotted: str) -> str | None:
         """Return where a key, what holds it or what is in it was set; None for what has its default."""
@@ -149,7 +152,7 @@ def load(
         draft.problems.extend(problems)
     if draft.problems or settings is None:
         raise SettingsError(sorted(draft.problems, key=_in_order))
-    return Loaded(settings, draft.origins, tuple(draft.files))
+    return Loaded(settings, draft.origins, tuple(draft.files), tuple(unused(environ)))
 
 
 def _files(path: Path | None) -> Iterator[Path]:

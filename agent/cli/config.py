@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from agent.cli._service import as_the_service
-from agent.cli._state import config_option, loaded_of
+from agent.cli._state import config_option, loaded_of, warned
 from agent.config_file import DEFAULT_PATH, Loaded, Problem, SettingsError, load
 from agent.config_text import commented, shown
 from agent.config_words import schema, toml
@@ -49,7 +49,7 @@ def check(file: Path, as_json: bool) -> None:
         as_the_service("config", "check", str(file.absolute()), *(["--json"] if as_json else []))
     problems: tuple[Problem, ...]
     try:
-        problems = tuple(_of_a_start(file, load(file)))
+        problems = tuple(_of_a_start(file, warned(load(file))))
     except SettingsError as error:
         problems = error.problems
     if as_json:

@@ -158,6 +158,24 @@ def test_show_tells_the_origin(tmp_path: Path) -> None:
     assert "camera.width = 1280  # default" in lines
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("FER_AGENT_CAMERA_FPS", "; did you mean FER_AGENT__CAMERA__FPS?"),
+        ("FER_AGENT_CAMERA__FPS", "; did you mean FER_AGENT__CAMERA__FPS?"),
+        ("FER_AGENT_MQTT_PASWORD_FILE", "; did you mean FER_AGENT__MQTT__PASSWORD_FILE?"),
+        ("FER_AGENT_HOME", "; expected FER_AGENT__SECTION__KEY, with two underscores each"),
+    ],
+)
+def test_a_variable_that_sets_nothing_is_a_warning(tmp_path: Path, name: str, says: str) -> None:
+    """It begins as ours do, so somebody believes that it counts; those that count are not warned of."""
+    (tmp_path / "agent.toml").touch()
+    done = fer_agent(
+        "config", "show", "--config", f"{tmp_path}/agent.toml", **{name: "3", "FER_AGENT__CAMERA__WIDTH": "640"}
+    )
+    assert (done.returncode, done.stderr) == (0, f"warning: {name} is not used{says}\n")
+
+
 def test_schema_accepts_good_and_refuses_bad() -> None:
     """The JSON Schema is one, accepts a good configuration and refuses an unknown key."""
     schema = json.loads(fer_agent("config", "schema").stdout)

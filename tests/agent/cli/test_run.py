@@ -73,6 +73,14 @@ def test_the_end_of_a_film_is_the_last_line(tmp_path: Path) -> None:
     assert "reason=None" not in done.stderr
 
 
+def test_a_variable_that_sets_nothing_is_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service says so in its journal: nobody sees its environment."""
+    monkeypatch.setenv("FER_AGENT_CAMERA_FPS", "3")
+    done = run(tmp_path, "usb0")
+    says = "FER_AGENT_CAMERA_FPS is not used; did you mean FER_AGENT__CAMERA__FPS?"
+    assert f"warning event=config.unused detail='{says}'" in done.stderr
+
+
 @pytest.mark.skipif(not (MODELS / "compact").is_dir(), reason="no compact model")
 def test_a_signal_is_the_last_line(tmp_path: Path) -> None:
     """A stop by SIGTERM is told, when all is closed."""
