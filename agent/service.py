@@ -16,6 +16,7 @@ from agent.config import Settings
 from agent.config_file import Loaded
 from agent.config_reload import Reload
 from agent.config_start import calibration_of, check_pause, check_source, refusals
+from agent.config_words import without_login
 from agent.delivery.payload import Provenance, config_hash
 from agent.delivery.publish import Publisher
 from agent.delivery.wallclock import WallClock, media_clock
@@ -66,7 +67,7 @@ class Service:
         self._uncalibrated: str | None = None
         """Why the calibration that is there is not used."""
         self._windows = {"published": 0, "withheld": 0}
-        self._why = f"end of {Path(loaded.settings.camera.source).name}"
+        self._why = f"end of {Path(without_login(loaded.settings.camera.source)).name}"
         """Of an end that no signal asked for."""
 
     def run(self) -> bool:
