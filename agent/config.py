@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 ID: Final = r"^[a-z0-9-]{1,64}$"
 Id = Annotated[str, Field(pattern=ID)]
+TIME: Final = r"^([01]\d|2[0-3]):[0-5]\d$"
+KEY: Final = r"^RW[A-Za-z0-9+/]{54}$"
+ORIGIN: Final = r"^https://[^/@\s?#]+$"
 
 
 class Stage(BaseModel):
@@ -112,9 +115,9 @@ class Hours(Stage):
 
     days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = Field(min_length=1)
     """Days on which the hours start."""
-    start: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+    start: Annotated[str, Field(pattern=TIME)]
     """Local time, "HH:MM"."""
-    end: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+    end: Annotated[str, Field(pattern=TIME)]
     """Local time, "HH:MM"; earlier than start means the next day."""
 
 
@@ -140,9 +143,9 @@ class Policy(Stage):
 class Updates(Stage):
     """[updates]: who may replace the model. Without a key no other model than the package's is ever installed."""
 
-    keys: tuple[Annotated[str, Field(pattern=r"^RW[A-Za-z0-9+/]{54}$")], ...] = ()
+    keys: tuple[Annotated[str, Field(pattern=KEY)], ...] = ()
     """minisign public keys (the second line of minisign.pub) whose bundles are trusted."""
-    origins: tuple[Annotated[str, Field(pattern=r"^https://[^/@\s?#]+$")], ...] = ()
+    origins: tuple[Annotated[str, Field(pattern=ORIGIN)], ...] = ()
     """HTTPS origins from which the command model-install may fetch, e.g. "https://models.example.org"."""
     good_windows: int = Field(default=10, ge=1, le=10_000)
     """Windows with a result after which a new model is kept; until then a crash loop brings the old one back."""

@@ -15,7 +15,9 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from agent import config_syntax
 from agent.config import Settings
+from agent.config_environment import unused
 from agent.config_lines import Key, line_of, locate
 from agent.config_secrets import check_files, resolve_files
 from agent.config_words import did_you_mean, expected, fields, toml
@@ -62,6 +64,12 @@ class Loaded:
     """Key → "FILE:LINE", the variable's name or "command line"; a key that is absent has its default."""
     files: tuple[Path, ...]
     """Files that were read, in order."""
+    warnings: tuple[str, ...] = ()
+    """What sets nothing, although it looks so."""
+
+    def where(self, dotted: str) -> str | None:
+        """Return where a key, what holds it or what is in it was set; None for what has its default."""
+        return _nearest(tuple(dotted.split(".")), self.origins)
 
 
 @dataclass
@@ -98,10 +106,15 @@ class _Draft:
 
     def origin(self, key: Key) -> str:
         """Return where `key`, or the nearest thing that holds it, was set."""
-        for length in range(len(key), 0, -1):
-            if found := self.origins.get(key[:length]) or self.places.get(key[:length]):
-                return found
-        return next((where for known, where in self.origins.items() if known[: len(key)] == key), "configuration")
+        return _nearest(key, self.places | self.origins) or "configuration"
+
+
+def _nearest(key: Key, origins: Mapping[Key, str]) -> str | None:
+    """Return where `key`, or the nearest thing that holds it, was set; else the first thing in it; None if nothing."""
+    for length in range(len(key), 0, -1):
+        if found := origins.get(key[:length]):
+            return found
+    return next((where for known, where in origins.items() if known[: len(key)] == key), None)
 
 
 def load(
@@ -139,7 +152,7 @@ def load(
         draft.problems.extend(problems)
     if draft.problems or settings is None:
         raise SettingsError(sorted(draft.problems, key=_in_order))
-    return Loaded(settings, draft.origins, tuple(draft.files))
+    return Loaded(settings, draft.origins, tuple(draft.files), tuple(unused(environ)))
 
 
 def _files(path: Path | None) -> Iterator[Path]:
@@ -168,7 +181,8 @@ def _read(path: Path, draft: _Draft) -> None:
     except tomllib.TOMLDecodeError as error:
         at = re.search(r"\(at line (\d+)", str(error))
         line = int(at[1]) if at else text.count("\n") + 1
-        draft.problems.append(Problem(f"{path}:{line}", "", f"expected TOML, got a syntax error: {error}"))
+        what = f"expected TOML, got a syntax error: {error}{config_syntax.mend(error, text)}"
+        draft.problems.append(Problem(f"{path}:{line}", "", what))
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         draft.problems.append(Problem(f"{path}:{line}", "", f"expected UTF-8 text, got byte {raw[error.start]:#04x}"))
@@ -258,6 +272,9 @@ def _problem(kind: str, location: Key, value: Any, draft: _Draft) -> Problem:
         return Problem(where, dotted, f"unknown key{did_you_mean(key)}")
     if kind == "missing":
         return Problem(where, dotted, f"expected {expected(fields(key) or {})}, got nothing")
+    if isinstance(value, dict) and (fields(key) or {}).get("type") == "array":
+        what = f"expected [[{dotted}]], with two brackets, before each entry, got a single table; write [[{dotted}]]"
+        return Problem(where, dotted, what)
     return Problem(where, dotted, f"expected {expected(fields(key) or {})}, got {_shown(value)}")
 
 

@@ -29,7 +29,7 @@ class Reload:
         path: Path | None,
         running: Loaded,
         *,
-        refuse: Callable[[Settings], Iterable[Exception]],
+        refuse: Callable[[Settings], Iterable[object]],
         environ: Mapping[str, str] | None = None,
         overrides: Mapping[str, Any] | None = None,
         read: Callable[..., Loaded] = load,

@@ -4,15 +4,18 @@ Law: what `Service` checks before its camera opens is checked here too, by the s
 """
 
 from collections.abc import Iterator
-from functools import partial
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from agent.calibration import record
 from agent.config import Mqtt, Settings
+from agent.config_words import split_key
 from agent.delivery import security
 from agent.delivery.publish import Publisher
 from agent.device.unit import hides, is_the_service
 from agent.errors import ConfigError, FerAgentError, InputError
-from agent.insight.policy import check_policy, is_live
+from agent.insight import weights
+from agent.insight.policy import check_declared, check_k_min, is_live
 from agent.stages import opened
 from agent.trust.guard import models_of
 from agent.trust.sensing import local_zone
@@ -20,17 +23,46 @@ from agent.vision.model_card import Bundle
 from agent.vision.video import check_exists
 
 
-def refusals(settings: Settings, *, served: bool | None = None) -> Iterator[FerAgentError | PermissionError]:
-    """Yield what would end a start with `settings`; opens no camera and no network, writes nothing.
+@dataclass(frozen=True)
+class Refusal:
+    """One thing that would end a start."""
+
+    key: str
+    """Dotted, e.g. "mqtt.ca_file": the setting to look at; "" if it is about none alone."""
+    what: str
+    forbidden: bool = False
+    """This user may not look: another one may find all well."""
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.what}" if self.key else self.what
+
+
+class _Refusals(list[Refusal]):
+    """What was found so far; no check keeps another one from being made."""
+
+    @contextmanager
+    def of(self, key: str) -> Iterator[None]:
+        """Within: what refuses is noted, for the key that its text begins with, else for `key`."""
+        try:
+            yield
+        except (FerAgentError, PermissionError) as error:
+            named, what = split_key(str(error))
+            forbidden = isinstance(error, PermissionError) or isinstance(error.__cause__, PermissionError)
+            self.append(Refusal(named or key, what, forbidden))
+
+
+def refusals(settings: Settings, *, served: bool | None = None) -> list[Refusal]:
+    """Return all that would end a start with `settings`; opens no camera and no network, writes nothing.
 
     served: a start by the service manager; None means one like this process' own
     """
-    served = is_the_service() if served is None else served
-    for check in (partial(check_pause, served=served), _may_watch, _may_connect, _can_see):
-        try:
-            check(settings)
-        except (FerAgentError, PermissionError) as error:
-            yield error
+    found = _Refusals()
+    with found.of("privacy.pause_file"):
+        check_pause(settings, served=is_the_service() if served is None else served)
+    _may_watch(settings, found)
+    _may_connect(settings.mqtt, found)
+    _can_see(settings, found)
+    return found
 
 
 def calibration_of(settings: Settings, bundle: Bundle) -> record.Calibration | None:
@@ -65,27 +97,53 @@ def check_source(settings: Settings) -> None:
         raise ConfigError(f"camera.source: {error}") from error.__cause__ or error
 
 
-def _may_watch(settings: Settings) -> None:
-    check_source(settings)
-    check_policy(settings, is_live(settings.camera.source))
+def _may_watch(settings: Settings, found: _Refusals) -> None:
+    live = False
+    with found.of("camera.source"):
+        check_source(settings)
+        live = is_live(settings.camera.source)
+    if live:
+        with found.of("policy"):
+            check_declared(settings.policy)
+        with found.of("privacy.k_min"):
+            check_k_min(settings.privacy)
     if settings.schedule:
-        local_zone()
+        with found.of("schedule"):
+            local_zone()
 
 
-def _may_connect(settings: Settings) -> None:
-    security.context(settings.mqtt)
-    security.password(settings.mqtt)
+def _may_connect(mqtt: Mqtt, found: _Refusals) -> None:
+    with found.of("mqtt.ca_file"):
+        security.context(mqtt.model_copy(update={"cert_file": None, "key_file": None}))
+    with found.of("mqtt.cert_file"):
+        security.context(mqtt.model_copy(update={"ca_file": None}))
+    with found.of("mqtt.password_file"):
+        security.password(mqtt)
 
 
-def _can_see(settings: Settings) -> None:
-    """Make every stage as a start does, on the CPU: an Edge TPU may be in use."""
-    bundle = models_of(settings).preview()
-    try:
-        calibration = calibration_of(settings, bundle)
-    except record.OtherModel:  # a start goes on without it
-        calibration = None
+def _can_see(settings: Settings, found: _Refusals) -> None:
+    """Make every stage as a start does, on the CPU (an Edge TPU may be in use), once its parts are all there."""
+    before, bundle, calibration = len(found), None, None
+    with found.of("classify.model"):
+        bundle = models_of(settings).preview()
+    with found.of("engagement.weights"):
+        weights.load(settings.engagement.weights)
+    if bundle is None or len(found) > before:
+        return
+    with found.of("engagement.calibration"):
+        calibration = _usable(settings, bundle)
+    if len(found) > before:
+        return
     if calibration is not None:
         bundle = calibration.applied_to(bundle)
     on_cpu = settings.model_copy(update={"classify": settings.classify.model_copy(update={"edgetpu": "off"})})
-    with opened(on_cpu, bundle, calibration) as stages:
+    with found.of(""), opened(on_cpu, bundle, calibration) as stages:
         Publisher(settings.model_copy(update={"mqtt": Mqtt()}), stages.made_by)  # only made: do the ids fit a payload?
+
+
+def _usable(settings: Settings, bundle: Bundle) -> record.Calibration | None:
+    """What a start would use of the calibration: nothing of one for another model."""
+    try:
+        return calibration_of(settings, bundle)
+    except record.OtherModel:
+        return None

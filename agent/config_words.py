@@ -8,8 +8,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from agent.config import Settings
+from agent.config import ID, KEY, ORIGIN, TIME, Settings
 
+_PATTERNS = {
+    ID: 'letters a-z, digits and "-", at most 64',
+    TIME: 'a time such as "08:00"',
+    KEY: 'a minisign public key such as "RWQ…", 56 characters',
+    ORIGIN: 'an address such as "https://models.example.org", with no path',
+}
+"""Pattern of the schema → what it takes, for people."""
 _NOUNS = {"number": "a number", "integer": "a whole number", "boolean": "true or false", "string": "text"}
 
 
@@ -67,6 +74,12 @@ def fields(path: Iterable[str | int]) -> dict[str, Any] | None:
     return {**resolve(node), **{k: v for k, v in node.items() if k != "$ref"}}
 
 
+def split_key(text: str) -> tuple[str, str]:
+    """Return ("camera.fps", "expected …") of "camera.fps: expected …"; ("", text) if no key stands before it."""
+    key, colon, what = text.partition(": ")
+    return (key, what) if colon and fields(key.split(".")) is not None else ("", text)
+
+
 def leaves() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield (section, key, schema) of every single setting, in the order of the models."""
     for section in schema()["properties"]:
@@ -86,11 +99,12 @@ def expected(node: dict[str, Any]) -> str:
     if kind == "object":
         return "a table of settings"
     if kind == "array":
-        return "a list of " + expected(resolve(node["items"])).removeprefix("a ") + " each"
+        item = resolve(node["items"])
+        return "a list of tables" if item.get("type") == "object" else f"a list in [ ], each {expected(item)}"
     if node.get("format") == "path":
         return "a path in quotes"
     if "pattern" in node:
-        return f"text that matches {node['pattern']}"
+        return _PATTERNS.get(node["pattern"], f"text that matches {node['pattern']}")
     if kind == "string":
         return "text in quotes" + (", not empty" if node.get("minLength") else "")
     return str(_NOUNS.get(kind, kind)) + _range(node)

@@ -16,6 +16,7 @@ from agent.config import Settings
 from agent.config_file import Loaded
 from agent.config_reload import Reload
 from agent.config_start import calibration_of, check_pause, check_source, refusals
+from agent.config_words import without_login
 from agent.delivery.payload import Provenance, config_hash
 from agent.delivery.publish import Publisher
 from agent.delivery.wallclock import WallClock, media_clock
@@ -66,6 +67,8 @@ class Service:
         self._uncalibrated: str | None = None
         """Why the calibration that is there is not used."""
         self._windows = {"published": 0, "withheld": 0}
+        self._why = f"end of {Path(without_login(loaded.settings.camera.source)).name}"
+        """Of an end that no signal asked for."""
 
     def run(self) -> bool:
         """Run until a signal, the end of a video, or a new configuration.
@@ -86,7 +89,13 @@ class Service:
         except (ConfigError, TryAgainError):
             starts.survived()
             raise
+        if not self._again:
+            self._tell_end()
         return self._again
+
+    def _tell_end(self) -> None:
+        """The last line of a run, when all is closed: who reads the journal must not take an end for a crash."""
+        log.info("event=agent.stopped reason=%s", "signal" if self._ended.is_set() else repr(self._why))
 
     def _end(self) -> None:
         self._ended.set()
@@ -138,6 +147,7 @@ class Service:
             guard.gate,
             self._publish(guard, keeper, publisher, stages),
         )
+        self._why = keeper.ended or self._why
         if self._again:
             self._notifier.reloading()
         else:
@@ -186,7 +196,7 @@ class Service:
                 self._trouble = frame.trouble
                 state = "ready" if frame.trouble is None else "paused" if frame.trouble in _OFF else "degraded"
                 publisher.state(state, frame.trouble)  # type: ignore[arg-type]
-                log.info("event=agent.state state=%s reason=%s", state, frame.trouble)
+                log.info("event=agent.state state=%s%s", state, f" reason={frame.trouble}" if frame.trouble else "")
             yield frame
 
     def _publish(self, guard: Guard, keeper: Keeper, publisher: Publisher, stages: Stages) -> Callable[[Summary], None]:
@@ -269,6 +279,7 @@ class Service:
                     self._notifier.reloading()
                     return True
         if self._ended.is_set():
+            self._tell_end()
             return False
         raise TryAgainError(why)
 

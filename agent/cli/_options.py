@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from agent.errors import UsageError
+from agent.insight.engagement import LEAST_SAMPLES
 
 
 class Number(click.FloatRange):
@@ -16,6 +17,14 @@ class Number(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value!r} is not a number", param, ctx)
         return number
+
+
+def check_window(window_s: float, fps: float) -> None:
+    """Raise UsageError for --window and --fps that give fewer frames a window than anybody can be counted by."""
+    if (frames := window_s * fps) < LEAST_SAMPLES:
+        longer, faster = (math.ceil(round(LEAST_SAMPLES / other * 10, 6)) / 10 for other in (fps, window_s))
+        have = f"--window {window_s:g} at --fps {fps:g} is {frames:g} frames a window"
+        raise UsageError(f"{have}; expected at least {LEAST_SAMPLES}: --window {longer:g} or --fps {faster:g}")
 
 
 def split_broker(text: str) -> tuple[str, int]:

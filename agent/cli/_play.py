@@ -15,7 +15,7 @@ from typing import Any, Final
 import click
 
 from agent import pipeline
-from agent.cli._options import Number, split_broker
+from agent.cli._options import Number, check_window, split_broker
 from agent.config import Settings
 from agent.config_file import load
 from agent.config_words import without_login
@@ -100,7 +100,8 @@ class Playing:
         return None if self.broker is None else split_broker(self.broker)
 
     def settings(self, source: str, address: tuple[str, int] | None) -> Settings:
-        """The options as a configuration. Raises ConfigError."""
+        """The options as a configuration. Raises UsageError, ConfigError."""
+        check_window(self.window_s, self.fps)
         host, port = address or ("127.0.0.1", 1883)
         values: dict[str, Any] = {
             "agent.id": "replay" if self.broker is None else f"replay-{_this_machine()}",

@@ -42,7 +42,14 @@ def state_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def loaded_of(config: Path | None, overrides: dict[str, Any] | None = None) -> Loaded:
     """What `config_option` names, as `agent.config_file.load` reads it. Raises ConfigError."""
-    return load(config or (DEFAULT_PATH if DEFAULT_PATH.exists() else None), overrides=overrides)
+    return warned(load(config or (DEFAULT_PATH if DEFAULT_PATH.exists() else None), overrides=overrides))
+
+
+def warned(loaded: Loaded) -> Loaded:
+    """Return what was loaded, and say its warnings on stderr."""
+    for line in loaded.warnings:
+        click.echo(f"warning: {line}", err=True)
+    return loaded
 
 
 def settings_of(config: Path | None, state_dir: Path | None) -> Settings:

@@ -9,9 +9,8 @@ from typing import Final
 import click
 
 from agent.cli._service import as_the_service
-from agent.cli._state import config_option, loaded_of
-from agent.config import Settings
-from agent.config_file import DEFAULT_PATH, Problem, SettingsError, load
+from agent.cli._state import config_option, loaded_of, warned
+from agent.config_file import DEFAULT_PATH, Loaded, Problem, SettingsError, load
 from agent.config_text import commented, shown
 from agent.config_words import schema, toml
 from agent.device.unit import installed, is_the_service
@@ -50,7 +49,7 @@ def check(file: Path, as_json: bool) -> None:
         as_the_service("config", "check", str(file.absolute()), *(["--json"] if as_json else []))
     problems: tuple[Problem, ...]
     try:
-        problems = tuple(_of_a_start(file, load(file).settings))
+        problems = tuple(_of_a_start(file, warned(load(file))))
     except SettingsError as error:
         problems = error.problems
     if as_json:
@@ -64,20 +63,21 @@ def check(file: Path, as_json: bool) -> None:
         click.echo(f"{file}: good", err=True)
 
 
-def _of_a_start(file: Path, settings: Settings) -> Iterator[Problem]:
+def _of_a_start(file: Path, loaded: Loaded) -> Iterator[Problem]:
     """Yield what would end a start of the service; say on stderr what this user cannot look at."""
     from agent.config_start import refusals
     from agent.device.check_host import paths
 
+    settings = loaded.settings
     for finding in paths(settings):
         if finding.verdict == "FAIL" and finding.name != "paths.pause_file":  # a refusal tells of that one
-            yield Problem(str(file), "", f"{finding.found}; {finding.mend}")
+            key, _, what = finding.found.partition(" = ")
+            yield Problem(loaded.where(key) or str(file), key, f"{what}; {finding.mend}")
     for reason in refusals(settings, served=installed() or is_the_service()):
-        forbidden = isinstance(reason, PermissionError) or isinstance(reason.__cause__, PermissionError)
-        if forbidden and not is_the_service():
+        if reason.forbidden and not is_the_service():
             click.echo(f"not checked: {reason}; run: sudo fer-agent config check {file}", err=True)
         else:
-            yield Problem(str(file), "", str(reason))
+            yield Problem(loaded.where(reason.key) or str(file), reason.key, reason.what)
 
 
 @command.command("show")

@@ -38,6 +38,8 @@ def command(config: Path, log_format: Literal["text", "json"]) -> None:
     logs.set_up(log_format)
     try:
         loaded = load(config)
+        for line in loaded.warnings:
+            logging.getLogger("agent").warning("event=config.unused detail=%r", line)
         act_as_owner(loaded.settings.agent.state_dir)  # before anything is written there
         again = Service(loaded, config).run()
     except FerAgentError:

@@ -21,6 +21,7 @@ from agent.delivery.memory import Build, Entry, gap_payload, new_epoch
 from agent.delivery.payload import renumbered
 from agent.delivery.recover import Found
 from agent.delivery.segment import Place, Segment, lock_folder
+from agent.trust.files import make_private
 
 log = logging.getLogger("agent.delivery")
 
@@ -49,7 +50,7 @@ class DiskSpool:
         Raises OSError if the folder cannot be written, TryAgainError while another process has it, ConfigError if a
         newer version made it.
         """
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(folder)
         self._folder, self._cap_s, self._now = folder, cap_s, now
         self._lock = lock_folder(folder)
         self._size = max(_SMALLEST, min(_SEGMENT, cap_bytes // 4 // 4096 * 4096))

@@ -211,6 +211,8 @@ class Link:
             by_broker = bool(flags.is_disconnect_packet_from_server) or text == "Unspecified error"
             if not self._welcome and text in _NO_REASON:
                 text = f"{self._where} ended the connection without an answer: {NOT_MQTT}"
+            elif text == _NO_REASON[0]:
+                text = "the broker closed the connection"
             garbled = self._welcome and value == 130 and not flags.is_disconnect_packet_from_server
             notify(Note(self, Closed(text, by_broker, value == 142, too_large=value == 149, garbled=garbled)))
 

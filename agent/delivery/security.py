@@ -5,7 +5,7 @@ import socket
 import ssl
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from agent.config import Mqtt
 from agent.errors import ConfigError
@@ -60,12 +60,23 @@ def password(mqtt: Mqtt) -> str | None:
     return lines[0]
 
 
-def explain(error: Exception, mqtt: Mqtt) -> str:
+class Names(NamedTuple):
+    """What people set: the keys of agent.toml, or a command's options."""
+
+    host: str = "mqtt.host"
+    ca_file: str = "mqtt.ca_file"
+
+
+KEYS: Final = Names()
+OPTIONS: Final = Names("--broker", "--ca-file")
+
+
+def explain(error: Exception, mqtt: Mqtt, names: Names = KEYS) -> str:
     """One line that says why the connection to the broker failed, and what to do."""
-    return ": ".join(filter(None, explained(error, mqtt)))
+    return ": ".join(filter(None, explained(error, mqtt, names)))
 
 
-def explained(error: Exception, mqtt: Mqtt) -> tuple[str, str]:
+def explained(error: Exception, mqtt: Mqtt, names: Names = KEYS) -> tuple[str, str]:
     """Why the connection to the broker failed, and what to do; that is empty where only the network can tell."""
     where = f"{mqtt.host}:{mqtt.port}"
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -77,9 +88,9 @@ def explained(error: Exception, mqtt: Mqtt) -> tuple[str, str]:
             why = f"the certificate of {where} is not valid yet, or this device's clock, which says {today}, is wrong"
             return why, "sudo timedatectl set-ntp true"
         if code in _WRONG_HOST:
-            why = f"the certificate of {where} is for another host ({error.verify_message})"
-            return why, "set mqtt.host to a name that it has, or make one with this name on the broker"
-        return f"the certificate of {where} is not trusted ({error.verify_message})", "set mqtt.ca_file"
+            why = f"the certificate of {where} is for another host ({error.verify_message.rstrip('.')})"
+            return why, f"set {names.host} to a name that it has, or make one with this name on the broker"
+        return f"the certificate of {where} is not trusted ({error.verify_message.rstrip('.')})", f"set {names.ca_file}"
     if isinstance(error, ssl.SSLError):
         return f"TLS with {where} failed ({error.reason or error})", "is it a TLS port?"
     if isinstance(error, socket.gaierror):

@@ -50,7 +50,7 @@ class Subscriber:
         try:
             client.connect(mqtt.host, mqtt.port, mqtt.keepalive_s)
         except (OSError, ValueError) as error:
-            raise UnavailableError(security.explain(error, mqtt)) from error
+            raise UnavailableError(security.explain(error, mqtt, security.OPTIONS)) from error
         client.loop_start()
         try:
             refusal = self._ready.get(timeout=10)
@@ -94,7 +94,8 @@ class Subscriber:
 
         def on_disconnect(*_: Any) -> None:
             # Before the first welcome only; later ones are reconnected and nobody reads this queue.
-            self._ready.put(f"{where} ended the connection without an answer: is it an MQTT broker's port?")
+            tls = "" if self._mqtt.tls else f", or does it want TLS ({security.OPTIONS.ca_file})"
+            self._ready.put(f"{where} ended the connection without an answer: is it an MQTT broker's port{tls}?")
 
         def on_subscribe(_c: Any, _u: Any, _mid: int, codes: Any, _p: Any) -> None:
             refused = [str(code) for code in codes if code.is_failure]

@@ -99,7 +99,7 @@ def camera(settings: Settings) -> Iterator[Finding]:
     try:
         check_policy(settings, live=True)
     except PolicyError as error:
-        yield fail("camera", f"not opened, no policy: {error}", "fill [policy]: deploy/privacy/README.md")
+        yield fail("camera", f"not opened: {error}", "fill [policy]: deploy/privacy/README.md")
         return
     with Light(privacy.led_gpio) as light, Switch(privacy.pause_gpio) as switch:
         pause = Pause(privacy.pause_file, settings.agent.state_dir, switch.closed)

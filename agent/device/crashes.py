@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from agent.trust.files import write_atomically
+from agent.trust.files import make_private, write_atomically
 
 CRASHES: Final = 5
 SPAN_S: Final = 600.0
@@ -62,7 +62,7 @@ class Starts:
 
     def _write(self, starts: list[float]) -> None:
         with contextlib.suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_private(self._path.parent)
             write_atomically(self._path, json.dumps(starts).encode())
 
 

@@ -95,6 +95,8 @@ class Keeper:
         self._notifier = notifier or Notifier()
         self._thermal, self._clock = thermal or Thermal(), clock or DeviceClock()
         self._memory, self._starts = memory or MemoryBound(None), starts
+        self.ended: str | None = None
+        """Why `frames` ended before those that it was given did."""
         self._watchdog = Watchdog(self._notifier, clock=now)
         self._broken, self._broken_told = broken, 0
         self._loop = Beat(now)
@@ -123,6 +125,7 @@ class Keeper:
             self._check()
             if self._memory.exceeded():
                 log.error("event=memory.limit rss_mb=%.0f action=restart", rss_bytes() / 1e6)
+                self.ended = "memory limit"
                 return
             if frame.trouble is not None:  # costs nothing, and a window must know each: one paused frame withholds it
                 yield frame

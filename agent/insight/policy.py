@@ -54,26 +54,40 @@ def is_live(source: str) -> bool:
 def check_policy(settings: config.Settings, live: bool) -> None:
     """Return if the policy allows this agent to watch; a video file needs no policy.
 
-    live: a camera or stream (see `is_live`). Raises PolicyError with everything that is missing, or the prohibition.
+    live: a camera or stream (see `is_live`). Raises PolicyError, whose text begins with the key, for everything that is
+    missing, or for the prohibition.
     """
     if not live:
         return
-    _check_filled(settings.policy)
-    _check_prohibition(settings.policy)
-    _check_k_min(settings.privacy)
+    check_declared(settings.policy)
+    check_k_min(settings.privacy)
+
+
+def check_declared(policy: config.Policy) -> None:
+    """Raise PolicyError for a [policy] that lacks something, or that the law does not allow."""
+    _check_filled(policy)
+    _check_prohibition(policy)
+
+
+def check_k_min(privacy: config.Privacy) -> None:
+    """Raise PolicyError for fewer people than a live camera needs."""
+    least = PROFILES[privacy.profile].k_min
+    if privacy.k_min is not None and privacy.k_min < least:
+        what = f"expected at least {least} for a live camera in profile {privacy.profile!r}, got {privacy.k_min}"
+        raise PolicyError(f"privacy.k_min: {what}")
 
 
 def _check_filled(policy: config.Policy) -> None:
     missing = [name for name in _REQUIRED if _blank(getattr(policy, name))]
     if missing:
         raise PolicyError(
-            f"agent.toml: a live camera needs a filled [policy] section, missing or empty: {', '.join(missing)}; "
+            f"policy: a live camera needs a filled [policy] section, missing or empty: {', '.join(missing)}; "
             "video files need none (see deploy/privacy/)"
         )
     code = policy.jurisdiction.strip().upper()
     if code not in KNOWN:
         raise PolicyError(
-            "agent.toml: policy.jurisdiction must be an ISO 3166 two-letter country code, "
+            "policy.jurisdiction: expected an ISO 3166 two-letter country code, "
             f'"EU" or "EEA", got {policy.jurisdiction!r}'
         )
 
@@ -82,19 +96,10 @@ def _check_prohibition(policy: config.Policy) -> None:
     inside = policy.jurisdiction.strip().upper() in EU_EEA
     if inside and policy.setting in _PROHIBITED and not declares_a_reason(policy):
         raise PolicyError(
-            f"agent.toml: inferring emotions in {policy.setting} is prohibited in the EU/EEA "
+            f"policy.setting: inferring emotions in {policy.setting} is prohibited in the EU/EEA "
             f"(policy.jurisdiction = {policy.jurisdiction!r}, AI Act Art. 5(1)(f)) except for medical or safety "
             "reasons; policy.medical_or_safety can declare one in a few words, at least "
             f"{_LEAST_WORDS}, and that declaration is the operator's own"
-        )
-
-
-def _check_k_min(privacy: config.Privacy) -> None:
-    least = PROFILES[privacy.profile].k_min
-    if privacy.k_min is not None and privacy.k_min < least:
-        raise PolicyError(
-            f"agent.toml: privacy.k_min must be at least {least} for a live camera in profile "
-            f"{privacy.profile!r}, got {privacy.k_min}"
         )
 
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from agent.trust.files import locked, write_atomically
+from agent.trust.files import locked, make_private, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class AuditLog:
             if not isinstance(value, str | int | None):
                 raise ValueError(f"{key}: expected text, a whole number, a flag or None, got {type(value).__name__}")
         short = {key: value[:_MAX_TEXT] if isinstance(value, str) else value for key, value in detail.items()}
-        self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        make_private(self.path.parent)
         with locked(self._lock):
             if self._cut_torn_end():
                 self._write("audit.repaired", {"reason": "torn last line"})
@@ -143,7 +143,7 @@ class AuditLog:
             last = noted  # the end was cut off: go on from what it was, so that the hole stays visible
         at = self._now().astimezone(UTC).isoformat(timespec="seconds")
         entry = Entry(last.number + 1, at, event, detail, last.hash)
-        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         with os.fdopen(handle, "ab", buffering=0) as file:
             file.write(entry.line())
             os.fsync(file.fileno())
@@ -157,7 +157,7 @@ class AuditLog:
         if content.endswith(b"\n") or not content:
             return False
         whole = content.rfind(b"\n") + 1
-        write_atomically(self.path.with_name("audit.torn"), content[whole:], 0o640)
+        write_atomically(self.path.with_name("audit.torn"), content[whole:])
         with self.path.open("r+b") as file:
             file.truncate(whole)
             os.fsync(file.fileno())
@@ -225,7 +225,7 @@ def read_head(path: Path) -> Head | None:
 def _write_head(path: Path, content: bytes) -> None:
     """Replace the head; on a full disk in its place, where it needs no room: behind the log it would look forged."""
     try:
-        write_atomically(path, content, 0o640)
+        write_atomically(path, content)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not path.exists():
             raise

@@ -7,6 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def make_private(folder: Path) -> None:
+    """Make `folder`, and what is missing above it, for its owner alone; one that is there stays as it is.
+
+    Whoever comes first makes the state folder: the audit log, the spool, the models. Raises OSError.
+    """
+    for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+
+
 def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Replace `path` by `content`, on the disk when this returns. Raises OSError; then the old file is untouched."""
     draft = path.with_name(path.name + ".new")

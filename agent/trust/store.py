@@ -18,7 +18,7 @@ from agent.errors import CannotWriteError, ConfigError, ModelError
 from agent.trust import store_state
 from agent.trust.audit import AuditLog
 from agent.trust.fetch import from_https
-from agent.trust.files import locked, sync_folder, write_atomically
+from agent.trust.files import locked, make_private, sync_folder, write_atomically
 from agent.trust.signed_bundle import Read, SignedBundle, from_folder, read_signed
 from agent.trust.store_state import Slot, State, Trial
 from agent.vision.model_card import Bundle, find
@@ -290,7 +290,7 @@ class ModelStore:
     def _locked(self) -> Iterator[None]:
         with ExitStack() as stack:
             try:
-                self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+                make_private(self.folder)
                 stack.enter_context(locked(self.folder / "lock"))
             except OSError as cause:
                 raise CannotWriteError(f"{self.folder}: cannot be written ({cause.strerror})") from cause

@@ -141,7 +141,8 @@ class LiveCamera:
                 return
             if self._loop.error is not None:
                 raise self._loop.error
-        raise UnavailableError(f"expected a picture from camera {self._name} within {limit:g} s, got none")
+        what = f"expected a picture from camera {self._name} within {limit:g} s, got none"
+        raise UnavailableError(f"{what}; check that it shows one elsewhere, and camera.read_timeout_s")
 
     def _look(self, until: float) -> Frame | None:
         """Return this tick's frame; None if it is too early to say that the camera is silent."""

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import os
 import pwd
+import time
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -14,11 +15,14 @@ import numpy.typing as npt
 from agent.config import Camera
 from agent.config_words import without_login
 from agent.errors import AccessError, UnavailableError
+from agent.vision import reach
 from agent.vision.picture import bgr
 
 Image = npt.NDArray[np.uint8]
 _V4L2_TIMEOUT: Final = "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"
 """OpenCV's V4L2 backend reads its time-out (whole seconds, default 10) from this variable alone."""
+_LEAST_OPEN_S: Final = 1.0
+"""What a stream has to open, however long the connection took."""
 _RTSP_OPTIONS: Final = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 # Set here, before any thread runs: a new variable moves the environment, under whoever reads it at that moment (the
 # resolver in another thread, for one). A new value for an old one moves nothing.
@@ -60,16 +64,31 @@ class OpenCvGrabber:
             os.environ[_V4L2_TIMEOUT] = str(max(1, round(settings.read_timeout_s)))
             self._capture = cv2.VideoCapture(device, cv2.CAP_V4L2)
             self._ask(settings)
+            why = f"in use, or silent; sudo fuser -v {device} names who uses it"
         else:
-            timeouts = [
-                *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(settings.open_timeout_s * 1000)),
-                *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(settings.read_timeout_s * 1000)),
-            ]
-            self._capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, timeouts)
+            why = self._open_stream(source, settings)
         if not self._capture.isOpened():
             self._capture.release()
-            where = without_login(device)
-            raise UnavailableError(f"expected a camera at {where}, got none: not there, in use, or silent")
+            raise UnavailableError(f"expected a camera at {without_login(device)}, got none: {why}")
+
+    def _open_stream(self, source: str, settings: Camera) -> str:
+        """Open a stream; return what is wrong if that was of no use. Both tries share one time-out."""
+        began, at = time.monotonic(), reach.place(source)
+        if at is not None:
+            try:
+                reach.check(*at, settings.open_timeout_s)
+            except UnavailableError as error:
+                where = without_login(source)
+                raise UnavailableError(f"expected a camera at {where}, got none: {error}") from error
+        left_s = max(_LEAST_OPEN_S, settings.open_timeout_s - (time.monotonic() - began))
+        timeouts = [
+            *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(min(settings.open_timeout_s, left_s) * 1000)),
+            *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(settings.read_timeout_s * 1000)),
+        ]
+        self._capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, timeouts)
+        if at is None:
+            return "not there, or silent; check the address in camera.source"
+        return f"{reach.named(*at)} answers but sends no stream; check path, user and password"
 
     def _ask(self, settings: Camera) -> None:
         """Ask for the size and for one buffer; cameras take the nearest they have."""
@@ -113,7 +132,9 @@ class PicameraGrabber:
             self._camera.start()
         except (RuntimeError, IndexError, OSError) as error:
             self.close()  # what is not let go is "busy" for every later try
-            raise UnavailableError(f"expected a Raspberry Pi camera, got: {error}") from error
+            raise UnavailableError(
+                f"expected a Raspberry Pi camera, got: {error}; check its cable, then: rpicam-hello"
+            ) from error
         self._image: Image | None = None
 
     def grab(self) -> bool:

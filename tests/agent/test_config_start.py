@@ -79,7 +79,16 @@ def test_everything_is_refused_at_once(tmp_path: Path) -> None:
     """A camera without policy, a password that is not there and a model that is none are three lines."""
     path = written(tmp_path, '[mqtt]\nusername = "a"\npassword_file = "none"\n', "0")
     path.write_text(path.read_text().replace("compact", "relaesed"))
-    assert [line.split(":")[0] for line in reasons(path)] == ["agent.toml", "mqtt.password_file", "relaesed"]
+    assert [line.split(":")[0] for line in reasons(path)] == ["policy", "mqtt.password_file", "classify.model"]
+
+
+def test_one_check_keeps_no_other_from_being_made(tmp_path: Path) -> None:
+    """Two things of one stage of the start are wrong: both are told, and the one that a start would meet first does not
+    hide the other."""
+    path = written(tmp_path, '[engagement]\nweights = "none/1"\n[privacy]\nk_min = 2\n', "0")
+    path.write_text(path.read_text().replace("compact", "relaesed"))
+    keys = [refusal.key for refusal in refusals(load(path, environ={}).settings)]
+    assert keys == ["policy", "privacy.k_min", "classify.model", "engagement.weights"]
 
 
 @pytest.mark.parametrize("source", ["usb0", "-1", "vide0", "picamera", "/nowhere/lesson.mov"])
@@ -150,6 +159,6 @@ def test_a_file_that_the_unit_hides_is_a_problem_of_the_check(tmp_path: Path, mo
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "weights.toml").touch()
     path = written(tmp_path, f'[engagement]\nweights = "{tmp_path}/home/weights.toml"\n')
-    lines = [str(problem) for problem in _of_a_start(path, load(path, environ={}).settings)]
-    says = f"{path}: engagement.weights = '{tmp_path}/home/weights.toml': the unit hides"
+    lines = [str(problem) for problem in _of_a_start(path, load(path, environ={}))]
+    says = f"{path}:8: engagement.weights: '{tmp_path}/home/weights.toml': the unit hides"
     assert [says in line for line in lines].count(True) == 1, lines

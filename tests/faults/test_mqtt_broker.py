@@ -77,6 +77,14 @@ def test_a_broker_that_comes_back_gets_everything(broker: Mosquitto, tmp_path: P
             assert newcomer.newest("status").get("state") == "ready"
 
 
+def test_a_broker_that_ends_is_told_in_words(broker: Mosquitto, caplog: pytest.LogCaptureFixture) -> None:
+    """MQTT has no reason for a connection that was only closed, and paho's "Unspecified error" is none either."""
+    with Publisher(settings(broker.port), MADE_BY, pace=FAST) as publisher:
+        assert publisher.wait_connected(20)
+        broker.end(signal.SIGKILL)
+        wait_until(lambda: "event=mqtt.down reason='the broker closed the connection'" in caplog.text, 10)
+
+
 def test_a_broker_killed_after_its_puback_loses_nothing(broker: Mosquitto, tmp_path: Path) -> None:
     """Fault 3. It took the windows (PUBACK), nobody was there to get them, it was killed: they come again."""
     with Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=tmp_path) as publisher:

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from agent.delivery.publish import Publisher
-from agent.errors import ConfigError
+from agent.delivery.subscribe import Subscriber
+from agent.errors import ConfigError, UnavailableError
 from tests.mqtt_world import FAST, MADE_BY, Mosquitto, settings, summary, wait_until
 
 NOW = datetime.now(UTC)
@@ -113,6 +114,22 @@ def test_an_unknown_authority_is_refused(
     _use(broker, authority, "good")
     with Publisher(settings(broker.port, tls=True), MADE_BY, pace=FAST):
         wait_until(lambda: "is not trusted" in caplog.text and "set mqtt.ca_file" in caplog.text, 10)
+
+
+def test_who_watches_by_hand_is_told_of_options(broker: Mosquitto, authority: Authority) -> None:
+    """`tail` has no configuration whose key could be set; and OpenSSL's full stop is none of the sentence's."""
+    authority.sign("faulty", *FAULTY["another host"][:3])
+    _use(broker, authority, "faulty")
+    mqtt = settings(broker.port, tls=True, ca_file=authority.file).mqtt
+    with pytest.raises(UnavailableError) as caught, Subscriber(mqtt, ["t"]):
+        pass
+    assert "valid for '127.0.0.1'): set --broker to a name that it has" in str(caught.value)
+    mqtt = settings(broker.port, tls=True).mqtt
+    with (
+        pytest.raises(UnavailableError, match=r"is not trusted \([^)]*[^.]\): set --ca-file$"),
+        Subscriber(mqtt, ["t"]),
+    ):
+        pass
 
 
 def test_tls_to_a_port_without_it_is_said(broker: Mosquitto, caplog: pytest.LogCaptureFixture) -> None:

@@ -60,7 +60,7 @@ def test_sigterm_in_a_window_flags_it(agent: Agent, collector: ReferenceSubscrib
     the stop time-out."""
     agent.write(window_s=600)
     agent.start()
-    agent.says("state=ready reason=None")
+    agent.says("event=agent.state state=ready")
     time.sleep(2)
     began = time.monotonic()
     assert agent.end() == 0, agent.text()

@@ -34,6 +34,28 @@ def test_check_prints_each_problem_and_exits_78(tmp_path: Path) -> None:
     assert [p["key"] for p in listed] == ["camera.fsp", "camera.fps"]
 
 
+def test_check_names_the_line_of_what_a_start_would_refuse(tmp_path: Path) -> None:
+    """What is valid and could not start is told like any other problem, each with its line: a policy that is not
+    filled, a k_min too low, and all files and names that are not there."""
+    path = tmp_path / "b.toml"
+    path.write_text(
+        '[privacy]\nk_min = 2\n[policy]\npurpose = "x"\n[classify]\nmodel = "nosuch"\n[engagement]\n'
+        'weights = "none/1"\n[mqtt]\ntls = true\nca_file = "ca.pem"\ncert_file = "c.pem"\nkey_file = "k.pem"\n'
+        'username = "a"\npassword_file = "password"\n'
+    )
+    done = fer_agent("config", "check", str(path))
+    assert done.returncode == 78
+    assert [":".join(line.split(":")[:3]) for line in done.stdout.splitlines()] == [
+        f"{path}:4: policy",
+        f"{path}:2: privacy.k_min",
+        f"{path}:11: mqtt.ca_file",
+        f"{path}:12: mqtt.cert_file",
+        f"{path}:15: mqtt.password_file",
+        f"{path}:6: classify.model",
+        f"{path}:8: engagement.weights",
+    ]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_what_another_user_cannot_read_is_not_checked() -> None:
     """Somebody else than the service is told of a password file that is closed to them, and not that it is wrong."""
@@ -112,7 +134,8 @@ def test_init_writes_what_check_accepts(tmp_path: Path) -> None:
     assert fer_agent("config", "init", str(path)).returncode == 0
     done = fer_agent("config", "check", str(path))
     assert (done.returncode, done.stdout.count("\n")) == (78, 1)
-    assert done.stdout.startswith(f"{path}: agent.toml: a live camera needs a filled [policy] section")
+    line = path.read_text().splitlines().index("[policy]") + 1
+    assert done.stdout.startswith(f"{path}:{line}: policy: a live camera needs a filled [policy] section")
     lines = [line.removeprefix("#: ") for line in path.read_text().splitlines() if not line.endswith("=")]
     path.write_text("\n".join(lines))
     tomllib.loads(path.read_text())
@@ -133,6 +156,24 @@ def test_show_tells_the_origin(tmp_path: Path) -> None:
     assert f"camera.fps = 3.0  # {path}:2" in lines
     assert "mqtt.port = 1999  # FER_AGENT__MQTT__PORT" in lines
     assert "camera.width = 1280  # default" in lines
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("FER_AGENT_CAMERA_FPS", "; did you mean FER_AGENT__CAMERA__FPS?"),
+        ("FER_AGENT_CAMERA__FPS", "; did you mean FER_AGENT__CAMERA__FPS?"),
+        ("FER_AGENT_MQTT_PASWORD_FILE", "; did you mean FER_AGENT__MQTT__PASSWORD_FILE?"),
+        ("FER_AGENT_HOME", "; expected FER_AGENT__SECTION__KEY, with two underscores each"),
+    ],
+)
+def test_a_variable_that_sets_nothing_is_a_warning(tmp_path: Path, name: str, says: str) -> None:
+    """It begins as ours do, so somebody believes that it counts; those that count are not warned of."""
+    (tmp_path / "agent.toml").touch()
+    done = fer_agent(
+        "config", "show", "--config", f"{tmp_path}/agent.toml", **{name: "3", "FER_AGENT__CAMERA__WIDTH": "640"}
+    )
+    assert (done.returncode, done.stderr) == (0, f"warning: {name} is not used{says}\n")
 
 
 def test_schema_accepts_good_and_refuses_bad() -> None:

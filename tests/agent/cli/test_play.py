@@ -1,12 +1,15 @@
 """What a played video says in its table and its last lines."""
 
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from agent.cli._live import WindowView
 from agent.cli._play import Playing, Tally
+from agent.cli.replay import command
+from agent.errors import UsageError
 
 
 @pytest.mark.parametrize(
@@ -83,3 +86,21 @@ def test_a_narrow_terminal_keeps_what_is_looked_for(columns: int, whole: bool) -
     view._rows[1] |= {"suppressed": "k_min"}
     view._console.print(view._table())
     assert "withheld: k_min" in view._console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("options", "enough"),
+    [
+        (["--window", "1"], "--window 1 at --fps 2 is 2 frames a window; expected at least 5: --window 2.5 or --fps 5"),
+        (
+            ["--fps", "0.3"],
+            "--window 5 at --fps 0.3 is 1.5 frames a window; expected at least 5: --window 16.7 or --fps 1",
+        ),
+    ],
+)
+def test_a_window_of_too_few_frames_is_a_usage_error(tmp_path: Path, options: list[str], enough: str) -> None:
+    """What the options would have to be, by their own names; the numbers that it names are enough."""
+    (tmp_path / "x.mp4").touch()
+    with pytest.raises(UsageError) as caught:
+        command.main([str(tmp_path / "x.mp4"), *options], standalone_mode=False)
+    assert (str(caught.value), caught.value.exit_code) == (enough, 2)

@@ -1,15 +1,18 @@
 """`fer-agent run`, started by hand."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import cv2
 import pytest
 
 from agent.delivery.disk import DiskSpool
 from agent.vision.model_card import MODELS
+from tests.cameras import picture
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -37,14 +40,59 @@ def test_root_runs_as_the_owner_of_the_state_folder() -> None:
     assert set(found.values()) == {65534}
 
 
-def run(folder: Path, source: str) -> subprocess.CompletedProcess[str]:
-    """Start the service by hand, with its state in `folder`, until it ends."""
+def command_of(folder: Path, source: str) -> list[str]:
+    """What starts the service by hand, with its state in `folder`."""
     (folder / "agent.toml").write_text(
         f'[agent]\nstate_dir = "{folder}"\n[camera]\nsource = "{source}"\n[classify]\nmodel = "compact"\n'
         f'[privacy]\npause_file = "{folder}/pause"\n'
     )
-    command = [sys.executable, "-m", "agent", "run", "--config", f"{folder}/agent.toml"]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    return [sys.executable, "-m", "agent", "run", "--config", f"{folder}/agent.toml"]
+
+
+def run(folder: Path, source: str) -> subprocess.CompletedProcess[str]:
+    """Start the service by hand until it ends."""
+    return subprocess.run(command_of(folder, source), capture_output=True, text=True, cwd=ROOT, timeout=120)
+
+
+def film(path: Path, seconds: int) -> str:
+    """Write a film of one frame a second; return its path."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 1, (160, 120))
+    for number in range(seconds):
+        writer.write(picture(number))
+    writer.release()
+    return str(path)
+
+
+@pytest.mark.skipif(not (MODELS / "compact").is_dir(), reason="no compact model")
+def test_the_end_of_a_film_is_the_last_line(tmp_path: Path) -> None:
+    """Whoever reads the journal sees that it ended, and why; no line has a reason that is none."""
+    done = run(tmp_path, film(tmp_path / "lesson.avi", 2))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1].endswith("event=agent.stopped reason='end of lesson.avi'")
+    assert "event=agent.state state=ready\n" in done.stderr
+    assert "reason=None" not in done.stderr
+
+
+def test_a_variable_that_sets_nothing_is_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service says so in its journal: nobody sees its environment."""
+    monkeypatch.setenv("FER_AGENT_CAMERA_FPS", "3")
+    done = run(tmp_path, "usb0")
+    says = "FER_AGENT_CAMERA_FPS is not used; did you mean FER_AGENT__CAMERA__FPS?"
+    assert f"warning event=config.unused detail='{says}'" in done.stderr
+
+
+@pytest.mark.skipif(not (MODELS / "compact").is_dir(), reason="no compact model")
+def test_a_signal_is_the_last_line(tmp_path: Path) -> None:
+    """A stop by SIGTERM is told, when all is closed."""
+    command = command_of(tmp_path, film(tmp_path / "lesson.avi", 300))
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        lines = []
+        for line in process.stderr:
+            lines.append(line.rstrip())
+            if "event=agent.ready" in line:
+                process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0, lines
+    assert lines[-1].endswith("event=agent.stopped reason=signal")
 
 
 def test_a_camera_with_a_typo_ends_it_for_good(tmp_path: Path) -> None:

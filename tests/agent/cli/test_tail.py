@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,7 @@ from agent.delivery.payload import Speaker
 from agent.delivery.subscribe import Subscriber
 from agent.delivery.topics import Topics
 from agent.delivery.wallclock import WallTime
-from agent.errors import UnavailableError, UsageError
+from agent.errors import InputError, UnavailableError, UsageError
 from tests.mqtt_world import MADE_BY, summary
 
 _SPEAKER = Speaker(Topics("school", "room", "fer"), "boot", 0)
@@ -87,10 +88,17 @@ def test_a_name_that_is_none_is_a_usage_error(option: str) -> None:
         command.main([option, "--broker", "127.0.0.1:1"], standalone_mode=False)
 
 
+def test_an_authority_that_is_none_is_named_by_its_option(tmp_path: Path) -> None:
+    """The file of --ca-file is an input of the command, no configuration."""
+    (tmp_path / "ca.pem").write_text("nothing")
+    with pytest.raises(InputError, match=r"^--ca-file: expected a PEM certificate"):
+        command.main(["--ca-file", str(tmp_path / "ca.pem"), "--broker", "127.0.0.1:1"], standalone_mode=False)
+
+
 @pytest.mark.parametrize(
     ("answers", "stays", "says"),
     [
-        ((b"",), False, "ended the connection without an answer"),
+        ((b"",), False, r"without an answer: is it an MQTT broker's port, or does it want TLS \(--ca-file\)\?"),
         ((HTTP,), False, "ended the connection without an answer"),
         ((CONNACK, DENIED), True, r"does not let us read fer/v1/\+: Not authorized"),
     ],

@@ -47,7 +47,7 @@ def test_an_open_camera_is_looked_through_with_the_light_on(tmp_path: Path, pins
     with mjpeg_server() as server:
         privacy = {"pause_file": tmp_path / "pause", "led_gpio": 17}
         got = found(settings(tmp_path, server.url, privacy=privacy), "camera")
-    assert (got.verdict, server.connections) == ("PASS", 1), got
+    assert (got.verdict, server.connections > 0) == ("PASS", True), got
     assert [state.state for state in pins.pin(17).states][-2:] == [1, 0]
 
 
@@ -56,7 +56,7 @@ def test_an_open_camera_is_looked_through_with_the_light_on(tmp_path: Path, pins
     [
         ({"paused": True}, "WARN", "paused"),
         ({"schedule": never()}, "WARN", "closed hours"),
-        ({"policy": {}}, "FAIL", "no policy"),
+        ({"policy": {}}, "FAIL", "not opened: policy: a live camera needs a filled"),
     ],
 )
 def test_a_camera_that_must_be_shut_stays_shut(tmp_path: Path, more: dict, verdict: str, says: str) -> None:

@@ -207,6 +207,7 @@ def test_held_until_the_driver_let_go() -> None:
         frames = iter(source)
         until(frames, lambda f: f.trouble is None)
         driver.stalled.set()
+        until(frames, lambda f: f.trouble == "camera.stalled")
         reason[0] = "paused"
         for _ in range(5):
             assert next(frames).trouble == "paused"
