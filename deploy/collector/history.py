@@ -2,13 +2,14 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, case, func, literal, select
 
+from deploy.collector.losses import Losses
 from deploy.collector.messages import Source
 from deploy.collector.rollup import AVERAGED, SEEN, SUMMED
 from deploy.collector.tables import HOUR_MS, agents, events, gaps, hours, provenance, streams, windows
@@ -119,17 +120,25 @@ class History:
             return _bucketed(step, connection.execute(query).all())
 
     def happenings(self, agent: int, span: Span, most: int = 200) -> dict[str, Any]:
-        """Return the newest events and declared losses of one agent in a span."""
+        """Return the newest events of one agent in a span, and what was given up unanswered. A loss is told as far as
+        the windows are not here (`missing`), and not at all where they all are."""
         e, g = events.c, gaps.c
         happened = select(e.at_ms, e.kind, e.body).where(e.agent_id == agent, e.at_ms >= span.start, e.at_ms < span.end)
-        lost = select(g.from_seq, g.to_seq, g.reason, g.received_ms).join_from(gaps, streams)
+        lost = select(g.stream_id, g.from_seq, g.to_seq, g.reason, g.received_ms).join_from(gaps, streams)
         lost = lost.where(streams.c.agent_id == agent, g.received_ms >= span.start, g.received_ms < span.end)
+        lost = lost.where(g.reason == "unanswered")  # what the agent declared is among its events
         with self._reading() as connection:
-            found = connection.execute(happened.order_by(e.at_ms.desc()).limit(most)).all()
+            rows = connection.execute(happened.order_by(e.at_ms.desc()).limit(most)).all()
             holes = connection.execute(lost.order_by(g.received_ms.desc()).limit(most)).all()
+            found: list[dict[str, Any]] = [{"at": r.at_ms, "kind": r.kind, "body": json.loads(r.body)} for r in rows]
+            declared = [event for event in found if event["kind"] == "gap"]
+            losses = Losses(connection, agent)
+            for event, parts in zip(declared, losses.of_events(event["body"] for event in declared), strict=True):
+                event["missing"] = parts
+            given_up = [{"reason": r[3], "at": r[4], "missing": losses.of(r[0], (r[1], r[2]))} for r in holes]
         return {
-            "events": [{"at": r.at_ms, "kind": r.kind, "body": json.loads(r.body)} for r in found],
-            "lost": [{"from": r[0], "to": r[1], "reason": r[2], "at": r[3]} for r in holes],
+            "events": [event for event in found if event.get("missing") != []],
+            "lost": [hole for hole in given_up if hole["missing"]],
         }
 
     def made_by(self, agent: int) -> dict[str, Any]:
@@ -141,12 +150,23 @@ class History:
             row = connection.execute(query).first()
         return dict(zip(names, row, strict=True)) if row else {}
 
-    def recent(self, agent: int, most: int = 40) -> list[tuple[int, float | None]]:
-        """Return (end_ms, engagement or None) of the newest windows, oldest first."""
-        query = select(windows.c.end_ms, windows.c.engagement).where(windows.c.agent_id == agent)
+    def recent(self, wanted: Collection[int], most: int = 40) -> dict[int, list[tuple[int, float | None]]]:
+        """Return of each of these agents (end_ms, engagement or None) of its newest windows, oldest first.
+
+        One query for all, which finds by the index where the newest begin; to rank them all would read them all.
+        """
+        w, inner = windows.c, windows.alias().c
+        newest = select(inner.end_ms).where(inner.agent_id == agents.c.id).order_by(inner.end_ms.desc())
+        since = func.coalesce(newest.limit(1).offset(most - 1).scalar_subquery(), 0).label("since")
+        # Materialized: else PostgreSQL finds it anew for each window.
+        first = select(agents.c.id, since).where(agents.c.id.in_(sorted(wanted))).cte().prefix_with("MATERIALIZED")
+        newer = (w.agent_id == first.c.id) & (w.end_ms >= first.c.since)
+        query = select(w.agent_id, w.end_ms, w.engagement).join_from(first, windows, newer)
+        found: dict[int, list[tuple[int, float | None]]] = {agent: [] for agent in wanted}
         with self._reading() as connection:
-            rows = connection.execute(query.order_by(windows.c.end_ms.desc()).limit(most)).all()
-        return [(row[0], row[1]) for row in reversed(rows)]
+            for agent, end, value in connection.execute(query.order_by(w.agent_id, w.end_ms, w.seq)):
+                found[agent].append((end, value))
+        return {agent: trend[-most:] for agent, trend in found.items()}
 
 
 def _in(agent: int, span: Span) -> tuple[Any, ...]:

@@ -133,8 +133,8 @@ export function roomView(main, site, name, agent) {
   }
 
   function drawHappened(about) {
-    const happenings = [...about.events.map((e) => [e.at, e.kind, e.kind === "gap" ? `windows ${e.body.from} to ${e.body.to} do not exist: ${reason(e.body.reason)}` : [reason(e.body.reason), e.body.detail].filter(Boolean).join(", ")]),
-      ...about.lost.filter((l) => l.reason === "unanswered").map((l) => [l.at, "gap", `windows ${l.from} to ${l.to}: ${reason(l.reason)}`])].sort((a, b) => b[0] - a[0]);
+    const happenings = [...about.events.map((e) => [e.at, e.kind, e.kind === "gap" ? lostWords(e.missing, e.body.reason) : [reason(e.body.reason), e.body.detail].filter(Boolean).join(", ")]),
+      ...about.lost.map((l) => [l.at, "gap", lostWords(l.missing, l.reason)])].sort((a, b) => b[0] - a[0]);
     const made = about.made_by;
     const rows = [["Model", made.model_id], ["Runs on", made.backend], ["Weights", made.weights_id], ["Calibration", made.calibration_id ?? "none"], ["Clock", made.clock_source], ["Model SHA-256", made.model_sha256]];
     happened.replaceChildren(
@@ -200,6 +200,14 @@ function legend(id) {
   if (id === "affect") return h("span.legend", null, entry("accent", "valence"), entry("people", "arousal", "dash"));
   if (id === "emotions") return h("span.legend", null, EMOTIONS.map((name) => entry(name, name)));
   return null;
+}
+
+// What of a declared loss is not stored, and why. That an agent has them no more does not say that nobody has.
+function lostWords(missing, why) {
+  const parts = missing.map(([first, last]) => (first === last ? `${first}` : `${first} to ${last}`));
+  const more = parts.length > 5 ? `, and ${parts.length - 5} more stretches` : "";
+  const gone = why === "not_kept" || why === "unanswered" ? "are not here" : "do not exist";
+  return `windows ${parts.slice(0, 5).join(", ")}${more} ${gone}: ${reason(why)}`;
 }
 
 // One code, none, or several of them, in words.

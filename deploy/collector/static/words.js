@@ -28,7 +28,7 @@ const REASONS = {
   dropped: "given up by a person at the device",
   corrupt: "damaged on the device",
   crash: "the device crashed while the window was open",
-  not_kept: "the device did not keep it",
+  not_kept: "the device has them no more",
   unanswered: "lost, nobody could send it again",
   installed: "a new model was installed",
   refused: "a new model was refused",
