@@ -16,6 +16,8 @@ from deploy.collector.tables import HOUR_MS, agents, events, gaps, hours, proven
 
 MOST_POINTS: Final = 800
 """About one point a pixel of a phone, half of one of a desktop."""
+_LONG_MS: Final = 62 * 24 * HOUR_MS
+"""Of a longer span the hours are read, not the windows."""
 _PLACED: Final = ("start", "end", "covered", "withheld")
 """Of a bucket: where its windows begin and end, how long they are together, and those without a result (all ms)."""
 _REASONS: Final = ("suppressed_low", "suppressed_high")
@@ -64,11 +66,12 @@ class History:
     def series(self, agent: int, span: Span) -> dict[str, Any]:
         """Return columns of one room over time: t (ms), windows, results, suppressed, and the means.
 
-        With `step` 0 a row is a window, t its end and `suppressed` its reason; else a row is a bucket from t on, with
-        `_PLACED`, and `suppressed` is a list of at most two of its reasons. Numbers that the contract withholds are
-        null, and have no weight in a mean.
+        With `step` 0 a row is a window, t its end and `suppressed` its reason; they were made in the order of `stream`
+        and `seq`, which is another one than that of their times where a clock was set back. Else a row is a bucket from
+        t on, with `_PLACED`, and `suppressed` is a list of at most two of its reasons. Numbers that the contract
+        withholds are null, and have no weight in a mean.
         """
-        if span.end - span.start > 62 * 24 * HOUR_MS:
+        if span.end - span.start > _LONG_MS:
             return self._from_hours(agent, span)
         some = select(literal(1)).select_from(windows).where(*_in(agent, span)).limit(4 * MOST_POINTS + 1).subquery()
         with self._reading() as connection:
@@ -81,10 +84,17 @@ class History:
 
     def _raw(self, agent: int, span: Span) -> dict[str, Any]:
         w = windows.c
-        columns = [w.end_ms, w.start_ms, w.suppressed, w.seq, *(SEEN.get(name, w[name]) for name in AVERAGED)]
+        columns = [
+            w.end_ms,
+            w.start_ms,
+            w.suppressed,
+            w.stream_id,
+            w.seq,
+            *(SEEN.get(name, w[name]) for name in AVERAGED),
+        ]
         with self._reading() as connection:
             rows = connection.execute(select(*columns).where(*_in(agent, span)).order_by(w.end_ms, w.seq)).all()
-        table = _columns(rows, ["t", "start", "suppressed", "seq", *AVERAGED])
+        table = _columns(rows, ["t", "start", "suppressed", "stream", "seq", *AVERAGED])
         ones = [1] * len(rows)
         return {"step": 0, **table, "windows": ones, "results": [int(r.suppressed is None) for r in rows]}
 
@@ -141,14 +151,24 @@ class History:
             "lost": [hole for hole in given_up if hole["missing"]],
         }
 
-    def made_by(self, agent: int) -> dict[str, Any]:
-        """Return what made the newest window of an agent: model, weights, calibration."""
-        names = ("model_id", "model_sha256", "backend", "weights_id", "calibration_id", "clock_source", "boot_id")
-        query = select(*(provenance.c[name] for name in names)).join_from(windows, provenance)
-        query = query.where(windows.c.agent_id == agent).order_by(windows.c.end_ms.desc()).limit(1)
+    def made_by(self, agent: int, span: Span, most: int = 20) -> list[dict[str, Any]]:
+        """Return what made the windows of an agent in a span, each with its last window, the newest first: model,
+        backend, weights, calibration. A window without a result has no weights: it adds nothing where one has. In a
+        long span the last window of each hour is asked."""
+        w, names = windows.c, ("model_id", "model_sha256", "backend", "weights_id", "calibration_id", "clock_source")
+        last = select(w.provenance_id, func.max(w.end_ms).label("until")).where(*_in(agent, span))
+        if span.end - span.start > _LONG_MS:
+            last = last.join_from(hours, windows, (hours.c.agent_id == w.agent_id) & (hours.c.last_ms == w.end_ms))
+            last = last.where(hours.c.agent_id == agent, hours.c.hour_ms >= span.start - HOUR_MS)
+            last = last.where(hours.c.hour_ms < span.end)
+        used = last.group_by(w.provenance_id).subquery()
+        columns = [provenance.c[name] for name in names]
+        query = select(*columns, func.max(used.c.until).label("until"))
+        query = query.join_from(used, provenance, provenance.c.id == used.c.provenance_id).group_by(*columns)
         with self._reading() as connection:
-            row = connection.execute(query).first()
-        return dict(zip(names, row, strict=True)) if row else {}
+            rows = connection.execute(query.order_by(func.max(used.c.until).desc())).mappings().all()
+        weighed = {_maker(row) for row in rows if row["weights_id"] is not None}
+        return [dict(row) for row in rows if row["weights_id"] is not None or _maker(row) not in weighed][:most]
 
     def recent(self, wanted: Collection[int], most: int = 40) -> dict[int, list[tuple[int, float | None]]]:
         """Return of each of these agents (end_ms, engagement or None) of its newest windows, oldest first.
@@ -167,6 +187,10 @@ class History:
             for agent, end, value in connection.execute(query.order_by(w.agent_id, w.end_ms, w.seq)):
                 found[agent].append((end, value))
         return {agent: trend[-most:] for agent, trend in found.items()}
+
+
+def _maker(row: Any) -> tuple[Any, ...]:
+    return tuple(value for name, value in row.items() if name not in ("weights_id", "until"))
 
 
 def _in(agent: int, span: Span) -> tuple[Any, ...]:

@@ -169,7 +169,7 @@ class Page:
         """What happened in one room, and what made its numbers."""
         span, agent = _span(request), await self._agent(request)
         found = await run_in_threadpool(self._history.happenings, agent, span)
-        made_by = await run_in_threadpool(self._history.made_by, agent)
+        made_by = await run_in_threadpool(self._history.made_by, agent, span)
         return JSONResponse({**found, "made_by": made_by})
 
     async def export(self, request: Request) -> Response:
