@@ -171,7 +171,7 @@ class History:
         return [dict(row) for row in rows if row["weights_id"] is not None or _maker(row) not in weighed][:most]
 
     def recent(self, wanted: Collection[int], most: int = 40) -> dict[int, list[tuple[int, float | None]]]:
-        """Return of each of these agents (end_ms, engagement or None) of its newest windows, oldest first.
+        """Return of each of these agents (end_ms, engagement or None) of its newest windows, as they were made.
 
         One query for all, which finds by the index where the newest begin; to rank them all would read them all.
         """
@@ -184,7 +184,7 @@ class History:
         query = select(w.agent_id, w.end_ms, w.engagement).join_from(first, windows, newer)
         found: dict[int, list[tuple[int, float | None]]] = {agent: [] for agent in wanted}
         with self._reading() as connection:
-            for agent, end, value in connection.execute(query.order_by(w.agent_id, w.end_ms, w.seq)):
+            for agent, end, value in connection.execute(query.order_by(w.agent_id, w.stream_id, w.seq)):
                 found[agent].append((end, value))
         return {agent: trend[-most:] for agent, trend in found.items()}
 

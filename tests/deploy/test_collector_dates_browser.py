@@ -153,6 +153,10 @@ def test_a_clock_set_back_is_two_lines(browser: Any, page: World) -> None:
     open_path(browser, page, STEP)
     press(browser, "1 h")
     wait_for(lambda: heights(browser) == [False, True, False, True, False])
+    one(browser, ".crumb a").click()
+    line = f'.card[href="#/room/{STEP}"] .trend path'
+    wait_for(lambda: one(browser, line))
+    assert one(browser, line).get_attribute("d").count("M") == 2
 
 
 def heights(chrome: Any) -> list[bool]:
@@ -185,7 +189,7 @@ def test_devices_of_one_room_are_told_apart(browser: Any, page: World) -> None:
     assert len(names) == len(set(names))
     sort(browser, "name")
     open_path(browser, page, TWINS[1])
-    assert text(browser, ".crumb") == "Rooms / lab cam-b"
+    assert text(browser, ".crumb") == "Rooms / lab · cam-b"
     browser.get(f"{page.url}/#/devices")
     wait_for(lambda: "lab / shared cam-a" in text(browser, "tbody") and "lab / shared cam-b" in text(browser, "tbody"))
 

@@ -34,7 +34,7 @@ export function roomView(main, site, name, agent) {
   const past = h("section.past", { "aria-label": "Over time" });
   const happened = h("section.happened");
   const state_ = h("p.state");
-  main.append(h("div.head", null, h("p.crumb", null, h("a", { href: "#/" }, "Rooms"), ` / ${site}`, h("span.agent", null, ` ${agent}`)), h("h1", null, name), state_), present, past, happened);
+  main.append(h("div.head", null, h("p.crumb", null, h("a", { href: "#/" }, "Rooms"), ` / ${site}`, h("span.agent", null, ` · ${agent}`)), h("h1", null, name), state_), present, past, happened);
   const listed = table();
   past.append(ranges(), readout, missing, ...places, listed);
 

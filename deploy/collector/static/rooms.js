@@ -182,7 +182,7 @@ function trend(points) {
       open = false;
       return;
     }
-    if (steps[i - 1] > far) open = false;
+    if (steps[i - 1] > far || steps[i - 1] < 0) open = false; // a hole, or a clock that was set back
     const x = (i / Math.max(1, points.length - 1)) * size[0];
     const y = size[1] - 2 - (value / 100) * (size[1] - 4);
     path += `${open ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}${open ? "" : "h0"}`; // one that stands alone is a dot
