@@ -58,20 +58,18 @@ class Losses:
         return self._known[stream, declared]
 
     def of_events(self, bodies: Iterable[dict[str, Any]]) -> list[list[Range]]:
-        """Return the same for each `gap` among the events. Its stream is that of the range declared in the same words:
-        the newest one, if two epochs had such a one. One that named no epoch is believed."""
+        """Return the same for each `gap` among the events. Its stream is that in which just this range was declared:
+        the newest one, if that was so in two epochs. One that named no epoch is believed."""
         bodies = list(bodies)
         g = gaps.c
-        query = select(g.from_seq, g.to_seq, g.reason, g.stream_id).join_from(gaps, streams)
+        query = select(g.from_seq, g.to_seq, g.stream_id).join_from(gaps, streams)
         query = query.where(streams.c.agent_id == self._agent).order_by(g.stream_id)
-        known: dict[tuple[int, int, str], int] = {}
+        known: dict[Range, int] = {}
         wanted = sorted({body["from"] for body in bodies})
         for start in range(0, len(wanted), _AT_ONCE):
             rows = self._connection.execute(query.where(g.from_seq.in_(wanted[start : start + _AT_ONCE])))
-            known |= {(first, last, why): stream for first, last, why, stream in rows}
-        return [self._of_event(body, known) for body in bodies]
+            known |= {(first, last): stream for first, last, stream in rows}
+        return [self._of_event((body["from"], body["to"]), known) for body in bodies]
 
-    def _of_event(self, body: dict[str, Any], known: dict[tuple[int, int, str], int]) -> list[Range]:
-        declared = (body["from"], body["to"])
-        stream = known.get((*declared, body["reason"]))
-        return [declared] if stream is None else self.of(stream, declared)
+    def _of_event(self, declared: Range, known: dict[Range, int]) -> list[Range]:
+        return self.of(known[declared], declared) if declared in known else [declared]

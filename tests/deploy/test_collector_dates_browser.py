@@ -130,6 +130,26 @@ def test_a_wrong_clock_is_named(browser: Any, page: World) -> None:
     wait_for(lambda: "Wrong clock: its clock is not set" in text(browser, "tbody"))
 
 
+@pytest.mark.parametrize(
+    ("synced", "ahead_min", "word", "why"),
+    [
+        (True, 0, "Live", ""),
+        (True, -300, "Live", ""),  # it waited somewhere
+        (True, 20, "Wrong clock", "its clock is ahead of the collector's"),
+        (False, 0, "Live", "its clock is not set"),
+        (False, -300, "Wrong clock", "its clock is not set"),
+        (False, 20, "Wrong clock", "its clock is not set"),
+    ],
+)
+def test_a_delay_is_no_wrong_clock(browser: Any, synced: bool, ahead_min: int, word: str, why: str) -> None:
+    """A window that comes hours late by a synchronised clock is a delay; one from the future, or far off by a clock
+    that nobody set, is a wrong clock."""
+    end = 10**12 + ahead_min * MINUTE
+    window = {"start_ms": end - MINUTE, "end_ms": end, "suppressed": None, "clock": {"synced": synced}}
+    found = words(browser, "w.condition(arguments[0], 10 ** 12)", {"window": window, "window_ms": 10**12})
+    assert (found["word"], found["why"]) == (word, why)
+
+
 LANES = """
 const [path, done] = arguments;
 const to = Date.now() + 1;

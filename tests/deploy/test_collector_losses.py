@@ -32,6 +32,15 @@ def test_what_is_stored_is_not_told_as_lost(
     assert [event["missing"] for event in events] == missing
 
 
+def test_a_loss_that_was_given_up_first_is_the_same_one(engine: Engine) -> None:
+    """A range that was given up, then declared by its agent, and then came after all is told as neither."""
+    store = Store(engine)
+    store.write([window(1, 1), window(1, 4)], NOW_MS)
+    store.write_lost(1, 2, 3, "unanswered", NOW_MS)
+    store.write([gap(2, 3), window(1, 2), window(1, 3)], NOW_MS)
+    assert History(engine).happenings(1, EVER) == {"events": [], "lost": []}
+
+
 def test_another_epochs_windows_fill_no_gap(engine: Engine) -> None:
     """A number of one epoch is not that of another."""
     Store(engine).write([*(window(1, seq) for seq in range(1, 5)), gap(1, 4, epoch="2")], NOW_MS)

@@ -80,10 +80,15 @@ function windowLength({ meta, window }) {
   return window && !window.partial ? Math.max(1000, window.end_ms - window.start_ms) : 60000;
 }
 
-// What is wrong with the times of a room's windows, in words; "" for nothing. `far` is a time that is no delay.
+// Whether the times of a room's windows are no times at which they can have been made: further from when they came than
+// a delay is. A synchronised clock may be late for one: what waited somewhere comes late.
 const FAR_MS = 10 * 60000;
-export const far = ({ window, window_ms }) => Boolean(window) && Math.abs(window.end_ms - window_ms) > FAR_MS;
-const clockTrouble = (room) => (room.window.clock?.synced === false ? "its clock is not set" : far(room) ? "its clock is not the collector's" : "");
+const unset = ({ window }) => window.clock?.synced === false;
+export function far(room) {
+  const ahead = room.window ? room.window.end_ms - room.window_ms : 0;
+  return ahead > FAR_MS || (ahead < -FAR_MS && unset(room));
+}
+const clockTrouble = (room) => (unset(room) ? "its clock is not set" : far(room) ? "its clock is ahead of the collector's" : "");
 
 // What a room said last, taken by itself.
 function lastWords(room) {
