@@ -156,12 +156,16 @@ class History:
         backend, weights, calibration. A window without a result has no weights: it adds nothing where one has. In a
         long span the last window of each hour is asked."""
         w, names = windows.c, ("model_id", "model_sha256", "backend", "weights_id", "calibration_id", "clock_source")
-        last = select(w.provenance_id, func.max(w.end_ms).label("until")).where(*_in(agent, span))
         if span.end - span.start > _LONG_MS:
-            last = last.join_from(hours, windows, (hours.c.agent_id == w.agent_id) & (hours.c.last_ms == w.end_ms))
-            last = last.where(hours.c.agent_id == agent, hours.c.hour_ms >= span.start - HOUR_MS)
-            last = last.where(hours.c.hour_ms < span.end)
-        used = last.group_by(w.provenance_id).subquery()
+            # A lookup an hour: a join would begin with all windows.
+            one = select(w.provenance_id).where(w.agent_id == hours.c.agent_id, w.end_ms == hours.c.last_ms).limit(1)
+            made = select(one.scalar_subquery().label("provenance_id"), hours.c.last_ms.label("end_ms"))
+            made = made.where(hours.c.agent_id == agent, hours.c.last_ms >= span.start, hours.c.last_ms < span.end)
+            made = made.where(hours.c.hour_ms > span.start - HOUR_MS, hours.c.hour_ms < span.end)
+        else:
+            made = select(w.provenance_id, w.end_ms).where(*_in(agent, span))
+        of = made.subquery().c
+        used = select(of.provenance_id, func.max(of.end_ms).label("until")).group_by(of.provenance_id).subquery()
         columns = [provenance.c[name] for name in names]
         query = select(*columns, func.max(used.c.until).label("until"))
         query = query.join_from(used, provenance, provenance.c.id == used.c.provenance_id).group_by(*columns)
