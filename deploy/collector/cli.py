@@ -130,10 +130,11 @@ def export(db: str, start: str | None, end: str | None, room: str | None, file: 
 
     if file.suffix not in (".csv", ".parquet"):
         raise UsageError(f"FILE: expected a name that ends in .csv or .parquet, got {file.name!r}")
-    try:
-        span = Span(_millis(start, 0), _millis(end, 2**53 - 1))
-    except ValueError as error:
-        raise UsageError(f"--from and --to: {error}") from None
+    first, last = _millis(start, 0), _millis(end, 2**53 - 1)
+    if not 0 <= first < last:
+        got = f"{start or 'no --from'} and {end or 'no --to'}"
+        raise UsageError(f"--from and --to: expected the earlier time first, and none before 1970, got {got}")
+    span = Span(first, last)
     engine = open_database(db, read_only=True)
     agent = None
     if room is not None:

@@ -13,6 +13,8 @@ from sqlalchemy.schema import CreateColumn
 from agent.errors import CannotWriteError, ConfigError, InputError, UnavailableError
 from deploy.collector.tables import ADDED, HOUR_MS, VERSION, hours, metadata, stale_hours, versions
 
+READING = {"reads_only": True}
+"""Execution options of a connection that will only read: in SQLite it keeps no writer waiting."""
 _SCHEMA_LOCK = 7_251_962
 """Any fixed number: two collectors that start at once must not both create the tables."""
 
@@ -77,7 +79,8 @@ def _sqlite(url: URL, read_only: bool, create: bool) -> Engine:
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
         # A writer that starts with a read cannot wait for another writer: it fails at once. Unless it says so here.
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        reads = read_only or connection.get_execution_options().get("reads_only")
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
 
@@ -145,8 +148,3 @@ def _make_hypertable(engine: Engine) -> None:
         connection.execute(text("ALTER TABLE windows ADD PRIMARY KEY (stream_id, seq, end_ms)"))
         week = 7 * 24 * HOUR_MS
         connection.execute(text(f"SELECT create_hypertable('windows', 'end_ms', chunk_time_interval => {week})"))
-
-
-def close_database(engine: Engine) -> None:
-    """Close every connection of this process."""
-    engine.dispose()

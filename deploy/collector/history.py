@@ -2,19 +2,22 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, case, func, literal, select
 
+from deploy.collector.losses import Losses
 from deploy.collector.messages import Source
 from deploy.collector.rollup import AVERAGED, SEEN, SUMMED
 from deploy.collector.tables import HOUR_MS, agents, events, gaps, hours, provenance, streams, windows
 
 MOST_POINTS: Final = 800
 """About one point a pixel of a phone, half of one of a desktop."""
+_LONG_MS: Final = 62 * 24 * HOUR_MS
+"""Of a longer span the hours are read, not the windows."""
 _PLACED: Final = ("start", "end", "covered", "withheld")
 """Of a bucket: where its windows begin and end, how long they are together, and those without a result (all ms)."""
 _REASONS: Final = ("suppressed_low", "suppressed_high")
@@ -63,11 +66,12 @@ class History:
     def series(self, agent: int, span: Span) -> dict[str, Any]:
         """Return columns of one room over time: t (ms), windows, results, suppressed, and the means.
 
-        With `step` 0 a row is a window, t its end and `suppressed` its reason; else a row is a bucket from t on, with
-        `_PLACED`, and `suppressed` is a list of at most two of its reasons. Numbers that the contract withholds are
-        null, and have no weight in a mean.
+        With `step` 0 a row is a window, t its end and `suppressed` its reason; they were made in the order of `stream`
+        and `seq`, which is another one than that of their times where a clock was set back. Else a row is a bucket from
+        t on, with `_PLACED`, and `suppressed` is a list of at most two of its reasons. Numbers that the contract
+        withholds are null, and have no weight in a mean.
         """
-        if span.end - span.start > 62 * 24 * HOUR_MS:
+        if span.end - span.start > _LONG_MS:
             return self._from_hours(agent, span)
         some = select(literal(1)).select_from(windows).where(*_in(agent, span)).limit(4 * MOST_POINTS + 1).subquery()
         with self._reading() as connection:
@@ -80,10 +84,17 @@ class History:
 
     def _raw(self, agent: int, span: Span) -> dict[str, Any]:
         w = windows.c
-        columns = [w.end_ms, w.start_ms, w.suppressed, w.seq, *(SEEN.get(name, w[name]) for name in AVERAGED)]
+        columns = [
+            w.end_ms,
+            w.start_ms,
+            w.suppressed,
+            w.stream_id,
+            w.seq,
+            *(SEEN.get(name, w[name]) for name in AVERAGED),
+        ]
         with self._reading() as connection:
             rows = connection.execute(select(*columns).where(*_in(agent, span)).order_by(w.end_ms, w.seq)).all()
-        table = _columns(rows, ["t", "start", "suppressed", "seq", *AVERAGED])
+        table = _columns(rows, ["t", "start", "suppressed", "stream", "seq", *AVERAGED])
         ones = [1] * len(rows)
         return {"step": 0, **table, "windows": ones, "results": [int(r.suppressed is None) for r in rows]}
 
@@ -119,34 +130,71 @@ class History:
             return _bucketed(step, connection.execute(query).all())
 
     def happenings(self, agent: int, span: Span, most: int = 200) -> dict[str, Any]:
-        """Return the newest events and declared losses of one agent in a span."""
+        """Return the newest events of one agent in a span, and what was given up unanswered. A loss is told as far as
+        the windows are not here (`missing`), and not at all where they all are."""
         e, g = events.c, gaps.c
         happened = select(e.at_ms, e.kind, e.body).where(e.agent_id == agent, e.at_ms >= span.start, e.at_ms < span.end)
-        lost = select(g.from_seq, g.to_seq, g.reason, g.received_ms).join_from(gaps, streams)
+        lost = select(g.stream_id, g.from_seq, g.to_seq, g.reason, g.received_ms).join_from(gaps, streams)
         lost = lost.where(streams.c.agent_id == agent, g.received_ms >= span.start, g.received_ms < span.end)
+        lost = lost.where(g.reason == "unanswered")  # what the agent declared is among its events
         with self._reading() as connection:
-            found = connection.execute(happened.order_by(e.at_ms.desc()).limit(most)).all()
+            rows = connection.execute(happened.order_by(e.at_ms.desc()).limit(most)).all()
             holes = connection.execute(lost.order_by(g.received_ms.desc()).limit(most)).all()
+            found: list[dict[str, Any]] = [{"at": r.at_ms, "kind": r.kind, "body": json.loads(r.body)} for r in rows]
+            declared = [event for event in found if event["kind"] == "gap"]
+            losses = Losses(connection, agent)
+            for event, parts in zip(declared, losses.of_events(event["body"] for event in declared), strict=True):
+                event["missing"] = parts
+            given_up = [{"reason": r[3], "at": r[4], "missing": losses.of(r[0], (r[1], r[2]))} for r in holes]
         return {
-            "events": [{"at": r.at_ms, "kind": r.kind, "body": json.loads(r.body)} for r in found],
-            "lost": [{"from": r[0], "to": r[1], "reason": r[2], "at": r[3]} for r in holes],
+            "events": [event for event in found if event.get("missing") != []],
+            "lost": [hole for hole in given_up if hole["missing"]],
         }
 
-    def made_by(self, agent: int) -> dict[str, Any]:
-        """Return what made the newest window of an agent: model, weights, calibration."""
-        names = ("model_id", "model_sha256", "backend", "weights_id", "calibration_id", "clock_source", "boot_id")
-        query = select(*(provenance.c[name] for name in names)).join_from(windows, provenance)
-        query = query.where(windows.c.agent_id == agent).order_by(windows.c.end_ms.desc()).limit(1)
+    def made_by(self, agent: int, span: Span, most: int = 20) -> list[dict[str, Any]]:
+        """Return what made the windows of an agent in a span, each with its last window, the newest first: model,
+        backend, weights, calibration. A window without a result has no weights: it adds nothing where one has. In a
+        long span the last window of each hour is asked."""
+        w, names = windows.c, ("model_id", "model_sha256", "backend", "weights_id", "calibration_id", "clock_source")
+        if span.end - span.start > _LONG_MS:
+            # A lookup an hour: a join would begin with all windows.
+            one = select(w.provenance_id).where(w.agent_id == hours.c.agent_id, w.end_ms == hours.c.last_ms).limit(1)
+            made = select(one.scalar_subquery().label("provenance_id"), hours.c.last_ms.label("end_ms"))
+            made = made.where(hours.c.agent_id == agent, hours.c.last_ms >= span.start, hours.c.last_ms < span.end)
+            made = made.where(hours.c.hour_ms > span.start - HOUR_MS, hours.c.hour_ms < span.end)
+        else:
+            made = select(w.provenance_id, w.end_ms).where(*_in(agent, span))
+        of = made.subquery().c
+        used = select(of.provenance_id, func.max(of.end_ms).label("until")).group_by(of.provenance_id).subquery()
+        columns = [provenance.c[name] for name in names]
+        query = select(*columns, func.max(used.c.until).label("until"))
+        query = query.join_from(used, provenance, provenance.c.id == used.c.provenance_id).group_by(*columns)
         with self._reading() as connection:
-            row = connection.execute(query).first()
-        return dict(zip(names, row, strict=True)) if row else {}
+            rows = connection.execute(query.order_by(func.max(used.c.until).desc())).mappings().all()
+        weighed = {_maker(row) for row in rows if row["weights_id"] is not None}
+        return [dict(row) for row in rows if row["weights_id"] is not None or _maker(row) not in weighed][:most]
 
-    def recent(self, agent: int, most: int = 40) -> list[tuple[int, float | None]]:
-        """Return (end_ms, engagement or None) of the newest windows, oldest first."""
-        query = select(windows.c.end_ms, windows.c.engagement).where(windows.c.agent_id == agent)
+    def recent(self, wanted: Collection[int], most: int = 40) -> dict[int, list[tuple[int, float | None]]]:
+        """Return of each of these agents (end_ms, engagement or None) of its newest windows, as they were made.
+
+        One query for all, which finds by the index where the newest begin; to rank them all would read them all.
+        """
+        w, inner = windows.c, windows.alias().c
+        newest = select(inner.end_ms).where(inner.agent_id == agents.c.id).order_by(inner.end_ms.desc())
+        since = func.coalesce(newest.limit(1).offset(most - 1).scalar_subquery(), 0).label("since")
+        # Materialized: else PostgreSQL finds it anew for each window.
+        first = select(agents.c.id, since).where(agents.c.id.in_(sorted(wanted))).cte().prefix_with("MATERIALIZED")
+        newer = (w.agent_id == first.c.id) & (w.end_ms >= first.c.since)
+        query = select(w.agent_id, w.end_ms, w.engagement).join_from(first, windows, newer)
+        found: dict[int, list[tuple[int, float | None]]] = {agent: [] for agent in wanted}
         with self._reading() as connection:
-            rows = connection.execute(query.order_by(windows.c.end_ms.desc()).limit(most)).all()
-        return [(row[0], row[1]) for row in reversed(rows)]
+            for agent, end, value in connection.execute(query.order_by(w.agent_id, w.stream_id, w.seq)):
+                found[agent].append((end, value))
+        return {agent: trend[-most:] for agent, trend in found.items()}
+
+
+def _maker(row: Any) -> tuple[Any, ...]:
+    return tuple(value for name, value in row.items() if name not in ("weights_id", "until"))
 
 
 def _in(agent: int, span: Span) -> tuple[Any, ...]:

@@ -51,7 +51,7 @@ class Hub:
         self._marks: dict[int, tuple[Any, ...]] = {}
         self._pages: set[asyncio.Queue[str]] = set()
         self._asked: float | None = None
-        """When the poll under way began."""
+        """When the poll under way asked its last question."""
         self._failed = False
         self.troubles = Troubles()
 
@@ -129,6 +129,7 @@ class Hub:
             wanted = sorted(agent for agent, mark in marks.items() if self._marks.get(agent) != mark)
             found: list[Any] = []
             for start in range(0, len(wanted), _AT_ONCE):
+                self._ask()
                 some = live.c.agent_id.in_(wanted[start : start + _AT_ONCE])
                 found += connection.execute(query.where(some)).all()
         return marks, found
@@ -137,27 +138,42 @@ class Hub:
         """Return the rooms that changed; forget those whose rows are gone."""
         marks, rows = self.newest()
         changed = []
-        for row in rows:
-            room = _room(row)
-            before = self._rooms.get(row.agent_id)
-            if before is None or any(before[key] != value for key, value in room.items()):
-                room["trend"] = self._trend(row.agent_id, room["window"])
-                self._rooms[row.agent_id] = room
-                changed.append(room)
+        for start in range(0, len(rows), _AT_ONCE):
+            changed += self._take(rows[start : start + _AT_ONCE])
         for agent in self._rooms.keys() - marks.keys():
             del self._rooms[agent]
             self._trends.pop(agent, None)
         self._marks = marks  # last: rows that could not be made into rooms are read again
         return changed
 
+    def _take(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
+        """Keep these rows as rooms; return those that are other than they were."""
+        rooms = {row.agent_id: _room(row) for row in rows}
+        rooms = {
+            agent: room
+            for agent, room in rooms.items()
+            if (before := self._rooms.get(agent)) is None or any(before[key] != value for key, value in room.items())
+        }
+        fresh = {agent for agent, room in rooms.items() if room["window"] and agent not in self._trends}
+        if fresh:
+            self._ask()
+            self._trends |= self._history.recent(fresh, _TREND)
+        for agent, room in rooms.items():
+            room["trend"] = self._trends[agent] if agent in fresh else self._trend(agent, room["window"])
+            self._rooms[agent] = room
+        return list(rooms.values())
+
+    def _ask(self) -> None:
+        """Note that a question begins, and so that the one before was answered: many quick ones are no slow one."""
+        if self._asked is not None:
+            self._asked = time.monotonic()
+
     def _trend(self, agent: int, window: dict[str, Any] | None) -> list[tuple[int, float | None]]:
-        trend = self._trends.get(agent)
         if window is None:  # not yet, or too old to be kept; so is all before it
             self._trends.pop(agent, None)
             return []
-        if trend is None:
-            trend = self._history.recent(agent, _TREND)
-        elif not trend or trend[-1][0] != window["end_ms"]:
+        trend = self._trends[agent]
+        if not trend or trend[-1][0] != window["end_ms"]:
             value = window["engagement"]["value"] if "engagement" in window else None
             trend = [*trend[1 - _TREND :], (window["end_ms"], value)]
         self._trends[agent] = trend

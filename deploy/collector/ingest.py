@@ -14,6 +14,7 @@ from typing import Final
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
 from deploy.collector.broker import EVERY_WINDOW, Broker, Delivery
+from deploy.collector.losses import count_stored
 from deploy.collector.messages import Message, Refused, Reply, Source, Status, Window, parse_message, split_topic
 from deploy.collector.questions import Questions
 from deploy.collector.rollup import refresh_hours
@@ -218,6 +219,7 @@ class Ingest:
             for hole in self._streams.due(at) if self._broker.hears_windows else ():
                 self._mend(hole, at)
             self._acknowledge()
+        self._say_lost()
         if at >= self._next_hours:
             self._next_hours = at + HOURS_S
             refresh_hours(self._store.engine)
@@ -259,8 +261,17 @@ class Ingest:
 
     def _give_up(self, hole: Hole, at: float) -> None:
         self._store.write_lost(hole.stream, hole.first, hole.last, "unanswered", self._now_ms())
-        self._streams.mark_lost(hole.stream, hole.first, hole.last, at)
-        log.warning("event=windows.lost count=%d", hole.last - hole.first + 1)
+        self._streams.mark_all_lost(hole.stream, [(hole.first, hole.last)], at)
+
+    def _say_lost(self) -> None:
+        """Name once in the log what is not here and will not come: declared lost, or given up. (Another collector of
+        the group may have stored some of it.)"""
+        for stream, ranges in self._streams.take_gone().items():
+            with self._store.engine.connect() as connection:
+                stored = count_stored(connection, stream, ranges)
+            if count := sum(last - first + 1 for first, last in ranges) - stored:
+                s, _ = self._store.name_of(stream)
+                log.warning("event=windows.lost agent=%s/%s/%s count=%d", s.site, s.room, s.agent, count)
 
     def _acknowledge(self) -> None:
         moved = self._streams.moved()

@@ -41,6 +41,8 @@ class _Stream:
     ahead: Ranges = field(default_factory=lambda: Ranges(_MOST_AHEAD))
     """Stored, beyond the hole."""
     lost: Ranges = field(default_factory=lambda: Ranges(_MOST_AHEAD))
+    gone: list[tuple[int, int]] = field(default_factory=list)
+    """What `upto` has moved over without a window that this collector knows of, since that was last taken."""
     acked: int = -1
     heard: float = 0.0
     """When a window came last that was not there."""
@@ -65,9 +67,15 @@ class _Stream:
         self.newest = max(self.newest, self.upto)
 
     def _end(self, seq: int) -> int:
-        stored, lost = self.ahead.end(seq), self.lost.end(seq)
+        if (stored := self.ahead.end(seq)) is not None:
+            return stored
         # Nobody can have lost what was never used: a declaration counts as far as numbers are known to exist.
-        return max(stored or 0, min(lost or 0, self.newest))
+        end = min(self.lost.end(seq) or 0, self.newest)
+        if (stored := self.ahead.after(seq)) is not None:
+            end = min(end, stored - 1)
+        if end >= seq:
+            self.gone.append((seq, end))
+        return end
 
     def hole(self) -> tuple[int, int] | None:
         if self.newest <= self.upto:
@@ -78,7 +86,7 @@ class _Stream:
 
 
 class Streams:
-    """Every stream that this collector has seen. add / mark_lost / due / asked / answered / moved / acked."""
+    """Every stream that this collector has seen. add / mark_all_lost / due / asked / answered / moved / acked."""
 
     def __init__(self) -> None:
         self._streams: dict[int, _Stream] = {}
@@ -105,12 +113,8 @@ class Streams:
                 s.ahead.add(seq, seq)
         s.advance(at)
 
-    def mark_lost(self, stream: int, first: int, last: int, at: float) -> None:
-        """Note windows that do not exist any more."""
-        self.mark_all_lost(stream, [(first, last)], at)
-
     def mark_all_lost(self, stream: int, gaps: Iterable[tuple[int, int]], at: float) -> None:
-        """Note several such ranges."""
+        """Note ranges of windows that do not exist any more."""
         s = self._streams[stream]
         for first, last in gaps:
             if last > s.upto:
@@ -171,6 +175,14 @@ class Streams:
         """Note what has been acknowledged."""
         for stream, seq in upto.items():
             self._streams[stream].acked = seq
+
+    def take_gone(self) -> dict[int, list[tuple[int, int]]]:
+        """Return stream → ranges that became complete without a window, as far as is known here; each once."""
+        found = {}
+        for stream, s in self._streams.items():
+            if s.gone:
+                found[stream], s.gone = s.gone, []
+        return found
 
     def waiting(self) -> int:
         """Streams with a hole."""

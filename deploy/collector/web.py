@@ -2,9 +2,8 @@
 
 import asyncio
 import contextlib
-import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -21,7 +20,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from deploy.collector.access import COOKIE, SESSION_S, Door, SafeHeaders
-from deploy.collector.export import csv_text, write_parquet
+from deploy.collector.download import Downloads
 from deploy.collector.history import History, Span
 from deploy.collector.hub import Hub
 from deploy.collector.messages import ID, Source
@@ -48,8 +47,9 @@ class Page:
         *,
         secure_cookie: bool = False,
     ) -> None:
-        self._engine, self._door, self._tally = engine, door, tally
+        self._door, self._tally = door, tally
         self._history = History(engine)
+        self._downloads = Downloads(engine)
         self._secure = secure_cookie
         self.hub = Hub(engine, ingest)
 
@@ -62,8 +62,8 @@ class Page:
             ("/api/stats", self.stats),
             ("/api/rooms/{site}/{room}/{agent}/series", self.series),
             ("/api/rooms/{site}/{room}/{agent}/about", self.about),
-            ("/export.csv", self.export_csv),
-            ("/export.parquet", self.export_parquet),
+            ("/export.csv", self.export),
+            ("/export.parquet", self.export),
         ]
         routes: list[Any] = [Route(path, self._only_for_guests(handler)) for path, handler in closed]
         routes += [
@@ -169,27 +169,21 @@ class Page:
         """What happened in one room, and what made its numbers."""
         span, agent = _span(request), await self._agent(request)
         found = await run_in_threadpool(self._history.happenings, agent, span)
-        made_by = await run_in_threadpool(self._history.made_by, agent)
+        made_by = await run_in_threadpool(self._history.made_by, agent, span)
         return JSONResponse({**found, "made_by": made_by})
 
-    async def export_csv(self, request: Request) -> Response:
-        """Windows of one room, or of all, as CSV."""
+    async def export(self, request: Request) -> Response:
+        """Windows of one room, or of all, as CSV or Parquet."""
+        kind = request.url.path.rpartition(".")[2]
         span = _span(request)
-        agent = await self._agent(request) if "room" in request.query_params else None
-        headers = {"Content-Disposition": 'attachment; filename="windows.csv"'}
-        return StreamingResponse(csv_text(self._engine, span, agent), media_type="text/csv", headers=headers)
-
-    async def export_parquet(self, request: Request) -> Response:
-        """Windows of one room, or of all, as Parquet."""
-        span = _span(request)
-        agent = await self._agent(request) if "room" in request.query_params else None
-        file = await run_in_threadpool(_parquet, self._engine, span, agent)
-        headers = {"Content-Disposition": 'attachment; filename="windows.parquet"'}
-        return StreamingResponse(_chunks(file), media_type="application/vnd.apache.parquet", headers=headers)
+        source = _source(request.query_params) if "room" in request.query_params else None
+        agent = await self._known(source) if source else None
+        return await self._downloads.answer(kind, span, source, agent)
 
     async def _agent(self, request: Request) -> int:
-        names = request.path_params or request.query_params
-        source = Source(*(names.get(key, "") for key in ("site", "room", "agent")))
+        return await self._known(_source(request.path_params))
+
+    async def _known(self, source: Source) -> int:
         if not all(map(ID.fullmatch, (source.site, source.room, source.agent))):
             raise LookupError
         agent = await run_in_threadpool(self._history.agent_id, source)
@@ -198,17 +192,8 @@ class Page:
         return agent
 
 
-def _parquet(engine: Engine, span: Span, agent: int | None) -> Any:
-    file = tempfile.TemporaryFile()  # noqa: SIM115  closed by _chunks
-    write_parquet(engine, span, file, agent)
-    file.seek(0)
-    return file
-
-
-def _chunks(file: Any) -> Iterator[bytes]:
-    with file:
-        while chunk := file.read(1 << 16):
-            yield chunk
+def _source(names: Mapping[str, str]) -> Source:
+    return Source(*(names.get(key, "") for key in ("site", "room", "agent")))
 
 
 def _form(body: bytes) -> dict[str, str]:
@@ -221,11 +206,18 @@ def _form(body: bytes) -> dict[str, str]:
 def _span(request: Request) -> Span:
     """Read `from` and `to` (UTC milliseconds); the last day without them. Raises ValueError."""
     q = request.query_params
-    end = int(q["to"]) if "to" in q else _now_ms() + 1
-    start = int(q["from"]) if "from" in q else end - _DAY_MS
+    end = _moment("to", q["to"]) if "to" in q else _now_ms() + 1
+    start = _moment("from", q["from"]) if "from" in q else end - _DAY_MS
     if end - start > _LONGEST_MS:
         raise ValueError(f"expected at most ten years, got {start} to {end}")
     return Span(start, end)
+
+
+def _moment(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{name}: expected a time in UTC milliseconds since 1970, got {text[:40]!r}") from None
 
 
 def _now_ms() -> int:

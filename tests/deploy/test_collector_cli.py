@@ -105,6 +105,12 @@ def test_prune(filled: str) -> None:
     [
         (["export", "w.xls"], 2, "FILE: expected a name that ends in .csv or .parquet"),
         (["export", "--from", "yesterday", "w.csv"], 2, "expected a date or time like 2026-09-01"),
+        (
+            ["export", "--from", "2027-02-01", "--to", "2026-09-01", "w.csv"],
+            2,
+            "expected the earlier time first, and none before 1970, got 2027-02-01 and 2026-09-01",
+        ),
+        (["export", "--to", "1969-09-01", "w.csv"], 2, "none before 1970, got no --from and 1969-09-01"),
         (["export", "--db", "sqlite:////nonexistent/w.db", "w.csv"], 69, "database"),
         (["export", "--db", "oracle://x", "w.csv"], 78, "expected sqlite or postgresql"),
         (["serve", "--listen", "8080"], 2, "--listen: expected HOST:PORT"),

@@ -86,6 +86,29 @@ def test_hours_are_weighed_by_what_was_counted(engine: Engine) -> None:
     assert found["coverage"] == [0.9]
 
 
+def test_what_made_the_numbers_is_of_the_range(engine: Engine) -> None:
+    """In a range with two models both are told, the newest first; a range of one tells that one, though a window of a
+    wrong clock names another; a withheld window, which has no weights, adds nothing. A long
+    range tells those of the last window of each hour."""
+    names = {1: "A", 2: "A", 3: "B", 9**6: "X"}
+    models = {at: {"id": name, "sha256": None, "backend": "b"} for at, name in names.items()}
+    made = [window_of(1, at, NOW_MS + at * MINUTE, model=model) for at, model in models.items()]
+    none = suppressed_window(1, 4, NOW_MS + 4 * MINUTE, model=models[3])
+    Store(engine).write([parse_message(topic_of(1), body) for body in [*made, none]], 1)
+
+    def told(first: int, last: int) -> list[tuple[str, int]]:
+        found = History(engine).made_by(1, Span(NOW_MS + first * MINUTE, NOW_MS + last * MINUTE))
+        return [(made["model_id"], (made["until"] - NOW_MS) // MINUTE) for made in found]
+
+    assert told(0, 60) == [("B", 3), ("A", 2)]
+    assert told(0, 3) == [("A", 2)]
+    assert told(4, 60) == [("B", 4)]
+    assert told(100, 200) == []
+    refresh_hours(engine)
+    assert told(-300 * 24 * 60, 24 * 60) == [("B", 4)]
+    assert told(-300 * 24 * 60, 10**6) == [("X", 9**6), ("B", 4)]
+
+
 def as_version_1(engine: Engine) -> None:
     """Take from the schema what version 2 added."""
     with engine.begin() as connection:

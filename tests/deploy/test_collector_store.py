@@ -54,7 +54,7 @@ def test_hostile_names_are_text(engine: Engine) -> None:
     history = History(engine)
     agent = history.agent_id(Source("school-0", "room-2", "fer-1"))
     assert agent is not None
-    assert history.made_by(agent)["model_id"] == evil
+    assert history.made_by(agent, Span(NOW_MS, NOW_MS + 60 * MINUTE))[0]["model_id"] == evil
     assert history.happenings(agent, Span(0, 10))["events"][0]["body"]["reason"] == evil
 
 

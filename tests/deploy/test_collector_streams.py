@@ -74,7 +74,7 @@ def test_progress_restarts_the_timer() -> None:
 def test_declared_loss_closes_the_hole() -> None:
     """Windows that the agent says do not exist are passed over, in whatever order the news comes."""
     streams = opened()
-    streams.mark_lost(1, 3, 5, 0.0)
+    streams.mark_all_lost(1, [(3, 5)], 0.0)
     streams.add(1, [1, 2, 6], 0.0)
     assert streams.moved() == {1: 6}
 
@@ -84,12 +84,22 @@ def test_a_loss_is_believed_no_further_than_there_are_numbers() -> None:
     never used is none that an agent can take. It counts as soon as the numbers are known to exist."""
     streams = opened()
     streams.add(1, range(1, 11), 0.0)
-    streams.mark_lost(1, 11, 50_000, 0.0)
+    streams.mark_all_lost(1, [(11, 50_000)], 0.0)
     assert streams.moved() == {1: 10}
     streams.add(1, [13], 0.0)
     assert streams.moved() == {1: 13}
     streams.expect(1, 15, 0.0)
     assert streams.moved() == {1: 15}
+
+
+def test_what_is_passed_over_without_a_window_is_known_once() -> None:
+    """Of a declared loss only what no window came of is gone: not what was stored within it, and told once."""
+    streams = opened()
+    streams.add(1, [1, 4, 5], 0.0)
+    streams.mark_all_lost(1, [(1, 7)], 0.0)
+    assert streams.take_gone() == {1: [(2, 3)]}
+    streams.expect(1, 9, 0.0)
+    assert (streams.take_gone(), streams.take_gone()) == ({1: [(6, 7)]}, {})
 
 
 class Counted(int):

@@ -3,18 +3,20 @@
 import asyncio
 import http.client
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, event, select, update
 from sqlalchemy.exc import OperationalError
 
 from deploy.collector.bench.lessons import free_port, running_broker, topic_of, window_of
 from deploy.collector.bench.scratch_postgres import scratch_postgres
 from deploy.collector.broker import Address, Broker
+from deploy.collector.database import open_database
 from deploy.collector.hub import Hub
 from deploy.collector.ingest import Ingest
 from deploy.collector.messages import Message, parse_message
@@ -142,8 +144,9 @@ def test_a_poll_that_failed_half_way_is_done_again(engine: Engine) -> None:
     assert [(room["agent"], room["window"]["seq"]) for room in hub.rooms] == [("fer-1", 1), ("fer-2", 1)]
 
 
-def test_pages_load_anew_after_a_failed_poll(engine: Engine) -> None:
+def test_pages_load_anew_after_a_failed_poll(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a failed poll had changed already no page was told of: each loads all when the database is back."""
+    monkeypatch.setattr("deploy.collector.hub._AT_ONCE", 1)  # room by room
     hub = Hub(engine)
     Store(engine).write(messages(1), 1)
 
@@ -155,6 +158,51 @@ def test_pages_load_anew_after_a_failed_poll(engine: Engine) -> None:
     with failing(engine, "FROM windows", 2):  # the second room's trend: the first one is there by then
         assert running(hub, steps) == {}
     assert len(hub.rooms) == 2
+
+
+def many(rooms: int, seqs: range) -> list[Message]:
+    return [parse_message(topic_of(r), window_of(r, s, NOW_MS + s * 60_000)) for r in range(rooms) for s in seqs]
+
+
+def test_the_first_poll_asks_for_many_rooms_at_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that starts with many rooms asks for hundreds of them at once, and has each room's own newest windows."""
+    monkeypatch.setattr("deploy.collector.hub._AT_ONCE", 50)
+    Store(engine).write(many(100, range(1, 44)), 1)
+    asked: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda _c, _cu, statement, *_: asked.append(statement))
+    hub = Hub(engine)
+    hub._poll()
+    assert len([words for words in asked if "FROM windows" in words or "JOIN windows" in words]) == 2
+    assert len(asked) < 12
+    assert {len(room["trend"]) for room in hub.rooms} == {40}
+    for room in hub.rooms[::33]:
+        number = int(room["agent"][4:])
+        values = [json.loads(window_of(number, s, 0))["engagement"]["value"] for s in range(4, 44)]
+        assert room["trend"] == [(NOW_MS + s * 60_000, v) for s, v in zip(range(4, 44), values, strict=True)]
+
+
+def test_a_slow_database_that_answers_is_not_away(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first poll that takes long because there are many rooms, each question answered in time, is no trouble; one
+    question that is not answered in that time is."""
+    engine = open_database(sqlite_url)
+    Store(engine).write(many(6, range(1, 2)), 1)
+    monkeypatch.setattr("deploy.collector.hub._AT_ONCE", 1)
+    monkeypatch.setattr("deploy.collector.hub._SLOW_S", 1.5)
+    took = {"s": 0.3}
+    event.listen(engine, "before_cursor_execute", lambda *_: time.sleep(took["s"]))
+
+    async def steps(hub: Hub) -> list[bool]:
+        task, seen = asyncio.create_task(hub.run()), []
+        while len(hub.rooms) < 6:
+            await asyncio.sleep(0.1)
+            seen.append(hub.troubles.away("database"))
+        took["s"] = 4
+        await asyncio.sleep(3.5)
+        task.cancel()
+        return [any(seen), hub.troubles.away("database")]
+
+    assert asyncio.run(steps(Hub(engine))) == [False, True]
+    engine.dispose()
 
 
 def test_a_row_that_cannot_be_read_is_told(engine: Engine) -> None:

@@ -86,8 +86,10 @@ def _time_all(engine: Engine, rooms: int, now: int) -> float:
         timed(f"{word} of a long room", lambda span=span: history.series(dice.randrange(_LONG_ROOMS) + 1, span))
     week = Span(now - 7 * 24 * HOUR_MS, now + 1)
     timed("what happened", lambda: history.happenings(dice.randrange(rooms) + 1, week))
-    timed("what made the numbers", lambda: history.made_by(dice.randrange(rooms) + 1))
-    timed("trend line", lambda: history.recent(dice.randrange(rooms) + 1))
+    year = Span(now - _RANGES["year"] * HOUR_MS, now + 1)
+    for word, span in (("week", week), ("year", year)):
+        timed(f"what made a {word}", lambda span=span: history.made_by(dice.randrange(_LONG_ROOMS) + 1, span))
+    timed("trend line", lambda: history.recent([dice.randrange(rooms) + 1]))
     return worst
 
 

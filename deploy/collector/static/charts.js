@@ -2,13 +2,14 @@
 // Time without a window, and windows without a result, are drawn as what they are: hatched by their share, never a line.
 
 import uPlot from "/static/vendor/uPlot.js";
-import { clock, date, EMOTIONS } from "./words.js";
+import { clock, date, EMOTIONS, today } from "./words.js";
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-const pick = ({ rows, drawn }, column) => rows.map((row, i) => (drawn[i] && column ? column[row] : null));
+// The values of one line: null breaks it, undefined is another line's moment.
+const pick = ({ rows, drawn, lane }, column, mine) => rows.map((row, i) => (lane[i] !== null && lane[i] !== mine ? undefined : drawn[i] && column ? column[row] : null));
 // People are known where the camera looked, also without a result.
-const seen = (shaped, series) => shaped.rows.map((row, i) => (row !== null && (shaped.drawn[i] || !series.results[row]) ? series.seats[row] : null));
+const seen = ({ rows, drawn, lane }, series, mine) => rows.map((row, i) => (lane[i] !== null && lane[i] !== mine ? undefined : row !== null && (drawn[i] || !series.results[row]) ? series.seats[row] : null));
 
 function hatch(context, ink) {
   const tile = document.createElement("canvas");
@@ -49,7 +50,7 @@ function stretches(get, named) {
   return {
     hooks: {
       drawClear: (u) => {
-        const { holes, suppressed } = get();
+        const { shaped: { holes, suppressed }, elsewhere } = get();
         const { left, top, width, height } = u.bbox;
         u.ctx.save();
         u.ctx.beginPath();
@@ -71,7 +72,7 @@ function stretches(get, named) {
             if (named && share >= 0.5) label(u.ctx, word, x + w / 2, top, w, wash);
           }
         };
-        paint(holes, css("--hole-wash"), css("--hole-ink"), "no data");
+        paint(holes, css("--hole-wash"), css("--hole-ink"), elsewhere ? "windows of another date" : "no data");
         paint(suppressed, css("--none-wash"), css("--none-ink"), "no result");
         u.ctx.restore();
       },
@@ -98,22 +99,32 @@ function seriesOf(id) {
   return [line("--accent"), line("--people", { dash: [5, 4] })];
 }
 
-function dataOf(id, series, shaped) {
-  const t = shaped.t.map((ms) => ms / 1000);
-  const column = (name) => pick(shaped, series[name]);
-  if (id === "engagement") return [t, column("ci_high"), column("ci_low"), column("engagement")];
-  if (id === "people") return [t, seen(shaped, series), column("coverage").map((v) => (v === null ? null : 100 * v))];
-  if (id === "affect") return [t, column("valence"), column("arousal")];
-  const sums = t.map(() => 0);
-  const stacked = EMOTIONS.map((name) => column(`share_${name}`).map((v, i) => (v === null || v === undefined ? null : (sums[i] += v))));
-  return [t, ...stacked.toReversed()];
+const dataOf = (id, series, shaped) => [shaped.t.map((ms) => ms / 1000), ...Array.from({ length: shaped.lanes }, (_, lane) => linesOf(id, series, shaped, lane)).flat()];
+
+function linesOf(id, series, shaped, lane) {
+  const column = (name) => pick(shaped, series[name], lane);
+  if (id === "engagement") return [column("ci_high"), column("ci_low"), column("engagement")];
+  if (id === "people") return [seen(shaped, series, lane), column("coverage").map((v) => v && 100 * v)];
+  if (id === "affect") return [column("valence"), column("arousal")];
+  const sums = shaped.t.map(() => 0);
+  return EMOTIONS.map((name) => column(`share_${name}`).map((v, i) => v && (sums[i] += v))).toReversed();
+}
+
+// Times, and the day where it is another one: at midnight, and at the first of a past day.
+function ticks(_, splits, __, ___, step) {
+  return splits.map((s, i) => {
+    const ms = 1000 * s;
+    if (step >= 86400 || new Date(ms).getHours() + new Date(ms).getMinutes() === 0) return date(ms);
+    return i === 0 && !today(ms) ? `${clock(ms)}\n${date(ms)}` : clock(ms);
+  });
 }
 
 export function chart(panel, place, sync, current, onCursor, onZoom) {
   const axis = (extra) => ({ stroke: css("--ink-2"), grid: { stroke: css("--grid"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif", ...extra });
   const y = panel.range ? { range: panel.range } : { range: (_, __, max) => [0, Math.max(5, Math.ceil((max ?? 0) * 1.15))] };
-  const ticks = (_, splits, __, ___, step) => splits.map((s) => (step >= 86400 || new Date(1000 * s).getHours() + new Date(1000 * s).getMinutes() === 0 ? date(1000 * s) : clock(1000 * s)));
-  const axes = [axis({ values: ticks, space: 70, size: 26 }), axis({ size: 44 })];
+  const { lanes } = current().shaped;
+  const each = (make) => Array.from({ length: lanes }, (_, lane) => make(lane)).flat();
+  const axes = [axis({ values: ticks, space: 70, size: (_, words) => (words?.some((word) => String(word).includes("\n")) ? 42 : 26) }), axis({ size: 44 })];
   if (panel.id === "people") axes.push(axis({ scale: "%", side: 1, size: 44, grid: { show: false }, values: (_, ticks) => ticks.map((v) => `${v} %`) }));
   const options = {
     width: place.clientWidth,
@@ -124,9 +135,9 @@ export function chart(panel, place, sync, current, onCursor, onZoom) {
     cursor: { sync: { key: sync, setSeries: false }, drag: { x: true, y: false, setScale: false }, points: { size: 7 } },
     scales: { x: { time: true, range: () => [current().series.from / 1000, current().series.to / 1000] }, y, "%": { range: [0, 100] } },
     axes,
-    series: [{}, ...seriesOf(panel.id)],
-    bands: panel.id === "engagement" ? [{ series: [1, 2], fill: css("--band") }] : [],
-    plugins: [stretches(() => current().shaped, panel.id === "engagement")],
+    series: [{}, ...each(() => seriesOf(panel.id))],
+    bands: panel.id === "engagement" ? each((lane) => [{ series: [1 + 3 * lane, 2 + 3 * lane], fill: css("--band") }]) : [],
+    plugins: [stretches(current, panel.id === "engagement")],
     hooks: {
       setCursor: [(u) => onCursor(u.cursor.idx)],
       setSelect: [(u) => u.select.width > 4 && onZoom(1000 * u.posToVal(u.select.left, "x"), 1000 * u.posToVal(u.select.left + u.select.width, "x"))],
@@ -135,6 +146,7 @@ export function chart(panel, place, sync, current, onCursor, onZoom) {
   const plot = new uPlot(options, dataOf(panel.id, current().series, current().shaped), place);
   return {
     plot,
+    lanes,
     update: () => plot.setData(dataOf(panel.id, current().series, current().shaped)),
     resize: () => plot.setSize({ width: place.clientWidth, height: panel.height }),
     destroy: () => plot.destroy(),

@@ -9,6 +9,7 @@ const byName = new Intl.Collator(undefined, { numeric: true });
 
 export function devicesView(main) {
   document.title = "Devices";
+  main.classList.add("wide");
   const body = h("tbody");
   const rows = new Map();
   const counters = h("p.summary"); // no live region: it changes all the time
@@ -41,13 +42,14 @@ export function devicesView(main) {
   count();
   return () => {
     stop();
+    main.classList.remove("wide");
     clearInterval(timer);
     clearTimeout(waiting);
   };
 }
 
 function row(room) {
-  return h("tr", null, h("th", { scope: "row" }, h("a", { href: `#/room/${key(room)}` }, `${room.site} / ${room.room}`)), COLUMNS.slice(1).map(() => h("td")));
+  return h("tr", null, h("th", { scope: "row" }, h("a", { href: `#/room/${key(room)}` }, `${room.site} / ${room.room}`), h("span.agent", null, ` ${room.agent}`)), COLUMNS.slice(1).map(() => h("td")));
 }
 
 // Sets what is another text now, and nothing else: focus and selection stay.

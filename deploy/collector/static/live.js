@@ -10,6 +10,7 @@ const CHECK_MS = 2000;
 const SAME_TROUBLE_MS = 10 * 60000; // between two troubles that are one: it comes and goes
 
 export const rooms = new Map();
+const devices = new Map(); // how many a room has, by site/room
 const listeners = new Set();
 const loads = new Set();
 let skew = 0;
@@ -23,6 +24,9 @@ let deaf = { from: Infinity, until: -Infinity }; // when the collector could not
 
 export const now = () => Date.now() + skew;
 export const key = (room) => `${room.site}/${room.room}/${room.agent}`;
+const place = (room) => `${room.site}/${room.room}`;
+// Whether there is another device in the same room: then the room's name does not tell them apart.
+export const crowded = (room) => devices.get(place(room)) > 1;
 const quiet = () => performance.now() - heardAt;
 // What the page missed since began with the last word, also while it is not sure yet that the connection is dead.
 const missingSince = () => lostAt ?? (quiet() > 0.6 * patience.quiet ? now() - quiet() : null);
@@ -44,8 +48,19 @@ export async function fetchJson(path) {
   return answer.json();
 }
 
+function add(room) {
+  if (!rooms.has(key(room))) devices.set(place(room), (devices.get(place(room)) ?? 0) + 1);
+  rooms.set(key(room), room);
+}
+
+function remove(name) {
+  const where = place(rooms.get(name));
+  devices.set(where, devices.get(where) - 1);
+  rooms.delete(name);
+}
+
 function take(changed) {
-  for (const room of changed) rooms.set(key(room), room);
+  changed.forEach(add);
   for (const listener of listeners) listener(changed);
 }
 
@@ -59,7 +74,7 @@ export async function loadAll() {
     if (answer.trouble && told === before) suffer(answer.trouble);
     if (source?.readyState === EventSource.OPEN) lostAt = null;
     const there = new Set(answer.rooms.map(key));
-    for (const name of rooms.keys()) if (!there.has(name) && !heard.has(name)) rooms.delete(name);
+    for (const name of rooms.keys()) if (!there.has(name) && !heard.has(name)) remove(name);
     take(answer.rooms.filter((room) => !heard.has(key(room))));
   } finally {
     loads.delete(heard);

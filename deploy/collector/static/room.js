@@ -5,7 +5,7 @@ import { announce, h } from "./dom.js";
 import { fetchJson, key, listen, now, rooms, standing } from "./live.js";
 import { emotions, result } from "./rooms.js";
 import { amount, shape } from "./shape.js";
-import { ago, clock, coverage, dayClock, EMOTIONS, number, percent, reason, seats, signed } from "./words.js";
+import { ago, clock, coverage, dayClock, EMOTIONS, far, number, percent, reason, seats, signed, stretch, today, when } from "./words.js";
 
 const HOUR = 3600000;
 const RANGES = [["1 h", HOUR], ["8 h", 8 * HOUR], ["Day", 24 * HOUR], ["Week", 7 * 24 * HOUR], ["Month", 31 * 24 * HOUR], ["Year", 366 * 24 * HOUR]];
@@ -27,14 +27,16 @@ export function roomView(main, site, name, agent) {
   const present = h("section.present", { "aria-label": "Now" });
   const readout = h("p.readout", { role: "status", "aria-live": "polite" });
   const missing = h("p.key");
+  const shown = h("span.shown");
   const places = PANELS.map((panel) => h("figure.panel", null, h("figcaption", null, panel.title, legend(panel.id)),
     // A role whose keys screen readers leave to the page: to "img" no arrow key would come.
     h("div.plot", { tabindex: 0, role: "application", "aria-roledescription": "chart", "aria-label": `${panel.title}. Arrow keys move from window to window.`, "data-panel": panel.id, onkeydown: onKey })));
   const past = h("section.past", { "aria-label": "Over time" });
   const happened = h("section.happened");
   const state_ = h("p.state");
-  main.append(h("div.head", null, h("p.crumb", null, h("a", { href: "#/" }, "Rooms"), ` / ${site}`), h("h1", null, name), state_), present, past, happened);
-  past.append(ranges(), readout, missing, ...places, table());
+  main.append(h("div.head", null, h("p.crumb", null, h("a", { href: "#/" }, "Rooms"), ` / ${site}`, h("span.agent", null, ` · ${agent}`)), h("h1", null, name), state_), present, past, happened);
+  const listed = table();
+  past.append(ranges(), readout, missing, ...places, listed);
 
   function ranges() {
     const buttons = RANGES.map(([word, ms]) => h("button", { type: "button", "data-ms": ms, onclick: () => go(ms, null) }, word));
@@ -42,16 +44,7 @@ export function roomView(main, site, name, agent) {
     return h("div.controls", null, h("div.segments", { role: "group", "aria-label": "Range" }, buttons),
       h("div.segments", { role: "group", "aria-label": "Move" }, h("button", { type: "button", "aria-label": "Earlier", onclick: shift(-0.5) }, "←"),
         h("button", { type: "button", "data-now": "1", onclick: () => go(length, null) }, "Now"), h("button", { type: "button", "aria-label": "Later", onclick: shift(0.5) }, "→")),
-      h("span.exports", null, exportLink("csv", "CSV"), exportLink("parquet", "Parquet")));
-  }
-
-  function exportLink(kind, word) {
-    return h("a", { href: "#", download: `${name}.${kind}`, onclick: (event) => {
-      if (!current) return event.preventDefault(); // nothing is loaded: "#" would be this page itself
-      const query = new URLSearchParams({ site, room: name, agent, from: current.series.from, to: current.series.to });
-      event.currentTarget.href = `/export.${kind}?${query}`;
-      return undefined;
-    } }, word);
+      shown, h("span.exports", null, [["csv", "CSV"], ["parquet", "Parquet"]].map(([kind, word]) => h("a", { "data-kind": kind, download: `${site}-${name}-${agent}.${kind}` }, word))));
   }
 
   function go(ms, until) {
@@ -69,10 +62,14 @@ export function roomView(main, site, name, agent) {
     try {
       const [series, about] = await Promise.all([fetchJson(`${path}/series${query}`), fetchJson(`${path}/about${query}`)]);
       if (mine !== loading) return;
-      current = { series, shaped: shape(series, now()) };
+      const room = rooms.get(id);
+      // Its windows come, and are not of this time.
+      const elsewhere = room && !series.t.length && far(room) ? room.window.end_ms : null;
+      current = { series, shaped: shape(series, now()), elsewhere };
       draw();
       drawHappened(about);
     } catch (error) {
+      if (mine !== loading) return; // what was asked for later is there, or will be
       announce(readout, `Could not load: ${error.message}`);
     }
   }
@@ -80,13 +77,23 @@ export function roomView(main, site, name, agent) {
   function draw() {
     for (const button of past.querySelectorAll("[data-ms]")) button.setAttribute("aria-pressed", String(Number(button.dataset.ms) === length));
     past.querySelector("[data-now]").setAttribute("aria-pressed", String(end === null));
+    const { from, to } = current.series;
+    announce(shown, stretch(from, to));
+    for (const link of past.querySelectorAll("[data-kind][download]")) link.href = `/export.${link.dataset.kind}?${new URLSearchParams({ site, room: name, agent, from, to })}`;
+    if (charts[0]?.lanes !== current.shaped.lanes) clear();
     if (charts.length) for (const c of charts) c.update();
     else charts = PANELS.map((panel, i) => chart(panel, places[i].querySelector(".plot"), id, () => current, (index) => {
       selected = index ?? null;
       say();
     }, (from, to) => go(Math.max(5 * 60000, to - from), to)));
     missing.replaceChildren(...missed(current));
+    if (listed.open) fillTable();
     say();
+  }
+
+  function clear() {
+    for (const c of charts) c.destroy();
+    charts = [];
   }
 
   function say() {
@@ -94,12 +101,12 @@ export function roomView(main, site, name, agent) {
     let index = selected;
     if (index === null || index >= shaped.rows.length) index = shaped.stops.findLast((at) => shaped.rows[at] !== null);
     if (index === undefined) {
-      announce(readout, "No window in this range.");
+      announce(readout, "No window in this range", current.elsewhere === null ? "." : `: this device's windows carry another date, ${dayClock(current.elsewhere)}. Set its clock.`);
       return;
     }
     const row = shaped.rows[index];
     const at = shaped.t[index];
-    const time = series.step || length > 26 * HOUR ? dayClock(at) : clock(at);
+    const time = series.step || length > 26 * HOUR ? dayClock(at) : when(at);
     if (row === null) announce(readout, h("b", null, time), " No data: no window arrived.");
     else if (!series.results[row]) announce(readout, h("b", null, time), ` No result: ${reasons(series.suppressed[row]) || "every window was suppressed"}.`);
     else announce(readout, h("b", null, time), ` Index ${number(series.engagement[row])}`, series.ci_low[row] === null ? "" : ` (${number(series.ci_low[row])} – ${number(series.ci_high[row])})`,
@@ -125,21 +132,24 @@ export function roomView(main, site, name, agent) {
     say();
   }
 
+  function fillTable() {
+    listed.querySelector("tbody").replaceChildren(...tableRows(current));
+  }
+
   function table() {
-    const body = h("tbody");
     const words = ["Time", "Index", "95 % interval", "People", "Coverage", "Valence", "Arousal", "Note"];
-    return h("details.table", { ontoggle: (event) => event.target.open && current && body.replaceChildren(...tableRows(current)) },
-      h("summary", null, "The same as a table"), h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Windows" }, h("table", null, h("thead", null, h("tr", null, words.map((word) => h("th", { scope: "col" }, word)))), body)));
+    return h("details.table", { ontoggle: (event) => event.target.open && current && fillTable() },
+      h("summary", null, "The same as a table"), h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Windows" }, h("table", null, h("thead", null, h("tr", null, words.map((word) => h("th", { scope: "col" }, word)))), h("tbody"))));
   }
 
   function drawHappened(about) {
-    const happenings = [...about.events.map((e) => [e.at, e.kind, e.kind === "gap" ? `windows ${e.body.from} to ${e.body.to} do not exist: ${reason(e.body.reason)}` : [reason(e.body.reason), e.body.detail].filter(Boolean).join(", ")]),
-      ...about.lost.filter((l) => l.reason === "unanswered").map((l) => [l.at, "gap", `windows ${l.from} to ${l.to}: ${reason(l.reason)}`])].sort((a, b) => b[0] - a[0]);
-    const made = about.made_by;
-    const rows = [["Model", made.model_id], ["Runs on", made.backend], ["Weights", made.weights_id], ["Calibration", made.calibration_id ?? "none"], ["Clock", made.clock_source], ["Model SHA-256", made.model_sha256]];
+    const happenings = [...about.events.map((e) => [e.at, e.kind, e.kind === "gap" ? lostWords(e.missing, e.body.reason) : [reason(e.body.reason), e.body.detail].filter(Boolean).join(", ")]),
+      ...about.lost.map((l) => [l.at, "gap", lostWords(l.missing, l.reason)])].sort((a, b) => b[0] - a[0]);
+    const makers = about.made_by.map((made) => [["Model", made.model_id], ["Runs on", made.backend], ["Weights", made.weights_id], ["Calibration", made.calibration_id ?? "none"], ["Clock", made.clock_source], ["Model SHA-256", made.model_sha256],
+      ["Until", about.made_by.length > 1 && when(made.until)]]);
     happened.replaceChildren(
       h("div", null, h("h2", null, "What happened"), happenings.length ? h("ol.events", null, happenings.slice(0, 50).map(([at, kind, text]) => h("li", null, h("time", null, dayClock(at)), h("b", null, kind), ` ${text}`))) : h("p.quiet-text", null, "Nothing in this range.")),
-      h("div", null, h("h2", null, "What made the numbers"), h("dl.made", null, rows.filter(([, v]) => v).map(([word, value]) => h("div", null, h("dt", null, word), h("dd", null, value))))));
+      h("div", null, h("h2", null, "What made the numbers"), makers.length ? makers.map((rows) => h("dl.made", null, rows.filter(([, v]) => v).map(([word, value]) => h("div", null, h("dt", null, word), h("dd", null, value))))) : h("p.quiet-text", null, "Nothing in this range.")));
   }
 
   function drawPresent() {
@@ -151,7 +161,7 @@ export function roomView(main, site, name, agent) {
     state_.replaceChildren(h("span.pill", { "data-id": state.id }, state.word), state.why && ` ${state.why}`);
     present.replaceChildren(
       w?.engagement ? result(w.engagement, state.old) : h("p.nothing", null, h("span", null, "–"), h("small", null, state.why)),
-      h("dl.facts", null, [["People", seats(w) ?? "–"], ["Coverage", percent(coverage(w))], ["Window", w ? `${clock(w.start_ms)} – ${clock(w.end_ms)}` : "–"], ["Heard", room.window_ms ? `${ago(now() - room.window_ms)} ago` : "–"]].map(([word, value]) => h("div", null, h("dt", null, word), h("dd", null, String(value))))),
+      h("dl.facts", null, [["People", seats(w) ?? "–"], ["Coverage", percent(coverage(w))], ["Window", w ? (today(w.end_ms) ? `${clock(w.start_ms)} – ${clock(w.end_ms)}` : stretch(w.start_ms, w.end_ms)) : "–"], ["Heard", room.window_ms ? `${ago(now() - room.window_ms)} ago` : "–"]].map(([word, value]) => h("div", null, h("dt", null, word), h("dd", null, String(value))))),
       w?.shares ? emotions(w.shares) : "");
     return undefined;
   }
@@ -172,8 +182,7 @@ export function roomView(main, site, name, agent) {
     if (end === null && Date.now() - loadedAt >= stale(length)) load();
   }, 5000);
   const rebuild = () => {
-    for (const c of charts) c.destroy();
-    charts = [];
+    clear();
     if (current) draw();
   };
   document.addEventListener("themed", rebuild);
@@ -189,7 +198,7 @@ export function roomView(main, site, name, agent) {
     clearTimeout(soon);
     document.removeEventListener("themed", rebuild);
     sized.disconnect();
-    for (const c of charts) c.destroy();
+    clear();
     loading = -1;
   };
 }
@@ -200,6 +209,14 @@ function legend(id) {
   if (id === "affect") return h("span.legend", null, entry("accent", "valence"), entry("people", "arousal", "dash"));
   if (id === "emotions") return h("span.legend", null, EMOTIONS.map((name) => entry(name, name)));
   return null;
+}
+
+// What of a declared loss is not stored, and why. That an agent has them no more does not say that nobody has.
+function lostWords(missing, why) {
+  const parts = missing.map(([first, last]) => (first === last ? `${first}` : `${first} to ${last}`));
+  const more = parts.length > 5 ? `, and ${parts.length - 5} more stretches` : "";
+  const gone = why === "not_kept" || why === "unanswered" ? "are not here" : "do not exist";
+  return `windows ${parts.slice(0, 5).join(", ")}${more} ${gone}: ${reason(why)}`;
 }
 
 // One code, none, or several of them, in words.
@@ -213,7 +230,7 @@ function missed({ series, shaped: { holes, suppressed } }) {
 }
 
 function tableRows({ series, shaped }) {
-  return shaped.stops.map((at) => [shaped.rows[at], shaped.t[at]]).reverse().slice(0, 300).map(([row, t]) => {
+  return shaped.stops.map((at) => [shaped.rows[at], shaped.t[at]]).reverse().map(([row, t]) => {
     const cells = row === null ? ["–", "–", "–", "–", "–", "–", "no data"]
       : [number(series.engagement[row]), series.ci_low[row] === null ? "–" : `${number(series.ci_low[row])} – ${number(series.ci_high[row])}`, number(series.seats[row]), percent(series.coverage[row]),
         number(series.valence[row], 2), number(series.arousal[row], 2), series.results[row] ? "" : reasons(series.suppressed[row]) || "suppressed"];

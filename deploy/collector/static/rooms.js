@@ -1,8 +1,8 @@
 // All rooms now: a card each, grouped by site; only cards that changed are drawn again.
 
 import { announce, h, place } from "./dom.js";
-import { key, listen, now, rooms, standing } from "./live.js";
-import { ago, clock, coverage, EMOTIONS, median, number, percent, seats } from "./words.js";
+import { crowded, key, listen, now, rooms, standing } from "./live.js";
+import { ago, clock, coverage, date, EMOTIONS, median, number, percent, seats, today } from "./words.js";
 
 const FILTERS = [["all", "All"], ["live", "Reporting"], ["none", "No result"], ["silent", "Silent"]];
 const SORTS = [["name", "Name"], ["value", "Index, lowest first"], ["coverage", "Coverage, lowest first"], ["heard", "Heard last"]];
@@ -47,7 +47,8 @@ export function roomsView(main) {
   function arrange() {
     const list = [...rooms.values()].filter((room) => cards.has(key(room)) && wanted(room)).sort(order);
     shown = new Set(list.map(key));
-    const bySite = !list.length ? new Map() : chosen.sort === "name" ? Map.groupBy?.(list, (room) => room.site) ?? group(list) : new Map([["", list]]);
+    for (const room of list) entitle(cards.get(key(room)), room);
+    const bySite = !list.length ? new Map() : chosen.sort === "name" ? group(list) : new Map([["", list]]);
     place(groups, bySite.size ? [...bySite].map(([site, members]) => section(site, members)) : [empty]);
     tell();
   }
@@ -105,9 +106,11 @@ function wanted(room) {
 }
 
 function order(a, b) {
-  const value = (room) => room.window?.engagement?.value ?? 1000;
+  // What is not of now comes after all that is.
+  const last = (room) => (standing(room).old ? 2000 : 0);
+  const value = (room) => (room.window?.engagement?.value ?? 1000) + last(room);
   if (chosen.sort === "value") return value(a) - value(b);
-  if (chosen.sort === "coverage") return (coverage(a.window) ?? 2) - (coverage(b.window) ?? 2);
+  if (chosen.sort === "coverage") return (coverage(a.window) ?? 2) + last(a) - (coverage(b.window) ?? 2) - last(b);
   if (chosen.sort === "heard") return (b.window_ms ?? 0) - (a.window_ms ?? 0);
   return byName.compare(key(a), key(b));
 }
@@ -135,11 +138,19 @@ function fill(card, room) {
   card.dataset.id = state.id;
   card.dataset.condition = stamp(room);
   card.replaceChildren(
-    h("div.card-head", null, h("h3", null, room.room), h("span.pill", { "data-id": state.id }, state.word)),
+    h("div.card-head", null, h("h3"), h("span.pill", { "data-id": state.id }, state.word)),
     w?.engagement ? result(w.engagement, state.old) : h("p.nothing", null, h("span", null, "–"), h("small", null, state.why)),
     trend(room.trend ?? []),
-    h("dl.facts", null, fact("People", number(seats(w))), fact("Coverage", percent(coverage(w))), fact("Last", w ? clock(w.end_ms) : "–", room.window_ms ? `${ago(now() - room.window_ms)} ago` : "")),
+    h("dl.facts", null, fact("People", number(seats(w))), fact("Coverage", percent(coverage(w))), fact("Last", w ? (today(w.end_ms) ? clock(w.end_ms) : date(w.end_ms)) : "–", room.window_ms ? `${ago(now() - room.window_ms)} ago` : "")),
     w?.shares ? emotions(w.shares) : h("div.emotions.empty-bar", { "aria-hidden": "true" }));
+  entitle(card, room);
+}
+
+// A room's name, with its site where no heading says it, and with the device where the room has several.
+function entitle(card, room) {
+  const name = chosen.sort === "name" ? room.room : `${room.site} / ${room.room}`;
+  announce(card.querySelector("h3"), name, ...(crowded(room) ? [h("span.agent", null, ` ${room.agent}`)] : []));
+  card.querySelector("h3").title = card.querySelector("h3").textContent;
 }
 
 // How to read a card.
@@ -171,7 +182,7 @@ function trend(points) {
       open = false;
       return;
     }
-    if (steps[i - 1] > far) open = false;
+    if (steps[i - 1] > far || steps[i - 1] < 0) open = false; // a hole, or a clock that was set back
     const x = (i / Math.max(1, points.length - 1)) * size[0];
     const y = size[1] - 2 - (value / 100) * (size[1] - 4);
     path += `${open ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}${open ? "" : "h0"}`; // one that stands alone is a dot

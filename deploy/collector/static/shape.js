@@ -30,18 +30,45 @@ function mark(list, from, to, share, why, near) {
   } else list.push([from, to, why, share]);
 }
 
-// `t`, `rows` and `drawn` go together: a moment, the row of the server that is told there (null where no window came),
-// and whether a line goes through. `stops` are the indices at which keys and the table stop: one a row and hole.
+const MOST_LANES = 4;
+
+// A clock that was set back tells some times twice. Windows whose times go on with their numbers are one line; lines
+// that overlap get a lane each, the first of them lane 0.
+function lanes(series) {
+  if (series.step) return series.t.map(() => 0);
+  const order = series.t.map((_, i) => i).sort((a, b) => series.stream[a] - series.stream[b] || series.seq[a] - series.seq[b]);
+  const runs = [];
+  order.forEach((row, n) => {
+    const before = order[n - 1];
+    if (n && series.stream[before] === series.stream[row] && series.t[before] <= series.t[row]) runs.at(-1).push(row);
+    else runs.push([row]);
+  });
+  runs.sort((a, b) => series.start[a[0]] - series.start[b[0]]);
+  const ends = [];
+  const found = [];
+  for (const run of runs) {
+    let lane = ends.findIndex((end) => end <= series.start[run[0]] + 1000); // clocks are slewed
+    if (lane < 0) lane = Math.min(ends.length, MOST_LANES - 1);
+    ends[lane] = Math.max(ends[lane] ?? 0, series.t[run.at(-1)]);
+    for (const row of run) found[row] = lane;
+  }
+  return found;
+}
+
+// `t`, `rows`, `drawn` and `lane` go together: a moment, the row of the server that is told there (null where no window
+// came), whether a line goes through, and which line. `stops` are the indices at which keys and the table stop: one a row and hole.
 export function shape(series, now) {
   const { step } = series;
   const list = pieces(series);
   const lengths = series.t.map((t, i) => (step ? series.covered[i] / series.windows[i] : t - series.start[i]));
   const usual = median(lengths) || 60000; // of a window
-  const data = { t: [], rows: [], drawn: [], stops: [], holes: [], suppressed: [], missing: [] };
+  const laneOf = lanes(series);
+  const data = { t: [], rows: [], drawn: [], lane: [], lanes: 1 + Math.max(0, ...laneOf), stops: [], holes: [], suppressed: [], missing: [] };
   const put = (t, row, drawn) => {
     data.t.push(t);
     data.rows.push(row);
     data.drawn.push(drawn);
+    data.lane.push(row === null ? null : laneOf[row]);
   };
   const stop = (...point) => {
     data.stops.push(data.t.length);
@@ -56,7 +83,15 @@ export function shape(series, now) {
   const ends = (i) => (i + 1 < list.length ? Math.min(series.to, series.t[i] + step) : list[i].to);
   const bucket = (i) => (step ? ends(i) - Math.max(series.from, series.t[i]) : 0);
   const solid = list.map(({ good }, i) => series.results[i] > 0 && good >= 0.5 * bucket(i));
-  const joined = (i, j) => solid[i] && solid[j] && after(Math.min(i, j)) <= least;
+  // Its neighbours in its own lane.
+  const [before, next, last] = [[], [], []];
+  laneOf.forEach((lane, i) => {
+    before[i] = last[lane];
+    if (last[lane] !== undefined) next[last[lane]] = i;
+    last[lane] = i;
+  });
+  const between = (i, j) => (data.lanes === 1 ? after(i) : series.start[j] - series.t[i]);
+  const joined = (i, j) => i !== undefined && j !== undefined && solid[i] && solid[j] && between(i, j) <= least;
 
   const hole = (i) => {
     const from = i < 0 ? series.from : list[i].to;
@@ -75,8 +110,11 @@ export function shape(series, now) {
     const middle = (from + to) / 2;
     const at = step ? middle : to;
     if (!series.results[i]) stop(at, i, false);
-    else if (joined(i, i - 1) || joined(i, i + 1)) stop(at, i, true);
-    else {
+    else if (joined(before[i], i) || joined(i, next[i])) {
+      // With one lane a hole, or a window without a result, parts two lines already.
+      if (data.lanes > 1 && !joined(before[i], i)) put(at, i, false);
+      stop(at, i, true);
+    } else {
       for (const drawn of [false, true]) put(middle - good / 2, i, drawn);
       if (step) stop(middle, i, true);
       else data.stops.push(data.t.length);

@@ -28,7 +28,7 @@ const REASONS = {
   dropped: "given up by a person at the device",
   corrupt: "damaged on the device",
   crash: "the device crashed while the window was open",
-  not_kept: "the device did not keep it",
+  not_kept: "the device has them no more",
   unanswered: "lost, nobody could send it again",
   installed: "a new model was installed",
   refused: "a new model was refused",
@@ -52,11 +52,19 @@ export const coverage = (window) => (window && !window.suppressed ? window.cover
 export const signed = (value) => (value > 0 ? "+" : value < 0 ? "−" : "±") + Math.abs(value).toFixed(2);
 
 const clockFormat = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-const dayFormat = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-const dateFormat = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
-export const date = (ms) => dateFormat.format(ms);
+const day = { day: "numeric", month: "short" };
+const moment = { weekday: "short", ...day, hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+// Without the year, and with it: said where it is not this one.
+const formats = (parts) => [parts, { ...parts, year: "numeric" }].map((some) => new Intl.DateTimeFormat(undefined, some));
+const [dayFormats, dateFormats] = [formats(moment), formats(day)];
+const yearOf = (ms) => new Date(ms).getFullYear();
+const fit = (pair, ...times) => pair[Number(times.some((ms) => yearOf(ms) !== yearOf(Date.now())))];
+export const today = (ms) => new Date(ms).toDateString() === new Date().toDateString();
+export const date = (ms) => fit(dateFormats, ms).format(ms);
 export const clock = (ms) => clockFormat.format(ms);
-export const dayClock = (ms) => dayFormat.format(ms);
+export const dayClock = (ms) => fit(dayFormats, ms).format(ms);
+export const when = (ms) => (today(ms) ? clock(ms) : dayClock(ms));
+export const stretch = (from, to) => fit(dayFormats, from, to).formatRange(from, to);
 
 export function ago(ms) {
   const s = Math.max(0, Math.round(ms / 1000));
@@ -72,11 +80,24 @@ function windowLength({ meta, window }) {
   return window && !window.partial ? Math.max(1000, window.end_ms - window.start_ms) : 60000;
 }
 
+// Whether the times of a room's windows are no times at which they can have been made: further from when they came than
+// a delay is. A synchronised clock may be late for one: what waited somewhere comes late.
+const FAR_MS = 10 * 60000;
+const unset = ({ window }) => window.clock?.synced === false;
+export function far(room) {
+  const ahead = room.window ? room.window.end_ms - room.window_ms : 0;
+  return ahead > FAR_MS || (ahead < -FAR_MS && unset(room));
+}
+const clockTrouble = (room) => (unset(room) ? "its clock is not set" : far(room) ? "its clock is ahead of the collector's" : "");
+
 // What a room said last, taken by itself.
-function lastWords({ status, window }) {
-  if (window.suppressed) return { id: "none", word: "No result", why: reason(window.suppressed) };
-  if (status?.state === "degraded") return { id: "degraded", word: "Degraded", why: reason(status.reason) };
-  return { id: "live", word: "Live", why: "" };
+function lastWords(room) {
+  const { status, window } = room;
+  const also = (...why) => [...why, clockTrouble(room)].filter(Boolean).join(", ");
+  if (window.suppressed) return { id: "none", word: "No result", why: also(reason(window.suppressed)) };
+  if (status?.state === "degraded") return { id: "degraded", word: "Degraded", why: also(reason(status.reason)) };
+  if (far(room)) return { id: "degraded", word: "Wrong clock", why: also() };
+  return { id: "live", word: "Live", why: also() };
 }
 
 // What a room's newest messages mean now. `old`: its last result is not of now. `blind` is when no room could be heard,

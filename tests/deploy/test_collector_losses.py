@@ -1,0 +1,75 @@
+"""What an agent declares lost, and what of it a collector has all the same."""
+
+import json
+
+import pytest
+from sqlalchemy import Engine
+
+from deploy.collector.bench.lessons import topic_of
+from deploy.collector.history import History, Span
+from deploy.collector.messages import Message, parse_message
+from deploy.collector.store import Store
+from tests.deploy.conftest import NOW_MS, Room, collecting, wait_for, window
+
+EVER = Span(0, 2**53 - 1)
+
+
+def gap(first: int, last: int, reason: str = "not_kept", epoch: str = "1") -> Message:
+    body = {"kind": "gap", "epoch": epoch, "from": first, "to": last, "reason": reason, "at_ms": NOW_MS}
+    return parse_message(topic_of(1, "event"), json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    ("stored", "missing"),
+    [([], [[(1, 20)]]), ([1, 2, 5, 20], [[(3, 4), (6, 19)]]), (list(range(1, 21)), [])],
+)
+def test_what_is_stored_is_not_told_as_lost(
+    engine: Engine, stored: list[int], missing: list[list[tuple[int, int]]]
+) -> None:
+    """Of a declared loss the page is told what is not here, and nothing where all of it is."""
+    Store(engine).write([*(window(1, seq) for seq in [*stored, 21]), gap(1, 20)], NOW_MS)
+    events = History(engine).happenings(1, EVER)["events"]
+    assert [event["missing"] for event in events] == missing
+
+
+def test_a_loss_that_was_given_up_first_is_the_same_one(engine: Engine) -> None:
+    """A range that was given up, then declared by its agent, and then came after all is told as neither."""
+    store = Store(engine)
+    store.write([window(1, 1), window(1, 4)], NOW_MS)
+    store.write_lost(1, 2, 3, "unanswered", NOW_MS)
+    store.write([gap(2, 3), window(1, 2), window(1, 3)], NOW_MS)
+    assert History(engine).happenings(1, EVER) == {"events": [], "lost": []}
+
+
+def test_another_epochs_windows_fill_no_gap(engine: Engine) -> None:
+    """A number of one epoch is not that of another."""
+    Store(engine).write([*(window(1, seq) for seq in range(1, 5)), gap(1, 4, epoch="2")], NOW_MS)
+    (event,) = History(engine).happenings(1, EVER)["events"]
+    assert event["missing"] == [(1, 4)]
+
+
+def test_what_came_after_it_was_given_up_is_not_told_as_lost(engine: Engine) -> None:
+    """A hole that was given up, of which a part came late, is told as the rest."""
+    store = Store(engine)
+    store.write([window(1, 1), window(1, 9)], NOW_MS)
+    store.write_lost(1, 2, 8, "unanswered", NOW_MS)
+    store.write([window(1, 4)], NOW_MS)
+    assert History(engine).happenings(1, EVER)["lost"] == [
+        {"reason": "unanswered", "at": NOW_MS, "missing": [(2, 3), (5, 8)]}
+    ]
+
+
+def test_a_declared_loss_is_named_in_the_log_once(
+    broker_port: int, engine: Engine, room: Room, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Windows that a declaration leaves the collector without are a line in the log, with their number; the same
+    declaration again is none, and neither is one about windows that are stored."""
+    with collecting(broker_port, engine):
+        for _ in range(2):
+            room.send(1, 4, 9)
+            for first, last in ((1, 1), (2, 8)):
+                room.publish("event", {"kind": "gap", "epoch": "1", "from": first, "to": last, "reason": "not_kept"})
+            wait_for(lambda: room.acked == 9)
+        wait_for(lambda: "event=windows.lost" in caplog.text)
+    lost = [r.getMessage() for r in caplog.records if "windows.lost" in r.getMessage()]
+    assert lost == ["event=windows.lost agent=school-0/room-2/fer-1 count=6"]
