@@ -52,6 +52,8 @@ def one_line() -> Iterator[None]:
     """
     try:
         yield
+        if sys.stdout is not None:
+            sys.stdout.flush()  # at Python's own end what fails is a traceback, and exit 120
     except (click.ClickException, click.Abort, click.exceptions.Exit):
         raise
     except KeyboardInterrupt:
@@ -82,6 +84,11 @@ def one_line() -> Iterator[None]:
 def _end(line: str, code: int) -> NoReturn:
     with contextlib.suppress(OSError):
         click.echo(f"error: {line}", err=True)
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        _silence(sys.stdout)
     sys.exit(code)
 
 
