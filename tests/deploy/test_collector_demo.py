@@ -49,7 +49,12 @@ class Demo:
         environment = os.environ | {"TMPDIR": str(self.tmp)}
         with self.said.open("wb") as file:
             listen = ("--listen", f"127.0.0.1:{self.port}")
-            self.process = subprocess.Popen([*command, *listen], stderr=file, env=environment)
+            self.process = subprocess.Popen(
+                [*command, *listen],
+                stderr=file,
+                env=environment,
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # `nohup` ignores it, for all below
+            )
 
     def token(self) -> str:
         """That of the address it names."""
