@@ -293,8 +293,10 @@ class Courier:
             if news.link is self._link:
                 self._hear(news.news)
         elif isinstance(news, Closing):
-            for position in news.positions if self._up else ():
-                self.outbox.add_live(position)
+            if self._up:
+                for position in news.positions:
+                    self.outbox.add_live(position)
+                self._pump(time.monotonic())  # at once: what is told after a window, such as its health, comes after it
             if self._births.spool_news():
                 self.post(self._births.status())
         elif isinstance(news, Parcel):
