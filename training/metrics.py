@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from agent.calibration import probabilities as calibration
 from agent.emotions import LABELS
 
 Floats = npt.NDArray[np.float64]
@@ -82,9 +83,7 @@ class Scores:
 
 def softmax(logits: npt.NDArray[np.floating]) -> Floats:
     """Return float64 probabilities of the shape of `logits`, summing to 1 over the last axis."""
-    shifted = np.asarray(logits, dtype=np.float64)
-    shifted = np.exp(shifted - shifted.max(axis=-1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
+    return calibration.softmax(np.asarray(logits, dtype=np.float64))
 
 
 def measure(

@@ -40,9 +40,9 @@ class Bin:
 
 
 def softmax(logits: Floats) -> Floats:
-    """Return probabilities of logits (n, c), each row sums to 1."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    """Return probabilities of logits (…, c), each row sums to 1."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
 def apply(logits: npt.NDArray[np.floating], temperature: float, biases: npt.ArrayLike) -> Floats:

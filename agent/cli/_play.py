@@ -107,13 +107,14 @@ class Playing:
             "agent.id": "replay" if self.broker is None else f"replay-{_this_machine()}",
             "camera.source": source,
             "camera.fps": self.fps,
-            "detect.smallest_face_px": self.smallest_face or 24,
             "classify.threads": self.threads,
             "classify.model": self.model,
             "engagement.window_s": self.window_s,
             "mqtt.host": host,
             "mqtt.port": port,
         }
+        if self.smallest_face is not None:
+            values["detect.smallest_face_px"] = self.smallest_face
         if self.k_min is not None:
             values["privacy.k_min"] = self.k_min
         return load(None, environ={}, overrides=values).settings

@@ -64,11 +64,12 @@ def command(video: str | None, options: Playing) -> None:
         stages = stack.enter_context(opened(settings, bundle))
         name = file_name(video) if video else "eight seats of a made-up classroom"
         headline = f"{name} → {bundle.card.id} on {stages.made_by.backend}"
-        film = video is not None and not is_camera(video)
+        live = video is not None and is_camera(video)
+        film = video is not None and not live
         screen = stack.enter_context(
             _Screen(settings, stages.made_by.k_min, headline, film=film, as_json=options.as_json)
         )
-        clock = system_clock if video and is_camera(video) else media_clock()
+        clock = system_clock if live else media_clock()
         publisher = stack.enter_context(Publisher(settings, stages.made_by, clock=clock))
         publisher.state("ready")
         try:

@@ -8,10 +8,9 @@ import click
 from agent.cli._live import WindowView, window_of
 from agent.cli._options import Number, split_broker
 from agent.config import ID, Mqtt
-from agent.delivery import security
 from agent.delivery.subscribe import Subscriber
 from agent.delivery.topics import PREFIX
-from agent.errors import ConfigError, InputError, UsageError
+from agent.errors import UsageError
 
 
 @click.command(epilog="Example: fer-agent tail --broker 127.0.0.1:1883 --room b12 --json")
@@ -49,10 +48,6 @@ def command(
     mqtt = Mqtt.model_validate(
         {"host": host, "port": port, "username": username, "tls": ca_file is not None, "ca_file": ca_file}
     )
-    try:
-        security.context(mqtt)
-    except ConfigError as error:
-        raise InputError(str(error).replace("mqtt.ca_file", "--ca-file", 1)) from error
     end = None if seconds is None else time.monotonic() + seconds
     topic = f"{PREFIX}/{site}/{room}/{agent_id}/window"
     with Subscriber(mqtt, [topic]) as subscriber, WindowView(as_json=as_json, rooms=rooms) as view:

@@ -256,7 +256,8 @@ class DiskSpool:
                     raise
                 self.trouble = "disk full: the oldest windows are dropped"
                 freed += self._segments[0].header.size
-                self._dropped |= self._entries(self._segments[0])
+                inside = self._inside(self._segments[0])
+                self._dropped |= {p: entry for p, _ in inside if (entry := self.read(p)) is not None}
                 lost = recover.join(lost, self._drop_oldest())
         self._dropped.clear()
         if lost is None:
@@ -266,10 +267,8 @@ class DiskSpool:
         self._segments.append(made)
         self._declare(lost, "disk_full")
 
-    def _entries(self, segment: Segment) -> dict[int, Entry]:
-        """What waits in a file, by position, as far as it can be read."""
-        inside = [position for position, place in self._places.items() if place.segment is segment]
-        return {position: entry for position in inside if (entry := self.read(position)) is not None}
+    def _inside(self, segment: Segment) -> list[tuple[int, Place]]:
+        return [(position, place) for position, place in self._places.items() if place.segment is segment]
 
     def _drop_old(self) -> None:
         """Drop the oldest files while there are too many, or they are too old."""
@@ -291,7 +290,7 @@ class DiskSpool:
     def _drop_oldest(self) -> tuple[int, int] | None:
         """Remove the oldest file; the numbers of this epoch that are lost with it, if any."""
         oldest = self._segments.pop(0)
-        inside = [(position, place) for position, place in self._places.items() if place.segment is oldest]
+        inside = self._inside(oldest)
         lost = None
         for position, place in inside:
             if oldest.header.epoch == self.epoch and not self._taken(position):

@@ -17,7 +17,8 @@ from agent.config import Mqtt
 SESSION_EXPIRY_S: Final = 3600
 WILL_DELAY_S: Final = 10
 _CONNECT_TIMEOUT_S: Final = 5.0
-_NO_REASON: Final = ("Unspecified error", "Protocol error")
+_CLOSED: Final = "Unspecified error"
+_NO_REASON: Final = (_CLOSED, "Protocol error")
 """What paho says of a connection that ended, or spoke something else, without a word of MQTT."""
 _IN_FLIGHT: Final = 20
 """Most messages of QoS 1 without an answer, if the broker takes so many: paho's own number."""
@@ -208,10 +209,10 @@ class Link:
 
         def on_disconnect(_c: Any, _u: Any, flags: Any, code: Any, _p: Any) -> None:
             value, text = getattr(code, "value", code), str(code)
-            by_broker = bool(flags.is_disconnect_packet_from_server) or text == "Unspecified error"
+            by_broker = bool(flags.is_disconnect_packet_from_server) or text == _CLOSED
             if not self._welcome and text in _NO_REASON:
                 text = f"{self._where} ended the connection without an answer: {NOT_MQTT}"
-            elif text == _NO_REASON[0]:
+            elif text == _CLOSED:
                 text = "the broker closed the connection"
             garbled = self._welcome and value == 130 and not flags.is_disconnect_packet_from_server
             notify(Note(self, Closed(text, by_broker, value == 142, too_large=value == 149, garbled=garbled)))

@@ -17,7 +17,18 @@ _WRONG_HOST: Final = frozenset({62, 63, 64})
 """OpenSSL's X509_V_ERR_* numbers (x509_vfy.h)."""
 
 
-def context(mqtt: Mqtt) -> ssl.SSLContext | None:
+class Names(NamedTuple):
+    """What people set: the keys of agent.toml, or a command's options."""
+
+    host: str = "mqtt.host"
+    ca_file: str = "mqtt.ca_file"
+
+
+KEYS: Final = Names()
+OPTIONS: Final = Names("--broker", "--ca-file")
+
+
+def context(mqtt: Mqtt, names: Names = KEYS) -> ssl.SSLContext | None:
     """TLS 1.2 or newer, certificate and host name always checked; None without TLS.
 
     Raises ConfigError for a file that is missing or is not what it should be.
@@ -27,7 +38,7 @@ def context(mqtt: Mqtt) -> ssl.SSLContext | None:
     try:
         made = ssl.create_default_context(cafile=None if mqtt.ca_file is None else str(mqtt.ca_file))
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"mqtt.ca_file: expected a PEM certificate at {mqtt.ca_file}, got: {error}") from error
+        raise ConfigError(f"{names.ca_file}: expected a PEM certificate at {mqtt.ca_file}, got: {error}") from error
     made.minimum_version = ssl.TLSVersion.TLSv1_2
     if mqtt.cert_file is not None:
         try:
@@ -58,17 +69,6 @@ def password(mqtt: Mqtt) -> str | None:
     if not lines or not lines[0]:
         raise ConfigError(f"mqtt.password_file: expected the password in the first line of {path}, got an empty line")
     return lines[0]
-
-
-class Names(NamedTuple):
-    """What people set: the keys of agent.toml, or a command's options."""
-
-    host: str = "mqtt.host"
-    ca_file: str = "mqtt.ca_file"
-
-
-KEYS: Final = Names()
-OPTIONS: Final = Names("--broker", "--ca-file")
 
 
 def explain(error: Exception, mqtt: Mqtt, names: Names = KEYS) -> str:

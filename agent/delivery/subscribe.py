@@ -12,7 +12,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.config import Mqtt
 from agent.delivery import security
-from agent.errors import UnavailableError
+from agent.errors import ConfigError, InputError, UnavailableError
 
 
 class Message(NamedTuple):
@@ -39,9 +39,16 @@ class Subscriber:
         self._ready: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
-        """Connect and subscribe. Raises UnavailableError if the broker is not there, refuses, or is none."""
+        """Connect and subscribe.
+
+        Raises UnavailableError if the broker is not there, refuses, or is none, InputError for a CA file that is none.
+        """
         client, mqtt = self._client, self._mqtt
-        if (tls := security.context(mqtt)) is not None:
+        try:
+            tls = security.context(mqtt, security.OPTIONS)
+        except ConfigError as error:  # the file of an option is an input, no configuration
+            raise InputError(str(error)) from error
+        if tls is not None:
             client.tls_set_context(tls)
         password = security.password(mqtt)
         if mqtt.username is not None or password is not None:

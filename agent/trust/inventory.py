@@ -48,8 +48,8 @@ def listed(store: ModelStore, accept: Callable[[Bundle], None] | None = None) ->
     usable = {row.name for row in rows if row.problem is None}
     candidates = state.rolled_back().candidates() if state.exhausted() else state.candidates()
     active = next((slot for slot in candidates if slot in usable), _PACKAGE)
-    rows = [replace(row, active=row.name == active) for row in rows]
-    return [replace(row, name=store.released) if row.name == _PACKAGE else row for row in rows]
+    shown = {_PACKAGE: store.released}
+    return [replace(row, name=shown.get(row.name, row.name), active=row.name == active) for row in rows]
 
 
 def _slot(store: ModelStore, slot: Slot) -> Bundle:

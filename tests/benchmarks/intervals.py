@@ -18,6 +18,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from agent.calibration.probabilities import softmax
 from agent.insight import interval
 from agent.insight.engagement import LEAST_SAMPLES, score
 from agent.insight.weights import DEFAULT, WeightTable, load
@@ -113,7 +114,7 @@ def naive_interval(seats: Sequence[npt.NDArray[np.float64]]) -> tuple[float, flo
 
 def _true_score(level: npt.NDArray[np.float64], weights: WeightTable, rng: np.random.Generator) -> float:
     """Return the long-run mean score of a person with this level (8,), points."""
-    return float(score(_softmax(level + _WITHIN * rng.standard_normal((_LONG_RUN, 8))), weights).mean())
+    return float(score(softmax(level + _WITHIN * rng.standard_normal((_LONG_RUN, 8))), weights).mean())
 
 
 def _seen(
@@ -121,7 +122,7 @@ def _seen(
 ) -> list[npt.NDArray[np.float64]]:
     """Return the accepted scores (m_i,) of the seats with enough of them."""
     drift = _drift(len(levels), scenario.window_s, math.exp(-1 / scenario.memory_s), rng)
-    probabilities = _softmax(levels[:, np.newaxis] + _WITHIN * drift)
+    probabilities = softmax(levels[:, np.newaxis] + _WITHIN * drift)
     visible = rng.random(len(levels)) < scenario.visible
     accepted = (rng.random(drift.shape[:2]) < scenario.detection) & visible[:, np.newaxis]
     seats = [score(p[a], weights) for p, a in zip(probabilities, accepted, strict=True)]
@@ -134,11 +135,6 @@ def _drift(people: int, moments: int, r: float, rng: np.random.Generator) -> npt
     for t in range(1, moments):
         steps[:, t] = r * steps[:, t - 1] + math.sqrt(1 - r * r) * steps[:, t]
     return steps
-
-
-def _softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
 BAR: Final = (0.93, 0.99)
