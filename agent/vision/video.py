@@ -81,8 +81,8 @@ class VideoFile:
         while self._first is None and self._capture.grab():
             self._first = self._decode()
         if self._first is None:
-            self._capture.release()
-            raise InputError(f"expected a video with at least one frame, got {without_login(self._source)!r} with none")
+            what = f"expected a video with at least one frame, got {without_login(self._source)!r} with none"
+            raise InputError(what + self._advice())
         return self
 
     def __exit__(
@@ -154,6 +154,15 @@ class VideoFile:
         picture = bgr(image) if good else None
         self.bad += picture is None
         return picture
+
+    def _advice(self) -> str:
+        """Close the file; return what to do where its codec is the trouble: OpenCV's wheel opens AV1, as video sites
+        serve it, and cannot decode it."""
+        codec = int(self._capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little", signed=True).decode("latin-1")
+        self._capture.release()
+        if not (codec := codec.strip("\0 ")).isalnum():
+            return ""
+        return f" that can be decoded here (codec {codec}); convert it: ffmpeg -i FILE -c:v libx264 NEW.mp4"
 
     def _trouble(self, image: Image, at: float) -> str | None:
         return self._closed() or (self._judge.add(image, at) if self._judge else None)

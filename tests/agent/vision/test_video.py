@@ -148,12 +148,12 @@ def test_what_is_no_video(tmp_path: Path, content: bytes | None, message: str) -
 
 
 def test_video_without_a_frame(tmp_path: Path) -> None:
-    """A container with a video track and not one frame is refused."""
+    """A container with a video track and no frame that can be decoded is refused, with its codec and what to do."""
     whole = write_video(tmp_path / "v.avi", frames=3).read_bytes()
     path = tmp_path / "headless.avi"
     at = whole.index(b"movi") + 4
     path.write_bytes(whole[:at])
-    with pytest.raises(InputError), open_source(str(path), fps=1):
+    with pytest.raises(InputError, match="codec MJPG.*convert it"), open_source(str(path), fps=1):
         pass
 
 
