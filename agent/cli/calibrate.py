@@ -5,19 +5,16 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from agent import config
-from agent.calibration import camera, compare, device, record, report, session
-from agent.calibration.parts import Parts, Record
+from agent.calibration import camera, device, record, report, session
+from agent.calibration.parts import Record
 from agent.calibration.session import PARTS, Measured, Wanted
+from agent.cli._dialogue import Dialogue
 from agent.cli._options import Number
 from agent.cli._state import act_as_owner, config_option, loaded_of
 from agent.config_file import DEFAULT_PATH, Loaded
@@ -32,10 +29,6 @@ from agent.vision.model_card import Bundle, find
 from agent.vision.video import VideoFile, check_exists
 
 _FILE: Final = click.Path(path_type=Path)
-_WELCOME: Final = """\
-Four parts, a few minutes: what the camera sees of faces, how sure the model may be, the room at rest, and what
-this machine can do. Nothing but numbers is kept. For the baseline people sit in view, doing nothing in particular.
-Everybody in view must have agreed to it; no portrait, poster or screen with a face may be in view, it would count."""
 
 
 @click.command(epilog="Example: fer-agent calibrate --from lesson.mp4 --yes --out calibration.json")
@@ -105,90 +98,29 @@ def command(
         baseline_s=seconds or Wanted.baseline_s,
         plan=device.Plan(timed=timed, warm=min(10, timed), soak_s=soak),
     )
-    asking = _Asking(Console(stderr=True, highlight=False), yes)
+    dialogue = Dialogue(yes)
     path = _place(out, settings)
     with _allowed(settings, source, own=model is not None) as (bundle, opened):
         _check_writable(path, page)
-        wanted = asking.before(wanted)
-        before = _before(path, bundle, settings, asking)
+        wanted = dialogue.before(wanted)
+        before = _before(path, bundle, settings, dialogue)
         kept, lines = session.kept_of(before, wanted)
-        asking.warn(*lines)
+        dialogue.warn(*lines)
         table = weights.load(settings.engagement.weights)
-        with asking.progress(wanted) as progress:
+        with dialogue.progress(wanted) as progress:
             measured = session.measure(opened, settings, bundle, table, wanted, kept=kept, progress=progress)
     new = _made(measured, bundle, settings, before, wanted)
     old = before.record.parts if before else None
-    asking.show(old, new, settings)
-    asking.warn(*_odd_size(new, settings))
+    dialogue.show(old, new, settings)
+    dialogue.warn(*_odd_size(new, settings))
     if new.parts.camera is not None and not new.parts.camera.fov_stated:
-        asking.say(f"distances: by an assumed field of view of {camera.ASSUMED_FOV:g}° (say yours with --fov)")
-    asking.consent_to_write(path)
-    _write(path, new, settings, asking)
+        dialogue.say(f"distances: by an assumed field of view of {camera.ASSUMED_FOV:g}° (say yours with --fov)")
+    dialogue.consent_to_write(path)
+    _write(path, new, settings, dialogue)
     if page is not None:
-        _write_page(page, report.page(new, measured, old, settings), asking)
+        _write_page(page, report.page(new, measured, old, settings), dialogue)
     if as_json:
         click.echo(json.dumps(new.model_dump(mode="json"), ensure_ascii=False))
-
-
-class _Asking:
-    """What people read and answer, on stderr; with `yes` nothing is asked."""
-
-    def __init__(self, console: Console, yes: bool) -> None:
-        self._console, self._yes = console, yes
-
-    def before(self, wanted: Wanted) -> Wanted:
-        """Say what is about to happen, and ask for what only people know."""
-        if self._yes:
-            return wanted
-        self._console.print(_WELCOME)
-        if {"camera", "baseline"} & set(wanted.parts):
-            click.confirm("Has everybody in view agreed?", abort=True, err=True)
-        if "camera" in wanted.parts and wanted.fov is None:
-            degrees: float = click.prompt(
-                "The camera's horizontal field of view, degrees (0: not known)",
-                default=0.0,
-                type=Number(0, 179),
-                err=True,
-            )
-            wanted = replace(wanted, fov=degrees if degrees >= 1 else None)
-        return wanted
-
-    @contextmanager
-    def progress(self, wanted: Wanted) -> Iterator[session.Progress]:
-        """Show one bar a part on a terminal, one line a finished part elsewhere."""
-        columns = (TextColumn("{task.description:14}"), BarColumn(), TextColumn("{task.fields[what]}"))
-        with Progress(*columns, TimeElapsedColumn(), console=self._console) as bars:
-            tasks = {part: bars.add_task(part, total=1.0, start=False, what="") for part in wanted.parts}
-
-            def tell(part: str, share: float, what: str) -> None:
-                bars.start_task(tasks[part])
-                bars.update(tasks[part], completed=min(1.0, share), what=what)
-
-            yield tell
-
-    def warn(self, *lines: str) -> None:
-        """Print a line each."""
-        for line in lines:
-            self._console.print(f"warning: {line}", markup=False, soft_wrap=True)
-
-    def say(self, line: str) -> None:
-        """Print a line."""
-        self._console.print(line, markup=False, soft_wrap=True)
-
-    def show(self, before: Parts | None, new: Record, settings: config.Settings) -> None:
-        """Print the table of before and after, and the camera's range."""
-        table = Table("", "before", "after", title=f"calibration {new.id}")
-        for row in compare.rows(before, new.parts, settings):
-            table.add_row(*row)
-        self._console.print(table)
-        if new.parts.camera is not None:
-            for metres, px, meaning in compare.ranges(new.parts.camera):
-                self.say(f"a face is {px} wide at {metres}: {meaning}")
-
-    def consent_to_write(self, path: Path) -> None:
-        """Ask before writing."""
-        if not self._yes:
-            click.confirm(f"Write {path}?", default=True, abort=True, err=True)
 
 
 def _configured(config: Path | None, video: str | None, model: str | None) -> Loaded:
@@ -248,14 +180,14 @@ def _place(out: Path | None, settings: config.Settings) -> Path:
     return out or record.path_of(settings)
 
 
-def _before(path: Path, bundle: Bundle, settings: config.Settings, asking: _Asking) -> record.Calibration | None:
+def _before(path: Path, bundle: Bundle, settings: config.Settings, dialogue: Dialogue) -> record.Calibration | None:
     """Return the calibration that is there, if it is for this model and camera; what is wrong with it is a warning."""
     if not path.exists():
         return None
     try:
         return record.load_for(settings, bundle, path)
     except ConfigError as error:
-        asking.warn(f"starting anew: {error}")
+        dialogue.warn(f"starting anew: {error}")
         return None
 
 
@@ -296,17 +228,17 @@ def _check_writable(path: Path, page: Path | None) -> None:
             raise CannotWriteError(f"{file}: expected a folder that the agent's user can write, got {file.parent}")
 
 
-def _write(path: Path, new: Record, settings: config.Settings, asking: _Asking) -> None:
+def _write(path: Path, new: Record, settings: config.Settings, dialogue: Dialogue) -> None:
     previous = record.save(path, new)
     taken = "run takes it at its next start"
     if path.absolute() != record.path_of(settings).absolute():
         taken = f'run takes it with calibration = "{path.absolute()}" under [engagement]'
-    asking.say(f"{path}: written, {new.id}; {taken}" + (f"; the one before is {previous}" if previous else ""))
+    dialogue.say(f"{path}: written, {new.id}; {taken}" + (f"; the one before is {previous}" if previous else ""))
 
 
-def _write_page(path: Path, text: str, asking: _Asking) -> None:
+def _write_page(path: Path, text: str, dialogue: Dialogue) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as cause:
         raise CannotWriteError(f"{path}: expected a place for the report, got: {cause.strerror}") from cause
-    asking.say(f"{path}: written")
+    dialogue.say(f"{path}: written")
