@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, func, or_, select
 
-from deploy.collector.tables import gaps, streams, windows
+from deploy.collector.tables import streams, windows
 
 Range = tuple[int, int]
 """First and last number, both included."""
@@ -58,18 +58,15 @@ class Losses:
         return self._known[stream, declared]
 
     def of_events(self, bodies: Iterable[dict[str, Any]]) -> list[list[Range]]:
-        """Return the same for each `gap` among the events. Its stream is that in which just this range was declared:
-        the newest one, if that was so in two epochs. One that named no epoch is believed."""
+        """Return the same for each `gap` among the events. One that named no epoch is believed."""
         bodies = list(bodies)
-        g = gaps.c
-        query = select(g.from_seq, g.to_seq, g.stream_id).join_from(gaps, streams)
-        query = query.where(streams.c.agent_id == self._agent).order_by(g.stream_id)
-        known: dict[Range, int] = {}
-        wanted = sorted({body["from"] for body in bodies})
-        for start in range(0, len(wanted), _AT_ONCE):
-            rows = self._connection.execute(query.where(g.from_seq.in_(wanted[start : start + _AT_ONCE])))
-            known |= {(first, last): stream for first, last, stream in rows}
-        return [self._of_event((body["from"], body["to"]), known) for body in bodies]
+        epochs = sorted({body["epoch"] for body in bodies if "epoch" in body})
+        known: dict[str | None, int] = {}
+        for start in range(0, len(epochs), _AT_ONCE):
+            some = streams.c.epoch.in_(epochs[start : start + _AT_ONCE])
+            query = select(streams.c.epoch, streams.c.id).where(streams.c.agent_id == self._agent, some)
+            known |= {row.epoch: row.id for row in self._connection.execute(query)}
+        return [self._of_event((body["from"], body["to"]), known.get(body.get("epoch"))) for body in bodies]
 
-    def _of_event(self, declared: Range, known: dict[Range, int]) -> list[Range]:
-        return self.of(known[declared], declared) if declared in known else [declared]
+    def _of_event(self, declared: Range, stream: int | None) -> list[Range]:
+        return [declared] if stream is None else self.of(stream, declared)

@@ -150,7 +150,7 @@ class Store:
                 continue
             if isinstance(m.value, Gap):
                 body = {"from": m.value.from_, "to": m.value.to, "reason": m.value.reason, "kind": "gap"}
-                body |= {"at_ms": m.value.at_ms} if m.value.at_ms is not None else {}
+                body |= m.value.model_dump(include={"epoch", "at_ms"}, exclude_none=True)
                 if m.value.epoch is not None:
                     stream = self.stream_of(m.source, m.value.epoch)
                     written.lost[stream].append((m.value.from_, m.value.to))

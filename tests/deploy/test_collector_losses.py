@@ -48,6 +48,14 @@ def test_another_epochs_windows_fill_no_gap(engine: Engine) -> None:
     assert event["missing"] == [(1, 4)]
 
 
+def test_a_range_declared_in_two_epochs_is_two_losses(engine: Engine) -> None:
+    """The same numbers declared in two epochs: what is stored of one does not make the other's loss smaller."""
+    stored = [window(1, seq, epoch="2") for seq in range(1, 5)]
+    Store(engine).write([gap(1, 4, epoch="1"), gap(1, 4, epoch="2"), *stored], NOW_MS)
+    (event,) = History(engine).happenings(1, EVER)["events"]
+    assert (event["body"]["epoch"], event["missing"]) == ("1", [(1, 4)])
+
+
 def test_what_came_after_it_was_given_up_is_not_told_as_lost(engine: Engine) -> None:
     """A hole that was given up, of which a part came late, is told as the rest."""
     store = Store(engine)

@@ -153,7 +153,7 @@ def test_video_without_a_frame(tmp_path: Path) -> None:
     path = tmp_path / "headless.avi"
     at = whole.index(b"movi") + 4
     path.write_bytes(whole[:at])
-    with pytest.raises(InputError, match="codec MJPG.*convert it"), open_source(str(path), fps=1):
+    with pytest.raises(InputError, match=r"codec MJPG.*convert it"), open_source(str(path), fps=1):
         pass
 
 
