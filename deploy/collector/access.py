@@ -6,7 +6,6 @@ import hmac
 import os
 import secrets
 import time
-from collections import deque
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +20,7 @@ COOKIE: Final = "fer_session"
 SESSION_S: Final = 12 * 3600
 """How long a login lasts, seconds."""
 _TRIES: Final = 10
-"""Wrong tokens per minute, from anywhere, before the door stays shut for the rest of the minute."""
+"""Different wrong tokens per minute, from anywhere, before the door stays shut for the rest of the minute."""
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; manifest-src 'self'; frame-ancestors 'none'; base-uri 'none'",
@@ -70,7 +69,9 @@ class Door:
     def __init__(self, token: str) -> None:
         self._token = token.encode()
         self._key = hashlib.sha256(b"fer-collector cookie\0" + self._token).digest()
-        self._wrong: deque[float] = deque(maxlen=_TRIES)
+        self._wrong: dict[bytes, float] = {}
+        """Digest of a wrong token → when it was first tried, seconds. A monitor that repeats an old one guesses
+        nothing, and must not keep people out."""
 
     def open(self, token: str) -> str | None:
         """Return a cookie for the right token, None for a wrong one. Raises PermissionError after too many."""
@@ -82,11 +83,12 @@ class Door:
     def _is_right(self, token: str) -> bool:
         """Check a token, from wherever it came: one count for all. Raises PermissionError after too many wrong ones."""
         now = time.monotonic()
-        if len(self._wrong) == _TRIES and now - self._wrong[0] < 60:
+        self._wrong = {wrong: at for wrong, at in self._wrong.items() if now - at < 60}
+        if len(self._wrong) >= _TRIES:
             raise PermissionError
         if hmac.compare_digest(token.encode(), self._token):
             return True
-        self._wrong.append(now)
+        self._wrong.setdefault(hashlib.sha256(token.encode()).digest(), now)
         return False
 
     def knows(self, connection: HTTPConnection) -> bool:

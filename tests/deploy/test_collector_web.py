@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
+from starlette.requests import HTTPConnection
 
 from deploy.collector.access import Door, read_token
 from deploy.collector.bench.lessons import free_port, window_of
@@ -35,6 +36,10 @@ def page(mosquitto: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         for room in (ROOM, OTHER):
             found.history(room, 10, suppressed=range(2, 4))
         yield found
+
+
+def asking(name: bytes, value: str) -> HTTPConnection:
+    return HTTPConnection({"type": "http", "headers": [(name, value.encode())]})
 
 
 def log_in(page: World, token: str) -> tuple[int, str, str]:
@@ -78,11 +83,9 @@ def test_cookie_of_a_login_opens(page: World) -> None:
 
 def test_expired_cookie_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cookie ends with its twelve hours."""
-    from starlette.requests import HTTPConnection
-
     door = Door(TOKEN)
     cookie = door.open(TOKEN)
-    asked = HTTPConnection({"type": "http", "headers": [(b"cookie", f"fer_session={cookie}".encode())]})
+    asked = asking(b"cookie", f"fer_session={cookie}")
     assert door.knows(asked)
     later = time.time() + 12 * 3600 + 1
     monkeypatch.setattr("deploy.collector.access.time.time", lambda: later)
@@ -101,11 +104,6 @@ def test_guessing_is_slowed_down() -> None:
 def test_guessing_by_bearer_is_slowed_down() -> None:
     """Wrong tokens in the header count with those of the form: after ten of both none opens, whichever way it comes.
     Who had logged in before stays in."""
-    from starlette.requests import HTTPConnection
-
-    def asking(name: bytes, value: str) -> HTTPConnection:
-        return HTTPConnection({"type": "http", "headers": [(name, value.encode())]})
-
     door = Door(TOKEN)
     cookie = door.open(TOKEN)
     assert door.open("guess") is None
@@ -116,6 +114,14 @@ def test_guessing_by_bearer_is_slowed_down() -> None:
     with pytest.raises(PermissionError):
         door.open(TOKEN)
     assert door.knows(asking(b"cookie", f"fer_session={cookie}"))
+
+
+def test_an_old_token_that_is_repeated_keeps_nobody_out() -> None:
+    """A monitor that asks with yesterday's token for ever is refused for ever, and nobody else is."""
+    door = Door(TOKEN)
+    for _ in range(50):
+        assert not door.knows(asking(b"authorization", "Bearer the token of yesterday"))
+    assert door.open(TOKEN)
 
 
 def test_token_file_is_made_for_the_owner_alone(tmp_path: Path) -> None:
