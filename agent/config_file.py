@@ -18,8 +18,9 @@ from pydantic import ValidationError
 from agent import config_syntax
 from agent.config import Settings
 from agent.config_environment import unused
+from agent.config_files import check_files, resolve_files
 from agent.config_lines import Key, line_of, locate
-from agent.config_secrets import check_files, resolve_files
+from agent.config_together import check_together
 from agent.config_words import did_you_mean, expected, fields, toml
 from agent.device.unit import is_the_service
 from agent.errors import ConfigError
@@ -146,10 +147,8 @@ def load(
     settings = _validate(draft)
     if settings is not None:
         settings = resolve_files(settings, path, environ)
-        problems = [
-            Problem(draft.origin(key), ".".join(map(str, key)), what) for key, what in check_files(settings, environ)
-        ]
-        draft.problems.extend(problems)
+        wrong = (*check_together(settings), *check_files(settings, environ))
+        draft.problems.extend(Problem(draft.origin(key), ".".join(map(str, key)), what) for key, what in wrong)
     if draft.problems or settings is None:
         raise SettingsError(sorted(draft.problems, key=_in_order))
     return Loaded(settings, draft.origins, tuple(draft.files), tuple(unused(environ)))

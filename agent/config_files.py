@@ -5,12 +5,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from agent.config import Mqtt, Settings
+from agent.config import Settings
 from agent.config_lines import Key
-from agent.delivery.topics import NO_AGENTS
-from agent.insight.engagement import LEAST_SAMPLES
 from agent.insight.policy import MARKS
-from agent.insight.privacy import window_seconds
 from agent.vision.model_card import MODELS
 
 _FILES: Final = ("password_file", "ca_file", "cert_file", "key_file")
@@ -49,45 +46,19 @@ def resolve_files(settings: Settings, path: Path | None, environ: Mapping[str, s
 
 
 def check_files(settings: Settings, environ: Mapping[str, str]) -> Iterator[tuple[Key, str]]:
-    """Yield (key, what is wrong) for settings that are valid one by one and not together, or not on this disk."""
-    mqtt = settings.mqtt
-    if settings.agent.id in NO_AGENTS:
-        yield ("agent", "id"), f'expected a name of this device, got "{settings.agent.id}", a user of the broker\'s'
+    """Yield (key, what is wrong with a name, or with who can read the file)."""
     for key, name in named(settings):
         if what := _unusable(name):
             yield key, what
         elif key[-1] in _SHARED and not Path(name).is_absolute():
             yield key, f'expected a path from "/" on, such as "{_SHARED[str(key[-1])]}", got "{name}"'
     for name in _SECRETS:
-        file: Path | None = getattr(mqtt, name)
+        file: Path | None = getattr(settings.mqtt, name)
         if file is not None and _is(Path.is_dir, file):
             yield ("mqtt", name), f"expected a file, got the folder {file}"
         elif file is not None and (mode := _mode(file)) is not None and mode & _closed_to(file, environ):
             what = f"expected a secret that only its owner can read, got {file} with mode {mode:04o}"
             yield ("mqtt", name), f"{what}; run: chmod 600 {file}"
-    yield from _incomplete(mqtt)
-    if (line := settings.privacy.pause_gpio) is not None and line == settings.privacy.led_gpio:
-        yield ("privacy", "pause_gpio"), f"expected another line than that of led_gpio, got {line} for both"
-    frames = window_seconds(settings) * settings.camera.fps
-    if frames < LEAST_SAMPLES:
-        what = f"expected engagement.window_s x camera.fps of at least {LEAST_SAMPLES} frames, got {frames:g}"
-        yield ("engagement", "window_s") if settings.engagement.window_s else ("camera", "fps"), what
-    for index, hours in enumerate(settings.schedule):
-        if hours.start == hours.end:
-            yield ("schedule", index, "end"), f'expected another time than start, got "{hours.end}" twice'
-
-
-def _incomplete(mqtt: Mqtt) -> Iterator[tuple[Key, str]]:
-    """Yield what looks like TLS and would not be."""
-    if not mqtt.tls:
-        for name in ("ca_file", "cert_file", "key_file"):
-            if getattr(mqtt, name) is not None:
-                yield ("mqtt", name), "expected tls = true beside it, got tls = false, which would send in the clear"
-    if (mqtt.cert_file is None) != (mqtt.key_file is None):
-        have, lacks = ("cert_file", "key_file") if mqtt.cert_file else ("key_file", "cert_file")
-        yield ("mqtt", have), f"expected {lacks} beside it, got none"
-    if mqtt.password_file is not None and mqtt.username is None:
-        yield ("mqtt", "password_file"), "expected username beside it, got none"
 
 
 def named(settings: Settings) -> Iterator[tuple[Key, str | Path]]:
