@@ -10,7 +10,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NoReturn, TextIO
+from typing import Any, Final, NoReturn, TextIO
 
 import click
 
@@ -28,6 +28,10 @@ _INTERRUPTED: Final = 128 + signal.SIGINT
 
 class Program(click.Group):
     """A group of commands that end as `one_line` says; click alone calls a reader that goes away a failure."""
+
+    def make_context(self, *given: Any, **more: Any) -> click.Context:  # prints --help
+        with one_line():
+            return super().make_context(*given, **more)
 
     def invoke(self, ctx: click.Context) -> object:
         with one_line():

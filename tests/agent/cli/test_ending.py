@@ -29,14 +29,14 @@ def shell(command: str, **environ: str) -> subprocess.CompletedProcess[bytes]:
     )
 
 
-@pytest.mark.parametrize("command", ["config schema", "config init", "explain --json", "models --help"])
+@pytest.mark.parametrize("command", ["config schema", "config init", "explain --json", "models --help", "--help"])
 def test_a_reader_that_goes_away_is_no_failure(command: str) -> None:
     """`fer-agent … | true` ends with 0 and says nothing."""
     done = shell(f"agent {command} | true")
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-@pytest.mark.parametrize("command", ["config schema", "explain", "explain --json"])
+@pytest.mark.parametrize("command", ["config schema", "explain", "explain --json", "--help"])
 def test_a_full_disk_behind_stdout_is_one_line(command: str) -> None:
     """`fer-agent … > /dev/full`: exit 73 and one line."""
     done = shell(f"agent {command} > /dev/full")
