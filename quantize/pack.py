@@ -66,8 +66,11 @@ def _put(out: Path, files: dict[str, bytes], others: Sequence[Path] = ()) -> Bun
 
 
 def refuse_existing(out: Path, force: bool) -> None:
-    """Raise CannotWriteError if `out` is there and is not a bundle, or `force` is not set."""
+    """Raise CannotWriteError if `out` is there and is not a bundle, or `force` is not set; or if it cannot be made."""
     if not out.exists():
+        above = next(folder for folder in out.absolute().parents if folder.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            raise CannotWriteError(f"{out}: expected a folder to write to, got {above}")
         return
     if not force:
         raise CannotWriteError(f"{out}: is there already; add --force to replace it, or name another folder")
