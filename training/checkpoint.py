@@ -42,8 +42,11 @@ class Checkpoint:
 
 @contextmanager
 def alone(run: Path) -> Iterator[None]:
-    """Make the folder `run` and keep others out of it; raises InputError where another run is at work in it."""
-    run.mkdir(parents=True, exist_ok=True)
+    """Make the folder `run` and keep others out of it; raises InputError where one is at work in it, or a file is."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as cause:
+        raise InputError(f"{run}: expected a folder for the run, got a file at {cause.filename}") from cause
     descriptor = os.open(run, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # gone with the process, however that ends

@@ -52,6 +52,15 @@ def test_a_calibration_error_of_known_size() -> None:
     assert metrics.measure(p, np.array([2] * 5 + [3] * 5), resamples=10).ece.value == pytest.approx(0.4)
 
 
+@pytest.mark.parametrize("seed", [9, 16, 25])
+def test_a_calibration_error_lies_in_its_interval(seed: int) -> None:
+    """Also where it is next to nothing: 200 faces whose labels were drawn from their probabilities, and few missed."""
+    rng = np.random.default_rng(seed)
+    p = rng.dirichlet(np.full(8, 0.3), 200)
+    found = metrics.measure(p, np.array([rng.choice(8, p=row) for row in p]), resamples=500).ece
+    assert 0 <= found.low < found.value < found.high
+
+
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     """Of 100 samples with an accuracy of 0.8, about 95 intervals hold 0.8."""
     hits = 0

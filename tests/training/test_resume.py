@@ -149,6 +149,14 @@ def test_a_folder_is_for_one_run_at_a_time(tiny_dir: Path, tmp_path: Path) -> No
     assert f"error: {run.run}: another run is at work in this folder" in errors
 
 
+@pytest.mark.parametrize("name", ["file", "file/run"])
+def test_a_file_is_no_folder_for_a_run(name: str, tmp_path: Path) -> None:
+    """There or above: one line that names it."""
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=f"/{name}: expected a folder for the run, got a file at"):
+        checkpoint.alone(tmp_path / name).__enter__()
+
+
 def test_only_the_last_two_checkpoints_stay(tmp_path: Path) -> None:
     """Older ones make room."""
     model = trained()
