@@ -117,7 +117,8 @@ def _follow(lines: Iterable[str]) -> str:
             others.append(line)
             continue
         done, total = map(int, line.split()[1:])
-        bar = bar or tqdm(total=total, unit="face", mininterval=1)
+        # What was done before the bar began has no time on it, and would make the rest look quick.
+        bar = bar or tqdm(total=total, initial=done, unit="face", mininterval=1)
         bar.update(done - bar.n)
     if bar is not None:
         bar.close()

@@ -100,12 +100,14 @@ def run(job: dict[str, Any], faces: npt.NDArray[np.uint8]) -> dict[str, npt.NDAr
     if job["seconds"]:
         return {"seconds": seconds(engine, faces[: job["batch"]], job["seconds"])}
     assert len(faces) % job["batch"] == 0, "whole batches only"
-    outputs, shown = [], time.monotonic()
+    outputs, began = [], time.monotonic()
+    shown = began
     for i in range(0, len(faces), job["batch"]):
         outputs.append(engine.real(np.array(engine.step(engine.pixels(faces[i : i + job["batch"]])))))
-        if time.monotonic() - shown > 1:
-            shown = time.monotonic()
-            sys.stdout.write(f"progress {i} {len(faces)}\n")
+        done, now = i + job["batch"], time.monotonic()
+        if now - shown > 1 or (done == len(faces) and shown > began):
+            shown = now
+            sys.stdout.write(f"progress {done} {len(faces)}\n")
             sys.stdout.flush()
     return {"logits": np.concatenate(outputs)}
 

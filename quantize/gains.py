@@ -26,7 +26,7 @@ class Gain:
     """One way to make the integers."""
 
     equalized: float
-    """Strength 0-1."""
+    """Strength 0-1 that the network took, see `equalize.equalize`."""
     narrowed: bool
     snr_db: float
     """Signal-to-noise ratio of the logits against the float network's, each face's mean taken off, dB."""
@@ -47,12 +47,12 @@ def measure(path: Path, dataset: data.Dataset, strengths: tuple[float, ...], *, 
     floats = None
     for strength in strengths:
         model.set_weights(weights)
-        equalize.equalize(model, faces, strength)
+        taken = equalize.equalize(model, faces, strength)
         if floats is None:
             floats = Network(lite.to_float(model), chosen, threads=threads).logits(seen, "float")
         for narrow in (False, True):
             coded = Network(lite.to_integer(model, faces, narrow=narrow), chosen, threads=threads)
-            yield _compared(floats, coded.logits(seen, "int8"), label, strength, narrow)
+            yield _compared(floats, coded.logits(seen, "int8"), label, taken, narrow)
 
 
 def _compared(floats: Floats, ints: Floats, label: npt.NDArray[np.int64], strength: float, narrow: bool) -> Gain:

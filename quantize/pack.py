@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from agent.errors import CannotWriteError
+from agent.trust.files import sync_folder
 from agent.trust.signed_bundle import SIGNATURE
 from agent.vision.model_card import EDGETPU, SUMS, Bundle, Card, Goldens, read_checked, sums
 
@@ -55,7 +56,7 @@ def _put(out: Path, files: dict[str, bytes], others: Sequence[Path] = ()) -> Bun
             _write(partial / name, content)
         for path in others:
             (shutil.copytree if path.is_dir() else shutil.copy2)(path, partial / path.name)
-        _fsync(partial)
+        sync_folder(partial)
         Bundle.load(partial)
         _swap(partial, out)
     except OSError as cause:
@@ -66,8 +67,11 @@ def _put(out: Path, files: dict[str, bytes], others: Sequence[Path] = ()) -> Bun
 
 
 def refuse_existing(out: Path, force: bool) -> None:
-    """Raise CannotWriteError if `out` is there and is not a bundle, or `force` is not set."""
+    """Raise CannotWriteError if `out` is there and is not a bundle, or `force` is not set; or if it cannot be made."""
     if not out.exists():
+        above = next(folder for folder in out.absolute().parents if folder.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            raise CannotWriteError(f"{out}: expected a folder to write to, got {above}")
         return
     if not force:
         raise CannotWriteError(f"{out}: is there already; add --force to replace it, or name another folder")
@@ -98,7 +102,7 @@ def _swap(partial: Path, out: Path) -> None:
         if aside.exists():
             aside.rename(out)
         raise
-    _fsync(out.parent)
+    sync_folder(out.parent)
     shutil.rmtree(aside, ignore_errors=True)
 
 
@@ -117,11 +121,3 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

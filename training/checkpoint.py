@@ -30,7 +30,10 @@ class Checkpoint:
 
         Not the saved model itself: Keras does not save which variables its optimizer exempts from weight decay.
         """
-        saved = read(self.path / "model.keras", compiled=True)
+        try:
+            saved = read(self.path / "model.keras", compiled=True)
+        except ModelError as cause:
+            raise ModelError(f"{cause}; delete {self.path} to go on from the epoch before it") from cause
         model.set_weights(saved.get_weights())
         model.optimizer.build(model.trainable_variables)
         for variable, value in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):
@@ -39,14 +42,17 @@ class Checkpoint:
 
 @contextmanager
 def alone(run: Path) -> Iterator[None]:
-    """Make the folder `run` and keep others out of it; raises InputError where another run is at work in it."""
-    run.mkdir(parents=True, exist_ok=True)
+    """Make the folder `run` and keep others out of it; raises InputError where one is at work in it, or a file is."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as cause:
+        raise InputError(f"{run}: expected a folder for the run, got a file at {cause.filename}") from cause
     descriptor = os.open(run, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # gone with the process, however that ends
         yield
     except BlockingIOError as cause:
-        raise InputError(f"{run}: another run is at work in this folder; name another one with --run") from cause
+        raise InputError(f"{run}: another run is at work in this folder; name another one") from cause
     finally:
         os.close(descriptor)
 
@@ -112,6 +118,23 @@ def latest(run: Path) -> Checkpoint | None:
         if (path / "model.keras").is_file():
             return Checkpoint(epoch=len(history), path=path, history=history)
     return None
+
+
+def to_go_on(run: Path, *, resume: bool) -> Checkpoint | None:
+    """Return the checkpoint that a run in the folder `run` goes on from; None where it begins there.
+
+    Raises
+    ------
+    InputError
+        `run` holds what a new run would overwrite: another one, or what is left of one without its checkpoints
+    """
+    found = latest(run)
+    if found is not None and not resume:
+        raise InputError(f"{run}: holds a run already; add --resume, or name another folder with --run")
+    left = [name for name in ("history.csv", "final.keras") if (run / name).exists()]
+    if found is None and left:
+        raise InputError(f"{run}: holds {left[0]} and no whole checkpoint; a new run needs another folder")
+    return found
 
 
 def _fsync(path: Path) -> None:

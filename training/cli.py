@@ -40,9 +40,11 @@ _BACKENDS = ("tensorflow", "torch", "jax")
 
 def expect_writable(path: Path, suffix: str) -> None:
     """Raise before the work what would come after it: UsageError where `path` does not end in `suffix`, by which those
-    who read the file know it, CannotWriteError where its folder is missing or closed."""
+    who read the file know it, CannotWriteError where its folder is missing or closed, or a folder has its name."""
     if path.suffix != suffix:
         raise UsageError(f"{path}: expected a name that ends in {suffix}")
+    if path.is_dir():
+        raise CannotWriteError(f"{path}: expected a file to write, got a folder")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise CannotWriteError(f"{path}: expected a folder to write to, got {path.parent}; make it first")
 

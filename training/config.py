@@ -68,10 +68,12 @@ class Config:
     batch: int = 128
     """Faces a step."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD with Nesterov momentum 0.9, or AdamW (Loshchilov & Hutter 2019) with Keras' moments."""
     learning_rate: float = 0.05
     """Peak; warm-up is linear, then a cosine to zero over all phases."""
     warmup_epochs: float = 1.0
     weight_decay: float = 5e-4
+    """Decoupled, with either optimizer: this times the rate is taken off kernels at each step."""
     train_on: Literal["majority", "all"] = "majority"
     """Faces used, see `data.soft_targets`."""
     loss: Literal["soft", "majority"] = "soft"

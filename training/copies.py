@@ -6,7 +6,7 @@ above 0.99 at 48 px. Pictures alone are looked at; no model is.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -28,9 +28,6 @@ LEAST: Final = 0.99
 
 _BLOCK: Final = 256
 """Faces that are compared with all training faces at once: 30 MB."""
-
-Rule = Callable[[npt.NDArray[np.int64]], tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]]
-PROTOCOLS: Final[dict[str, Rule]] = {"majority": protocol.majority, "argmax": protocol.argmax}
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ def counts(dataset: data.Dataset) -> Iterator[Count]:
     for name in ("validation", "test"):
         split: data.Split = getattr(dataset, name)
         found = twins(split.faces, dataset.train.faces, f"{name}, nearest training face")
-        for rule_name, rule in PROTOCOLS.items():
+        for rule_name, rule in protocol.PROTOCOLS.items():
             kept, label = rule(split.votes)
             also, theirs = rule(dataset.train.votes)
             copied = kept & found.copied

@@ -10,13 +10,13 @@ from typing import Final
 import click
 
 from agent.errors import InputError
-from training.cli import reported
+from training.cli import expect_writable, reported
 
 WIDTH, HEIGHT = 760, 400
 LEFT, RIGHT, TOP, BOTTOM = 60, 20, 44, 48
-"""Margins, pixels."""
+"""Margins, pixels; the one above has room for three names and grows with more."""
 
-COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
+COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 """Okabe & Ito's, which colour-blind readers tell apart."""
 
 
@@ -48,21 +48,24 @@ def read(path: Path) -> Curve:
         sides = tuple(int(row["side"]) for row in rows)
     except OSError as cause:
         raise InputError(f"{path}: {cause.strerror}; expected the history.csv of a run") from cause
-    except (KeyError, TypeError, ValueError) as cause:
+    except (KeyError, TypeError, ValueError, csv.Error) as cause:
         raise InputError(f"{path}: expected columns side, accuracy and val_accuracy of numbers, got {cause}") from cause
     if not rows:
         raise InputError(f"{path}: expected at least one epoch, got none")
+    if wrong := [value for value in train + validation if not 0 <= value <= 1]:
+        raise InputError(f"{path}: expected accuracies from 0 to 1, got {wrong[0]}")
     return Curve(path.resolve().parent.name, train, validation, sides)
 
 
 def svg(curves: Sequence[Curve]) -> str:
     """Return the picture: validation solid, training dashed, the best epoch at each run's last side marked."""
     epochs = max(len(c.validation) for c in curves)
-    low = int(10 * min(min(c.train + c.validation) for c in curves)) / 10
+    top = max(TOP, 14 * len(curves) + 2)
+    low = min(9, int(10 * min(min(c.train + c.validation) for c in curves))) / 10  # at 1 no height would be left
 
     def at(epoch: int, value: float) -> tuple[float, float]:
         x = LEFT + (WIDTH - LEFT - RIGHT) * (epoch - 1) / max(1, epochs - 1)
-        return round(x, 1), round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - low) / (1 - low), 1)
+        return round(x, 1), round(HEIGHT - BOTTOM - (HEIGHT - top - BOTTOM) * (value - low) / (1 - low), 1)
 
     parts = [*_grid(low, epochs, at)]
     for i, curve in enumerate(curves):
@@ -97,7 +100,7 @@ def _grid(low: float, epochs: int, at: Callable[[int, float], tuple[float, float
         x, y = at(epoch, low)
         yield f'<text x="{x}" y="{y + 18}" text-anchor="middle">{epoch}</text>'
     yield f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 8}" text-anchor="middle">epoch</text>'
-    middle = (TOP + HEIGHT - BOTTOM) / 2
+    _, middle = at(1, (1 + low) / 2)
     turned = f'x="16" y="{middle}" transform="rotate(-90 16 {middle})"'
     yield f'<text {turned} text-anchor="middle">accuracy</text>'
 
@@ -108,6 +111,7 @@ def _grid(low: float, epochs: int, at: Callable[[int, float], tuple[float, float
 @reported
 def main(histories: tuple[Path, ...], out: Path) -> None:
     """Draw the learning curves of HISTORIES, the history.csv files of runs."""
+    expect_writable(out, ".svg")
     out.write_text(svg([read(path) for path in histories]), encoding="utf-8")
     click.echo(out)
 

@@ -110,7 +110,7 @@ def teacher_of(paths: Sequence[Path]) -> Teacher | OnView | None:
     type=click.FloatRange(min=0, min_open=True),
     default=1.0,
     show_default=True,
-    help="Divides the logits.",
+    help="Divides the teachers' logits, and nothing of the student's.",
 )
 @with_limit
 @reported

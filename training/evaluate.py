@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import click
 import numpy as np
@@ -18,9 +18,6 @@ from training.cli import expect_writable, reported, with_data, with_limit
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 SplitName = Literal["train", "validation", "test"]
-
-PROTOCOLS: Final = copies.PROTOCOLS
-"""Name → rule; "majority" is the one of every headline number."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +57,13 @@ def _plain(found: Mapping[str, metrics.Scores]) -> dict[str, Any]:
 
 
 def evaluate(predictor: predict.Predictor, split: data.Split) -> dict[str, metrics.Scores]:
-    """Return the scores of `predictor` on `split` under each of `PROTOCOLS`; InputError if one leaves no face."""
+    """Return the scores of `predictor` on `split` under each protocol; InputError if one leaves no face."""
     return scored(_answers(predictor, split), split.votes)
 
 
 def _answers(predictor: predict.Predictor, split: data.Split) -> Floats:
     """Return probabilities (n, 8) of the faces that a protocol keeps, NaN for others; InputError if one keeps none."""
-    rules = [_kept(name, split.votes)[0] for name in PROTOCOLS]
+    rules = [_kept(name, split.votes)[0] for name in protocol.PROTOCOLS]
     used = np.logical_or.reduce(rules)
     probabilities = np.full((len(split.faces), protocol.N_CLASSES), np.nan)
     probabilities[used] = metrics.softmax(predictor(split.faces[used]))
@@ -78,14 +75,14 @@ def scored(
 ) -> dict[str, metrics.Scores]:
     """Return protocol → scores of `probabilities` (n, 8), of all faces or `without` some (n,)."""
     found = {}
-    for name in PROTOCOLS:
+    for name in protocol.PROTOCOLS:
         kept, label = _kept(name, votes, without)
         found[name] = metrics.measure(probabilities[kept], label[kept])
     return found
 
 
 def _kept(name: str, votes: npt.NDArray[np.int64], without: Mask | None = None) -> tuple[Mask, npt.NDArray[np.int64]]:
-    kept, label = PROTOCOLS[name](votes)
+    kept, label = protocol.PROTOCOLS[name](votes)
     kept = kept if without is None else kept & ~without
     if not kept.any():
         raise InputError(f"expected a face to measure under {name}, got none in {len(kept)}; use more faces")

@@ -74,10 +74,8 @@ def main(
     from training import checkpoint, loop  # not at the top: they bring Keras, which --help and a wrong name do without
 
     folder = run or Path.home() / ".cache" / "fer-agent" / "runs" / name
-    verbose = 1 if sys.stderr.isatty() else 2
+    verbose = 1 if sys.stdout.isatty() else 2  # Keras' words go there
     with checkpoint.alone(folder):
-        if not resume and checkpoint.latest(folder):
-            raise InputError(f"{folder}: holds a run already; add --resume, or name another folder with --run")
         loop.fit(
             settings, dataset, folder, resume=resume, verbose=verbose,
             teacher=teacher, workers=workers, start_from=start,

@@ -36,14 +36,14 @@ def fit(
     Raises
     ------
     InputError
-        `run` holds another run to resume, `start_from` is not of this network, or as `recipe.targets`
+        `run` holds another run, `start_from` is not of this network, or as `checkpoint.to_go_on`, `recipe.targets`
     """
     prepare(config)
     faces, target = recipe.targets(config, dataset.train, teacher)
     looking = teacher if config.teacher_share and isinstance(teacher, distill.OnView) else None
     steps = recipe.steps_per_epoch(config, len(faces))
     run.mkdir(parents=True, exist_ok=True)
-    done = checkpoint.latest(run) if resume else None
+    done = checkpoint.to_go_on(run, resume=resume)
     mine = record.of(config, dataset, start_from, teacher.name if teacher else None)
     if resume:
         record.expect(run, mine, begun=done is not None)

@@ -3,6 +3,9 @@
 Source: Barsoum et al. 2016 (arXiv 1608.01041) and the "majority" mode of its published code.
 """
 
+from collections.abc import Callable
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 
@@ -44,6 +47,13 @@ def argmax(votes: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.bool_], npt.N
     """
     label = votes.argmax(axis=1)
     return (label < N_CLASSES) & votes.any(axis=1), label
+
+
+PROTOCOLS: Final[dict[str, Callable[[npt.NDArray[np.int64]], tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]]]] = {
+    "majority": majority,
+    "argmax": argmax,
+}
+"""Name → rule; "majority" is the one of every headline number."""
 
 
 def distribution(votes: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:

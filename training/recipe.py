@@ -15,7 +15,9 @@ from training.distill import OnView, Teacher
 def steps_per_epoch(config: Config, n_faces: int) -> int:
     """Return whole batches an epoch, at least one, or raise InputError."""
     if n_faces < config.batch:
-        raise InputError(f"expected at least one batch of {config.batch} faces, got {n_faces}")
+        raise InputError(
+            f"expected at least one batch of {config.batch} faces, got {n_faces}; use more faces, or a smaller batch"
+        )
     return n_faces // config.batch
 
 
@@ -68,11 +70,14 @@ def targets(
     Raises
     ------
     InputError
-        the config wants a teacher and there is none, or one of other faces; or there is one that it does not want
+        no face to train on; the config wants a teacher and there is none, or one of other faces; or there is one that
+        it does not want
     """
     if teacher is not None and not config.teacher_share:
         raise InputError(f"config {config.name} has teacher_share 0: expected no --teacher, got one; set the share")
     faces, soft = data.soft_targets(split, config.train_on)
+    if not len(faces):
+        raise InputError(f"expected faces to train on ({config.train_on}), got none in {len(split.faces)}; use more")
     if config.loss == "majority":
         soft = np.eye(soft.shape[1], dtype=np.float32)[soft.argmax(axis=1)]
     if not config.teacher_share:

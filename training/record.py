@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent.errors import InputError
+from agent.trust.files import write_atomically
 from agent.vision.model_card import FILES
 from training import data
 from training.config import Config
@@ -37,10 +38,8 @@ class Record:
     here."""
 
     def write(self, run: Path) -> None:
-        """Write run.json in the folder `run`, whole or not at all."""
-        partial = run / f".{FILE}.partial"
-        partial.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", encoding="utf-8")
-        partial.replace(run / FILE)
+        """Write run.json in the folder `run`, whole or not at all, also where power fails."""
+        write_atomically(run / FILE, (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode(), 0o644)
 
 
 def mark(path: Path) -> str:

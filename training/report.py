@@ -37,8 +37,9 @@ def compare(found: Sequence["Evaluation"]) -> str:
     """Return a page that sets the evaluations side by side."""
     first, names = found[0], _names([one.model for one in found])
     intro = (
-        f"<p>Split: {first.split}. Votes: {html.escape(first.edition)}. Whiskers are 95 % bootstrap intervals over "
-        "faces; they do not cover another training seed. Classes with few faces carry no claim of their own.</p>"
+        f"<p>Split: {first.split}. Votes: {html.escape(first.edition)}. Whiskers are 95 % intervals over faces "
+        "(Wilson's by class, else bootstrapped); they do not cover another training seed. "
+        "Classes with few faces carry no claim of their own.</p>"
     )
     parts: list[str | go.Figure] = [intro, _table(found, names)]
     parts += [_overall(found, names), _by_class(found, names, "recall"), _by_class(found, names, "precision")]
@@ -97,11 +98,12 @@ def _by_class(found: Sequence["Evaluation"], names: Sequence[str], what: str) ->
 def _reliability(found: Sequence["Evaluation"], names: Sequence[str]) -> go.Figure:
     axes = {"xaxis": {"title": "confidence", "range": [0, 1]}, "yaxis": {"title": "accuracy", "range": [0, 1]}}
     figure = go.Figure(layout={"title": "Reliability, majority protocol", **axes})
-    figure.add_trace(go.Scatter(name="calibrated", x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot"}))
     for one, name in zip(found, names, strict=True):
         r = one.scores["majority"].reliability
         faces = [f"{n} faces" for n in r.faces]
         figure.add_trace(go.Scatter(name=name, x=r.confidence, y=r.accuracy, text=faces, mode="lines+markers"))
+    # Last: a model has the same colour as in the other charts.
+    figure.add_trace(go.Scatter(name="calibrated", x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot"}))
     return figure
 
 

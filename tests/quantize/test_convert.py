@@ -174,6 +174,14 @@ def test_the_command_refuses_in_one_line(tmp_path: Path, drawn_dir: Path) -> Non
     assert not (tmp_path / "bundle").exists()
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    """A file where a folder should be: said before the model is looked at, and the test split with it."""
+    (tmp_path / "file").touch()
+    arguments = [str(tmp_path / "none.keras"), "--data", str(tmp_path), "--out", str(tmp_path / "file" / "b" / "c")]
+    done = CliRunner().invoke(command.main, arguments)
+    assert (done.exit_code, f"expected a folder to write to, got {tmp_path / 'file'}" in done.stderr) == (73, True)
+
+
 def test_the_command_writes_a_bundle_and_the_float_network(cnn_file: Path, tmp_path: Path, drawn_dir: Path) -> None:
     """The whole command, on drawn faces: a bundle that loads, and the float .tflite beside it."""
     out, floats = tmp_path / "bundle", tmp_path / "float.tflite"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from quantize import gains
+from quantize import equalize, gains
 from training import data
 
 
@@ -16,6 +16,14 @@ def test_a_row_for_every_combination(cnn_file: Path, drawn_dir: Path) -> None:
     rows = [line.split("|")[1:-1] for line in done.stdout.splitlines()[2:]]
     assert [(r[0].strip(), r[1].strip()) for r in rows] == [("0", "no"), ("0", "yes"), ("1", "no"), ("1", "yes")]
     assert all(float(r[2]) > 10 for r in rows)
+
+
+def test_a_strength_that_was_not_taken_is_not_claimed(
+    cnn_file: Path, drawn: data.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that cannot be equalised stays as it was, and its row says 0."""
+    monkeypatch.setattr(equalize, "equalize", lambda *_: 0.0)
+    assert next(gains.measure(cnn_file, drawn, (1.0,), threads=1)).equalized == 0
 
 
 def test_a_network_without_sums_gains_nothing_by_narrowing(cnn_file: Path, drawn: data.Dataset) -> None:

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from agent.errors import ConfigError
 from agent.vision import runtime
 from agent.vision.model_card import find
-from quantize import elsewhere, lite, source
+from quantize import elsewhere, engines, lite, source
 from quantize.convert import Converted
 from quantize.elsewhere import Job
 from training import predict
@@ -94,6 +96,23 @@ def test_reference_kernels_of_both_runtimes_are_bit_equal(resnet: tuple[bytes, n
     path.write_bytes(model)
     a, b = (places.outputs(Job(name, str(path)), faces) for name in ("litert-reference", "tflite-runtime-reference"))
     assert np.array_equal(a, b)
+
+
+def test_the_other_process_tells_how_far_it_is_to_the_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """A second's work is told once it is done, and the last face too."""
+    slow = engines.Engine(lambda faces: faces, lambda faces: time.sleep(0.6) or faces, lambda out: out)
+    monkeypatch.setitem(engines.ENGINES, "slow", ("", "", lambda *_: slow))
+    (tmp_path / "model").touch()
+    engines.run(asdict(Job("slow", str(tmp_path / "model"))), np.zeros((3, 1, 1, 1), np.uint8))
+    assert capsys.readouterr().out == "progress 2 3\nprogress 3 3\n"
+
+
+def test_time_before_the_bar_does_not_shorten_the_time_left(capsys: pytest.CaptureFixture) -> None:
+    """What was done when the first line came took time that the bar has not seen: it is no rate."""
+    assert elsewhere._follow(["progress 100 400\n", "[]"]) == "[]"
+    assert "100/400 [00:00<?, ?face/s]" in capsys.readouterr().err.split("\r")[1]
 
 
 def test_a_python_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -21,6 +22,7 @@ from training import (
     explore,
     find_lr,
     fit,
+    loop,
     metrics,
     models,
     predict,
@@ -77,6 +79,12 @@ class TestExplore:
         for part in ("Class balance", "Agreement", "Disagreement", "most votes", "FER2013 label", "Samples", "Augment"):
             assert part in html
         assert alone(html)
+
+    def test_a_share_of_votes_stands_in_the_middle_of_its_bar(self, tiny: data.Dataset) -> None:
+        """Eight of ten votes are a bar around 0.8, and all ten one around 1: no bar lies beyond."""
+        bins = explore.agreement(tiny.train).data[0].xbins
+        middles = np.arange(bins.start, bins.end - 1e-9, bins.size) + bins.size / 2
+        assert middles == pytest.approx(np.arange(11) / 10)
 
     def test_a_report_to_pass_on_holds_no_face(self, tiny_dir: Path, tmp_path: Path) -> None:
         """With --no-faces there is no picture in it, and it says so."""
@@ -237,8 +245,9 @@ class TestEvaluate:
     def test_a_report_that_cannot_be_written_is_refused_before_the_work(
         self, keras_file: Path, tiny_dir: Path, tmp_path: Path
     ) -> None:
-        """No folder, or a name that no browser knows: a test split that is looked at once must not be looked at."""
-        for name, code in (("none/r.html", 73), ("report", 2)):
+        """No folder, a folder of its name, an ending that no browser knows: the test split is not looked at."""
+        (tmp_path / "folder.html").mkdir()
+        for name, code in (("none/r.html", 73), ("folder.html", 73), ("report", 2)):
             done, out, errors = run(evaluate.main, keras_file, "--data", tiny_dir, "--html", tmp_path / name)
             assert (done, out) == (code, ""), errors
 
@@ -281,6 +290,24 @@ class TestFit:
             code, _, errors = run(fit.main, *arguments, *more)
             assert code == 66
             assert f"runs/{name}: holds a run already" in errors
+
+    @pytest.mark.parametrize(("terminal", "verbose"), [("stdout", 1), ("stderr", 2)])
+    def test_keras_draws_its_bar_on_a_terminal_alone(
+        self, terminal: str, verbose: int, tiny_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It writes to stdout: where that is a file, it gets a line an epoch, whatever stderr is."""
+        streams = {name: SimpleNamespace(isatty=lambda name=name: name == terminal) for name in ("stdout", "stderr")}
+        monkeypatch.setattr(fit, "sys", SimpleNamespace(**streams))
+        asked: dict[str, object] = {}
+        monkeypatch.setattr(loop, "fit", lambda *_, **how: asked.update(how))
+        run(fit.main, small(tmp_path), "--data", tiny_dir, "--run", tmp_path / "run")
+        assert asked["verbose"] == verbose
+
+    def test_data_without_a_face_to_train_on_is_one_line(self, tiny: data.Dataset) -> None:
+        """Every vote is for "unknown": said where the targets are made, so by training and rate search alike."""
+        votes = np.tile(10 * np.eye(10, dtype=np.int64)[8], (96, 1))
+        with pytest.raises(InputError, match=r"expected faces to train on \(majority\), got none in 96; use more"):
+            recipe.targets(CONFIG, data.Split(tiny.train.faces, votes, None))
 
     def test_a_teacher_that_the_config_does_not_want_is_refused(
         self, keras_file: Path, tiny_dir: Path, tmp_path: Path
@@ -396,6 +423,32 @@ class TestAblate:
             ablate.run(longer, tiny, tmp_path)
         with pytest.raises(InputError, match=r"expected faces 96, .* got 64"):
             ablate.run(CONFIG, data.head(tiny, 64), tmp_path)
+
+    @pytest.mark.parametrize("stored", ["", "{", '{"other": 1}'])
+    def test_a_result_that_was_cut_short_is_measured_again(
+        self, stored: str, tiny: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A power failure empties a file that was just written; the run beside it is whole."""
+        record.of(CONFIG, tiny).write(tmp_path)
+        (tmp_path / "result.json").write_text(stored)
+        monkeypatch.setattr(loop, "fit", lambda *_, **__: models.build(CONFIG, 48).save(tmp_path / "final.keras"))
+        again = ablate.run(CONFIG, tiny, tmp_path)
+        assert 0 <= again.accuracy <= 1
+        assert ablate.run(CONFIG, tiny, tmp_path) == again
+
+    def test_two_do_not_train_in_one_folder(self, tiny: data.Dataset, tmp_path: Path) -> None:
+        """They would take each other's checkpoints away."""
+        with checkpoint.alone(tmp_path), pytest.raises(InputError, match="another run is at work in this folder"):
+            ablate.run(CONFIG, tiny, tmp_path)
+
+    def test_a_seed_that_is_named_twice_counts_once(
+        self, tiny_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The same run again is no second witness."""
+        monkeypatch.setattr(ablate, "run", lambda *_: ablate.Result(0.5, 0.5, 1))
+        seeds = ("--seed", 3, "--seed", 3)
+        code, out, errors = run(ablate.main, "cnn", "--vary", "batch=8", "--data", tiny_dir, "--out", tmp_path, *seeds)
+        assert (code, "mean of 1 seeds" in out, "(+0.0) |" in out) == (0, True, True), errors
 
     def test_students_have_their_teacher(self, keras_file: Path, tiny_dir: Path, tmp_path: Path) -> None:
         """--teacher teaches the variants that have a share of it, and is refused where none has."""

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from agent.errors import InputError
 from tests.training.conftest import write_folders
-from training import config, copies, data, evaluate, models
+from training import config, copies, data, evaluate, models, protocol
 
 Faces = npt.NDArray[np.uint8]
 
@@ -98,7 +98,7 @@ def test_the_command_scores_a_model_without_them_too(keras_file: Path, shared: d
 
 def test_only_what_is_new_counts(shared: data.Dataset) -> None:
     """Answers that are right for the five copies and wrong for the rest: 5 of 16, and none without them."""
-    _, label = copies.PROTOCOLS["majority"](shared.validation.votes)
+    _, label = protocol.PROTOCOLS["majority"](shared.validation.votes)
     copied = copies.twins(shared.validation.faces, shared.train.faces, "").copied
     answers = np.eye(8)[np.where(copied, label, (label + 1) % 8)]
     assert evaluate.scored(answers, shared.validation.votes)["majority"].accuracy.value == pytest.approx(5 / 16)

@@ -45,12 +45,44 @@ def test_points_stay_inside_the_picture(history: Path) -> None:
             assert 0 <= y <= curve.HEIGHT
 
 
+@pytest.mark.parametrize("n", [3, 5, 7])
+def test_names_stand_above_the_lines(n: int) -> None:
+    """However many runs: the last name ends where the scale begins, and each has a colour of its own."""
+    root = ET.fromstring(curve.svg([curve.Curve(str(i), (1.0,), (1.0,), (48,)) for i in range(n)]))
+    names = [text for text in root.findall("{*}text") if "fill" in text.attrib]
+    assert max(float(text.attrib["y"]) for text in names) <= min(
+        float(c.attrib["cy"]) for c in root.findall("{*}circle")
+    )
+    assert len({text.attrib["fill"] for text in names}) == n
+
+
+def test_a_run_that_is_always_right_has_a_picture_too() -> None:
+    """A few faces are learned by heart: the scale keeps its height."""
+    perfect = curve.Curve("few", (1.0, 1.0), (1.0, 1.0), (48, 48))
+    (train, validation) = ET.fromstring(curve.svg([perfect])).findall("{*}polyline")
+    assert [float(pair.split(",")[1]) for pair in train.attrib["points"].split()] == [curve.TOP, curve.TOP]
+    assert train.attrib["points"] == validation.attrib["points"]
+
+
+def test_a_picture_has_the_name_of_one(history: Path, tmp_path: Path) -> None:
+    """No browser knows another ending."""
+    done = CliRunner().invoke(curve.main, [str(history), "--out", str(tmp_path / "c.png")])
+    assert (done.exit_code, "expected a name that ends in .svg" in done.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
-    [(None, "No such file"), ("epoch,loss\n1,2\n", "accuracy"), ("side,accuracy,val_accuracy\n", "at least one epoch")],
+    [
+        (None, "No such file"),
+        ("epoch,loss\n1,2\n", "accuracy"),
+        ("side,accuracy,val_accuracy\n", "at least one epoch"),
+        ("side,accuracy,val_accuracy\n48,0.5,nan\n", "accuracies from 0 to 1, got nan"),
+        ("side,accuracy,val_accuracy\n48,50,40\n", "accuracies from 0 to 1, got 50.0"),
+        ('side,accuracy,val_accuracy\n48,"' + "1" * 200_000, "field larger than"),
+    ],
 )
 def test_what_is_no_history_is_refused(text: str | None, says: str, tmp_path: Path) -> None:
-    """Missing, other columns, or empty."""
+    """Missing, other columns, empty, values that are no accuracies, or no CSV."""
     path = tmp_path / "history.csv"
     if text is not None:
         path.write_text(text)

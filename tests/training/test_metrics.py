@@ -27,6 +27,16 @@ def test_accuracy_precision_and_recall_are_a_recount() -> None:
     assert np.array(got.confusion).sum() == got.n == 400
 
 
+def test_a_class_that_is_always_right_is_not_sure_to_be() -> None:
+    """Twelve of twelve are 1 [0.758, 1], none of fifteen 0 [0, 0.204]: Wilson's bounds, n and z² over n + z²."""
+    label = np.repeat([3, 5], [12, 15])
+    got = metrics.measure(np.eye(8)[np.repeat([3, 2], [12, 15])], label, resamples=10)
+    assert got.recall[3] == metrics.Interval(1, pytest.approx(12 / (12 + 1.96**2)), 1)
+    assert got.recall[5] == metrics.Interval(0, 0, pytest.approx(1.96**2 / (15 + 1.96**2)))
+    assert got.precision[3].low == pytest.approx(got.recall[3].low)
+    assert np.isnan([got.precision[5].value, got.recall[0].low]).all()
+
+
 def test_macro_f1_is_the_mean_over_the_classes_that_occur() -> None:
     """Two classes, one of them always right, the other half: F1 of 2·1·(4/6)/(1 + 4/6) and 2·1·0.5/1.5."""
     p = np.eye(8)[[0, 0, 0, 0, 1, 1, 0, 0]]
@@ -40,6 +50,15 @@ def test_a_calibration_error_of_known_size() -> None:
     p = np.full((10, 8), 0.1 / 7)
     p[:, 2] = 0.9
     assert metrics.measure(p, np.array([2] * 5 + [3] * 5), resamples=10).ece.value == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("seed", [9, 16, 25])
+def test_a_calibration_error_lies_in_its_interval(seed: int) -> None:
+    """Also where it is next to nothing: 200 faces whose labels were drawn from their probabilities, and few missed."""
+    rng = np.random.default_rng(seed)
+    p = rng.dirichlet(np.full(8, 0.3), 200)
+    found = metrics.measure(p, np.array([rng.choice(8, p=row) for row in p]), resamples=500).ece
+    assert 0 <= found.low < found.value < found.high
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:

@@ -149,6 +149,14 @@ def test_a_folder_is_for_one_run_at_a_time(tiny_dir: Path, tmp_path: Path) -> No
     assert f"error: {run.run}: another run is at work in this folder" in errors
 
 
+@pytest.mark.parametrize("name", ["file", "file/run"])
+def test_a_file_is_no_folder_for_a_run(name: str, tmp_path: Path) -> None:
+    """There or above: one line that names it."""
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=f"/{name}: expected a folder for the run, got a file at"):
+        checkpoint.alone(tmp_path / name).__enter__()
+
+
 def test_only_the_last_two_checkpoints_stay(tmp_path: Path) -> None:
     """Older ones make room."""
     model = trained()
@@ -166,6 +174,27 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
     found = checkpoint.latest(tmp_path)
     assert found is not None
     assert found.epoch == 1
+
+
+def test_a_damaged_model_in_a_checkpoint_says_how_to_go_on(tmp_path: Path) -> None:
+    """Whole by its names, and its weights cut off: which folder to delete is in the line."""
+    checkpoint.save(tmp_path, trained(), [{"epoch": 1}])
+    model = tmp_path / "epoch-0001" / "model.keras"
+    model.write_bytes(model.read_bytes()[:5000])
+    with pytest.raises(
+        ModelError, match=r"expected a readable Keras model.*; delete .*/epoch-0001 to go on from the ep"
+    ):
+        restored(tmp_path)
+
+
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize("name", ["history.csv", "final.keras"])
+def test_what_is_left_of_a_run_is_not_overwritten(name: str, resume: bool, tiny: data.Dataset, tmp_path: Path) -> None:
+    """Its checkpoints were deleted for room, or both are damaged: a new run does not begin in their place."""
+    (tmp_path / name).write_text("a day's work")
+    with pytest.raises(InputError, match=rf"holds {name} and no whole checkpoint; a new run needs another folder"):
+        loop.fit(STILL, tiny, tmp_path, resume=resume, verbose=0)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "a day's work")]
 
 
 def test_a_file_that_may_not_grow_leaves_the_previous_checkpoint(tmp_path: Path) -> None:
