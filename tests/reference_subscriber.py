@@ -95,7 +95,7 @@ class ReferenceSubscriber:
         made = Properties(PacketTypes.PUBLISH)
         for key, value in properties.items():
             setattr(made, key, value)
-        wait_until(self._client.is_connected, 10)
+        wait_until(self._client.is_connected, 60)
         self._client.publish(topic, body, 1, retain, properties=made).wait_for_publish(5)
 
     def _run(self) -> None:

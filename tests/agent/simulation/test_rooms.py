@@ -61,7 +61,7 @@ def test_every_room_says_goodbye(broker: Mosquitto) -> None:
     with SimulatedRooms(_mqtt(broker), 10, window_s=0.3, trouble=0, pace=FAST) as simulated:
         wait_until(lambda: simulated.tally.connected == 10, 30)
     with ReferenceSubscriber(broker.port, acks=False) as newcomer:
-        wait_until(lambda: len(newcomer.payloads("status")) == 10, 10)
+        wait_until(lambda: len(newcomer.payloads("status")) == 10, 60)
         assert {s["state"] for s in newcomer.payloads("status")} == {"disconnected"}
 
 
@@ -129,7 +129,7 @@ def test_a_stopped_command_says_goodbye(broker: Mosquitto) -> None:
         wait_until(lambda: len({w["agent"] for w in collector.payloads("window")}) == 3, 60)
         process.terminate()
         assert process.wait(30) == 0
-        wait_until(lambda: sum(s["state"] == "disconnected" for s in collector.payloads("status")) == 3, 10)
+        wait_until(lambda: sum(s["state"] == "disconnected" for s in collector.payloads("status")) == 3, 60)
 
 
 def test_a_second_simulation_of_the_same_ids_gives_way(broker: Mosquitto) -> None:
