@@ -168,6 +168,19 @@ def test_seats_that_nobody_was_seen_on_count() -> None:
     assert [(w.seats, w.contributing, w.coverage) for w in closed] == [(3, 3, 1.0), (6, 3, 0.5), (5, 5, 1.0)]
 
 
+def test_without_the_rooms_seats_the_interval_allows_for_others() -> None:
+    """Three people, each as always: of a room of three all is known; of an unknown one they are three of many."""
+    moods = [NEUTRAL, MIXED, MIXED[::-1]]
+    readings = [Reading(Box(100.0 * i, 0, 40, 40), mood) for i, mood in enumerate(moods)]
+    known, unknown = (
+        [window.add(float(t), readings) for t in range(11)][10].moods.engagement
+        for window in (_window(room_seats=3), _window())
+    )
+    assert known.value == unknown.value
+    assert known.ci95 == pytest.approx((known.value, known.value))
+    assert unknown.ci95[0] + 10 < known.value < unknown.ci95[1] - 10
+
+
 def test_an_unusable_window_keeps_the_seats_that_are_known() -> None:
     """The camera was covered: the room still has its six seats, and none of them contributed."""
     window = _window(room_seats=6)
