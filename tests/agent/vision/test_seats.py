@@ -110,7 +110,7 @@ def test_whoever_moves_slowly_keeps_the_number():
 
 @pytest.mark.parametrize(("widths", "number"), [((40, 70), 0), ((70, 40), 0), ((40, 76), 1), ((76, 40), 1)])
 def test_a_face_of_another_size_is_another(widths, number):
-    """At one place, from one frame to the next: up to 1.8 times as wide, either way, is the same head; beyond is not."""
+    """At one place, from one frame to the next: up to 1.8 times as wide, either way, is the same head; more is not."""
     seats = Seats()
     assert [seats.add([box(300, 300, width)]) for width in widths] == [[0], [number]]
 
