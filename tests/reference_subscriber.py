@@ -63,7 +63,7 @@ class ReferenceSubscriber:
         self._client.connect(self._host, self._port, 20)
         self._client.loop_start()
         self._thread.start()
-        assert self._subscribed.wait(5)
+        assert self._subscribed.wait(30)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -74,9 +74,13 @@ class ReferenceSubscriber:
 
     def stream(self, agent: str = "fer") -> Stream:
         """The stream of the only epoch of `agent`."""
-        found = [s for (name, _), s in self.streams.items() if name == agent]
+        found = [s for (name, _), s in list(self.streams.items()) if name == agent]
         assert len(found) <= 1, "the epoch changed"
         return found[0] if found else Stream()
+
+    def windows(self) -> list[dict]:
+        """All windows so far."""
+        return [window for stream in list(self.streams.values()) for window in list(stream.windows.values())]
 
     def payloads(self, name: str) -> list[dict]:
         """All messages so far whose topic ends with `name`, as JSON."""
@@ -91,7 +95,7 @@ class ReferenceSubscriber:
         made = Properties(PacketTypes.PUBLISH)
         for key, value in properties.items():
             setattr(made, key, value)
-        wait_until(self._client.is_connected, 10)
+        wait_until(self._client.is_connected, 60)
         self._client.publish(topic, body, 1, retain, properties=made).wait_for_publish(5)
 
     def _run(self) -> None:

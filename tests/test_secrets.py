@@ -46,8 +46,8 @@ def told(content: bytes) -> bool:
 class Device:
     """A configuration with a password, a broker that asks for it, and the program."""
 
-    def __init__(self, root: Path, clip: Path) -> None:
-        self.root, self.clip = root, clip
+    def __init__(self, root: Path) -> None:
+        self.root = root
         self.outputs: dict[str, Path] = {}
         self.started: list[subprocess.Popen[bytes]] = []
         with socket.socket() as free:
@@ -57,10 +57,13 @@ class Device:
         self.password.write_text(SECRET + "\n")
         self.password.chmod(0o600)
         self.config = root / "agent.toml"
+
+    def watch(self, source: object, user: str = "agent", more: str = "") -> None:
+        """Write agent.toml."""
         self.config.write_text(
-            f'[agent]\nstate_dir = "{root}/state"\n[camera]\nsource = "{clip}"\nfps = 2\n[engagement]\nwindow_s = 3\n'
-            f'[privacy]\nk_min = 2\npause_file = "{root}/pause"\n'
-            f'[mqtt]\nport = {self.port}\nusername = "agent"\npassword_file = "{self.password}"\n'
+            f'[agent]\nstate_dir = "{self.root}/state"\n[camera]\nsource = "{source}"\nfps = 2\n'
+            f'[engagement]\nwindow_s = 3\n[privacy]\npause_file = "{self.root}/pause"\n'
+            f'[mqtt]\nport = {self.port}\nusername = "{user}"\npassword_file = "{self.password}"\n{more}'
         )
 
     def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
@@ -72,12 +75,8 @@ class Device:
             self.started.append(subprocess.Popen(command, stdout=out, stderr=out, cwd=self.root))
         return self.started[-1]
 
-    def finish(self, name: str, process: subprocess.Popen[bytes], timeout: float = 90) -> None:
-        try:
-            process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            process.terminate()
-            process.wait(30)
+    def finish(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        process.wait()  # the test's own time is the limit: how long a busy machine takes proves nothing
         assert b"Traceback" not in self.outputs[name].read_bytes()
 
     def everything(self) -> Iterator[tuple[str, bytes]]:
@@ -97,12 +96,12 @@ class Device:
 
 
 @pytest.fixture
-def device(tmp_path: Path, demo_clip: Path) -> Iterator[Device]:
+def device(tmp_path: Path) -> Iterator[Device]:
     """A device whose broker asks for the planted password and writes what it is sent into broker.log."""
     mosquitto, passwd = shutil.which("mosquitto") or "/usr/sbin/mosquitto", shutil.which("mosquitto_passwd")
     if passwd is None or not Path(mosquitto).is_file():
         pytest.skip("mosquitto is not installed (Debian package mosquitto)")
-    made = Device(tmp_path, demo_clip)
+    made = Device(tmp_path)
     users = tmp_path / "broker-users"
     subprocess.run([passwd, "-b", "-c", str(users), "agent", SECRET], check=True, capture_output=True)
     users.chmod(0o644)
@@ -110,16 +109,19 @@ def device(tmp_path: Path, demo_clip: Path) -> Iterator[Device]:
     config = tmp_path / "broker.conf"
     config.write_text(f"listener {made.port} 127.0.0.1\nallow_anonymous false\npassword_file {users}\nuser root\n")
     with (tmp_path / "broker.log").open("wb") as log:
-        process = subprocess.Popen([mosquitto, "-v", "-c", str(config)], stdout=log, stderr=log)
-    for _ in range(100):
+        made.started.append(subprocess.Popen([mosquitto, "-v", "-c", str(config)], stdout=log, stderr=log))
+
+    def listens() -> bool:
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", made.port)) == 0:
-                break
-        time.sleep(0.05)
-    yield made
-    for started in [*made.started, process]:
-        started.kill()
-        started.wait(10)
+            return probe.connect_ex(("127.0.0.1", made.port)) == 0
+
+    try:
+        wait_until(listens, START_S)
+        yield made
+    finally:
+        for started in reversed(made.started):
+            started.kill()
+            started.wait(10)
 
 
 def ps(pid: int) -> bytes:
@@ -136,8 +138,9 @@ def ps(pid: int) -> bytes:
     return seen
 
 
-def test_a_planted_secret_is_nowhere(device: Device) -> None:
+def test_a_planted_secret_is_nowhere(device: Device, demo_clip: Path) -> None:
     """The broker's password is used and shows in no log line, command line, state file, report or support bundle."""
+    device.watch(demo_clip)
     running = device.start("run", "run")
     lines = b""
     for _ in range(10):
@@ -155,10 +158,9 @@ def test_a_planted_secret_is_nowhere(device: Device) -> None:
 def test_reports_do_not_tell_it(device: Device) -> None:
     """`config show`, `doctor` (which uses the password), `status`, `support-bundle` and the others leave it out."""
     with mjpeg_server() as camera:  # which has no end, so that the agent is there for all of them
-        text = device.config.read_text().replace(str(device.clip), camera.url).replace("k_min = 2\n", "")
-        device.config.write_text(text + POLICY)
+        device.watch(camera.url, more=POLICY)
         running = device.start("run", "run")
-        wait_until(lambda: b"event=mqtt.up" in device.outputs["run"].read_bytes(), START_S)
+        wait_until(lambda: b"event=mqtt.up" in device.outputs["run"].read_bytes(), 2 * START_S)
         wait_until((device.root / "status.sock").exists, START_S)
         for report, codes in REPORTS.items():
             process = device.start(report, *report.split())
@@ -173,9 +175,9 @@ def test_reports_do_not_tell_it(device: Device) -> None:
     assert [name for name, content in device.everything() if told(content)] == []
 
 
-def test_a_refused_password_is_not_told(device: Device) -> None:
+def test_a_refused_password_is_not_told(device: Device, demo_clip: Path) -> None:
     """The broker refuses: the log says so, without the password."""
-    device.config.write_text(device.config.read_text().replace('username = "agent"', 'username = "somebody"'))
+    device.watch(demo_clip, user="somebody")
     device.finish("run", device.start("run", "run"))
     assert "not authorised" in (device.root / "broker.log").read_text()
     assert [name for name, content in device.everything() if told(content)] == []

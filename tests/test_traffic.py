@@ -89,8 +89,8 @@ def test_simulated_rooms_keep_the_contract(broker: Mosquitto) -> None:
     with ReferenceSubscriber(broker.port) as collector:
         mqtt = Mqtt(host="127.0.0.1", port=broker.port)
         with SimulatedRooms(mqtt, 25, window_s=60, speed=240, seconds=5, trouble=30, pace=FAST):
-            wait_until(lambda: len(collector.payloads("window")) > 250, 60)
-            wait_until(lambda: any(w["replay"] for w in collector.payloads("window")), 60)
+            wait_until(lambda: len(collector.windows()) > 250, 60)
+            wait_until(lambda: any(w["replay"] for w in collector.windows()), 60)
             wait_until(lambda: any(e["kind"] == "gap" for e in collector.payloads("event")), 60)
         judge = _judge(collector)
     assert judge.verdict() == []

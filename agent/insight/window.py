@@ -255,7 +255,7 @@ def samples_by_seat(
         if key not in best or reading.box.score > best[key].box.score:
             best[key] = reading
     seats: dict[int, list[tuple[float, ...]]] = {}
-    for (seat, _), reading in sorted(best.items(), key=lambda item: item[0]):
+    for (seat, _), reading in best.items():
         assert reading.probabilities is not None
         seats.setdefault(seat, []).append(reading.probabilities)
     return {seat: np.array(rows) for seat, rows in seats.items()}

@@ -181,7 +181,8 @@ def verify(folder: Path, known: Head | None = None) -> Verdict:
 
     Raises OSError if there is no log.
     """
-    lines, problems = _lines(folder / "audit.log", must=True), []
+    lines, noted = _read_both(folder)
+    problems: list[tuple[int, str]] = []
     last, hashes = Head(0, _FIRST), {0: _FIRST}
     for number, line in enumerate(lines, start=1):
         entry = _parse(line)
@@ -195,10 +196,20 @@ def verify(folder: Path, known: Head | None = None) -> Verdict:
             problems.append((number - 1, f"changed: line {number} carries another hash of it"))
         last = Head(entry.number, entry.hash)
         hashes[last.number] = last.hash
-    problems += _end(read_head(folder / "audit.head"), "audit.head", last, hashes, len(lines))
+    problems += _end(noted, "audit.head", last, hashes, len(lines))
     if known is not None:
         problems += _end(known, "the head noted elsewhere", last, hashes, len(lines))
     return Verdict(len(lines), last if last.hash else None, tuple(sorted(set(problems))))
+
+
+def _read_both(folder: Path) -> tuple[list[bytes], Head | None]:
+    """The log's lines and its head of one moment: an agent that runs may write between looking at one and at the other.
+    Raises OSError if there is no log."""
+    noted = read_head(folder / "audit.head")
+    while True:
+        before, lines = noted, _lines(folder / "audit.log", must=True)
+        if (noted := read_head(folder / "audit.head")) == before:
+            return lines, noted
 
 
 def _end(noted: Head | None, name: str, last: Head, hashes: dict[int, str], lines: int) -> list[tuple[int, str]]:

@@ -135,7 +135,7 @@ def _parse(content: bytes, now: Moment) -> tuple[Spent, bool]:
     try:
         state = json.loads(content)
         version = state["version"]
-        if isinstance(version, int) and version > VERSION:
+        if version > VERSION:
             raise _NewerError(f"a newer version: expected {VERSION}, got {version}")
         windows = state["windows"]
         if version != VERSION or not isinstance(windows, int) or isinstance(windows, bool):

@@ -107,7 +107,8 @@ def parse(content: bytes) -> State:
         raise ValueError(f"not a state: {cause}") from cause
     if trial and not (isinstance(trial.digest, str) and type(trial.good) is type(trial.starts) is int):
         raise ValueError(f"not a state: trial {trial}")
-    slots = (state.committed, state.previous, trial.slot if trial else None)
-    if any(slot not in ("a", "b", None) for slot in slots) or (trial and trial.slot == state.committed):
-        raise ValueError(f"not a state: slots {slots}")
+    if trial and (trial.slot not in ("a", "b") or trial.slot == state.committed):
+        raise ValueError(f"not a state: trial {trial}, committed {state.committed}")
+    if any(slot not in ("a", "b", None) for slot in (state.committed, state.previous)):
+        raise ValueError(f"not a state: slots {state.committed}, {state.previous}")
     return state

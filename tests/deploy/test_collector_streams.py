@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.collector.streams import ANSWERS, LONGEST_ASK, REORDER_S, RETRY_S, Hole, Streams
+from deploy.collector.streams import ANSWERS, LONGEST_ASK, REORDER_S, RETRY_S, SILENCE_S, Hole, Streams
 
 
 def opened(upto: int = 0) -> Streams:
@@ -176,3 +176,29 @@ def test_who_sends_again_is_told_again() -> None:
     assert streams.moved() == {}
     streams.add(1, [2], 1.0)
     assert streams.moved() == {1: 2}
+
+
+def test_silence_counts_from_the_last_news_after_the_hole_was_known() -> None:
+    """A hole that was asked for before its agent came back, and of whose stream nothing new came for long after that:
+    what is there already is no news."""
+    streams, hole, back = opened(), Hole(1, 1, 2), 20.0
+    streams.add(1, [3], 0.0)
+    assert not streams.silent(hole, back, 1e6), "nobody has asked"
+    streams.asked(hole, 10.0)
+    assert not streams.silent(hole, 10.0, 1e6), "it came back before"
+    assert not streams.silent(hole, back, back + SILENCE_S - 1)
+    assert streams.silent(hole, back, back + SILENCE_S)
+    streams.add(1, [5], 100.0)
+    streams.add(1, [3, 5], 200.0)
+    assert not streams.silent(hole, back, 100 + SILENCE_S - 1)
+    assert streams.silent(hole, back, 100 + SILENCE_S)
+
+
+def test_no_more_is_given_up_than_every_answer_was_about() -> None:
+    """Answers to longer and shorter questions after the same number: the shortest of them counts."""
+    streams = opened()
+    streams.add(1, [9], 0.0)
+    for last in (8, 3, 5):
+        streams.asked(Hole(1, 1, 8), 0.0)
+        streams.answered(Hole(1, 1, last))
+    assert streams.hopeless(Hole(1, 1, 8)) == Hole(1, 1, 3)

@@ -161,7 +161,9 @@ def test_pages_hold_no_inline_code() -> None:
 
     import deploy.collector.web as web
 
-    for file in web.STATIC.glob("*.html"):
+    pages = list(web.STATIC.glob("*.html"))
+    assert pages
+    for file in pages:
         assert re.findall(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", file.read_text()) == []
 
 

@@ -42,7 +42,9 @@ def test_every_reference_in_asyncapi_leads_somewhere() -> None:
     """Each $ref of asyncapi.yaml is a node of it or a file beside it."""
     text = (CONTRACT / "asyncapi.yaml").read_text(encoding="utf-8")
     document = yaml.safe_load(text)
-    for reference in re.findall(r"\$ref: ['\"]?([^'\"\s]+)", text):
+    found = re.findall(r"\$ref: ['\"]?([^'\"\s]+)", text)
+    assert found
+    for reference in found:
         if reference.startswith("./"):
             assert (CONTRACT / reference).is_file(), reference
             continue

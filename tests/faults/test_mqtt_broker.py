@@ -40,7 +40,7 @@ def test_without_a_broker_windows_wait_and_then_come_in_order(broker: Mosquitto,
         broker.start()
         with ReferenceSubscriber(broker.port) as collector:
             wait_until(lambda: len(collector.stream().windows) == 30, 30)
-            wait_until(lambda: collector.newest("status").get("state") == "ready", 10)
+            wait_until(lambda: collector.newest("status").get("state") == "ready", 60)
             assert list(collector.stream().windows) == list(range(1, 31))
             assert collector.stream().gaps == {}
             assert all(w["replay"] for w in collector.stream().windows.values())
@@ -82,7 +82,7 @@ def test_a_broker_that_ends_is_told_in_words(broker: Mosquitto, caplog: pytest.L
     with Publisher(settings(broker.port), MADE_BY, pace=FAST) as publisher:
         assert publisher.wait_connected(20)
         broker.end(signal.SIGKILL)
-        wait_until(lambda: "event=mqtt.down reason='the broker closed the connection'" in caplog.text, 10)
+        wait_until(lambda: "event=mqtt.down reason='the broker closed the connection'" in caplog.text, 60)
 
 
 def test_a_broker_killed_after_its_puback_loses_nothing(broker: Mosquitto, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_live_windows_pass_the_backlog(broker: Mosquitto, tmp_path: Path) -> Non
             wait_until(lambda: len(collector.stream().windows) > 10, 20)
             before = len(collector.stream().windows)
             publisher(summary(100))
-            wait_until(lambda: 101 in collector.stream().windows, 10, "the live window")
+            wait_until(lambda: 101 in collector.stream().windows, 60, "the live window")
             behind = len(collector.stream().windows) - before
             assert behind < 60, "the live window waited for the backlog"
             assert not collector.stream().windows[101]["replay"]
@@ -197,10 +197,10 @@ def test_what_is_not_kept_any_more_is_declared(broker: Mosquitto, tmp_path: Path
     """Fault 14. A resend for windows that the agent gave up long ago: a gap event, so that the collector moves on."""
     with _five_delivered(broker, tmp_path) as (collector, _):
         collector.publish(f"{ROOT}/cmd/resend", b'{"from": 2, "to": 4}', ResponseTopic=f"{ROOT}/rsp/resend")
-        wait_until(lambda: any(e["kind"] == "gap" for e in collector.payloads("event")), 10)
+        wait_until(lambda: any(e["kind"] == "gap" for e in collector.payloads("event")), 60)
         (gap,) = [e for e in collector.payloads("event") if e["kind"] == "gap"]
         assert (gap["from"], gap["to"], gap["reason"]) == (2, 4, "not_kept")
-        wait_until(lambda: collector.payloads("rsp/resend"), 10)
+        wait_until(lambda: collector.payloads("rsp/resend"), 60)
         assert collector.payloads("rsp/resend")[0]["result"]["missing"] == [[2, 4]]
 
 
@@ -216,7 +216,7 @@ def test_a_restored_card_loses_no_window(broker: Mosquitto, tmp_path: Path) -> N
                 for number in numbers:
                     publisher(summary(number))
                 wait_until(lambda: {60_000 * n for n in numbers} <= _starts(collector), 20, "all of them")
-                wait_until(lambda: max(s.upto for s in collector.streams.values()) >= 3, 10)
+                wait_until(lambda: max(s.upto for s in collector.streams.values()) >= 3, 60)
                 time.sleep(0.3)  # the newest ack reaches the broker
 
         run(0, 1, 2)
@@ -239,7 +239,7 @@ def test_numbers_that_no_window_had_are_never_declared(broker: Mosquitto, tmp_pa
     with _five_delivered(broker, tmp_path) as (collector, publisher):
         for first in (4, 6):
             collector.publish(f"{ROOT}/cmd/resend", b'{"from": %d, "to": 50000}' % first)
-        wait_until(lambda: len(collector.payloads("rsp/resend")) == 2, 10)
+        wait_until(lambda: len(collector.payloads("rsp/resend")) == 2, 60)
         told, refused = collector.payloads("rsp/resend")
         assert (told["result"]["to"], told["result"]["missing"]) == (5, [[4, 5]])
         assert refused["error"] == "expected from <= 5, the newest number of this epoch, got 6"
@@ -280,7 +280,7 @@ def test_a_clean_stop_says_goodbye(broker: Mosquitto, tmp_path: Path) -> None:
     with ReferenceSubscriber(broker.port) as collector:
         with Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=tmp_path) as publisher:
             publisher(summary(0))
-        wait_until(lambda: collector.newest("status").get("state") == "disconnected", 10)
+        wait_until(lambda: collector.newest("status").get("state") == "disconnected", 60)
         assert len(collector.stream().windows) == 1
 
 
@@ -297,8 +297,8 @@ def test_topics_of_an_earlier_name_are_cleared(broker: Mosquitto, tmp_path: Path
     moved = old.model_copy(update={"agent": old.agent.model_copy(update={"room": "other"})})
     with Publisher(moved, MADE_BY, pace=FAST, state_dir=tmp_path) as publisher:
         publisher(summary(1))
-        wait_until(lambda: rooms(json.loads((tmp_path / "retained.json").read_text())) == {"other"}, 10)
+        wait_until(lambda: rooms(json.loads((tmp_path / "retained.json").read_text())) == {"other"}, 60)
         with ReferenceSubscriber(broker.port, acks=False) as newcomer:
-            wait_until(lambda: newcomer.payloads("meta"), 10)
+            wait_until(lambda: newcomer.payloads("meta"), 60)
             time.sleep(0.5)
             assert rooms(topic for topic, body, _ in newcomer.log if body) == {"other"}

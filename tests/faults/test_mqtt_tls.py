@@ -113,7 +113,7 @@ def test_an_unknown_authority_is_refused(
     authority.sign("good", NOW - DAY, NOW + DAY)
     _use(broker, authority, "good")
     with Publisher(settings(broker.port, tls=True), MADE_BY, pace=FAST):
-        wait_until(lambda: "is not trusted" in caplog.text and "set mqtt.ca_file" in caplog.text, 10)
+        wait_until(lambda: "is not trusted" in caplog.text and "set mqtt.ca_file" in caplog.text, 60)
 
 
 def test_who_watches_by_hand_is_told_of_options(broker: Mosquitto, authority: Authority) -> None:
@@ -135,7 +135,7 @@ def test_who_watches_by_hand_is_told_of_options(broker: Mosquitto, authority: Au
 def test_tls_to_a_port_without_it_is_said(broker: Mosquitto, caplog: pytest.LogCaptureFixture) -> None:
     """A plain port does not get a plain connection."""
     with Publisher(settings(broker.port, tls=True), MADE_BY, pace=FAST) as publisher:
-        wait_until(lambda: "event=mqtt.down" in caplog.text, 15)
+        wait_until(lambda: "event=mqtt.down" in caplog.text, 60)
         assert not publisher.wait_connected(0)
 
 
@@ -180,7 +180,7 @@ def test_mqtt_311_works_with_one_loud_warning(broker: Mosquitto, caplog: pytest.
     with Publisher(settings(broker.port, version="3.1.1"), MADE_BY, pace=FAST) as publisher:
         assert publisher.wait_connected(10)
         publisher(summary(0))
-        wait_until(lambda: publisher._courier.outbox.idle, 10)
+        wait_until(lambda: publisher._courier.outbox.idle, 60)
         broker.restart()
         wait_until(lambda: publisher.wait_connected(0), 20)
     warnings = [r for r in caplog.records if "event=mqtt.old" in r.getMessage()]

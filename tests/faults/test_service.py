@@ -65,7 +65,7 @@ def test_sigterm_in_a_window_flags_it(agent: Agent, collector: ReferenceSubscrib
     began = time.monotonic()
     assert agent.end() == 0, agent.text()
     assert time.monotonic() - began < 20
-    wait_until(lambda: states(collector)[-1:] == ["disconnected"], 10)
+    wait_until(lambda: states(collector)[-1:] == ["disconnected"], 60)
     (window,) = collector.stream().windows.values()
     assert window["partial"]
     assert 0 < window["end_ms"] - window["start_ms"] < 600_000

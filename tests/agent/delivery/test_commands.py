@@ -1,8 +1,12 @@
 """Commands and their payloads, before any broker."""
 
-import pytest
+from itertools import pairwise
 
-from agent.delivery.commands import Desk
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.delivery.commands import Desk, missing
 from agent.delivery.link import Received
 from tests.mqtt_world import speaker
 
@@ -39,6 +43,24 @@ def test_any_other_command_refuses_such_a_payload(payload: bytes) -> None:
     (_, reply, _) = desk.answer(Received(speaker().topics("cmd/resume"), payload, False, None, None))
     assert not reply.ok
     assert reply.error
+
+
+@pytest.mark.parametrize(("name", "times"), [("pause", 2), ("resume", 1)])
+def test_a_command_that_comes_twice(name: str, times: int) -> None:
+    """With the correlation data of before: sensing is turned off again, but not on again."""
+    done: list[object] = []
+    desk = Desk(speaker(), {name: lambda body: done.append(body) or {"sensing": "off"}}, lambda *_: (), lambda: 0)
+    replies = [desk.answer(Received(speaker().topics(f"cmd/{name}"), b"", False, None, b"7"))[1] for _ in range(2)]
+    assert (len(done), [reply.ok for reply in replies]) == (times, [True, times == 2])
+
+
+@given(first=st.integers(1, 9), length=st.integers(1, 20), kept=st.sets(st.integers(1, 30)))
+def test_what_is_missing_is_all_that_is_not_kept(first: int, length: int, kept: set[int]) -> None:
+    """In ranges that neither overlap nor touch."""
+    ranges = missing(first, first + length - 1, kept)
+    told = [seq for a, b in ranges for seq in range(a, b + 1)]
+    assert told == [seq for seq in range(first, first + length) if seq not in kept]
+    assert all(before[1] + 1 < after[0] for before, after in pairwise(ranges))
 
 
 OWN, DESK = speaker().topics("rsp/ping"), "fer/v1/test/room/desk/rsp/"

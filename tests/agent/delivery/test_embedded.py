@@ -72,7 +72,7 @@ def test_it_ends_with_a_parent_that_is_killed() -> None:
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
-    wait_until(lambda: not _alive(child), 10, "the child ends")
+    wait_until(lambda: not _alive(child), 60, "the child ends")
 
 
 def test_ctrl_c_is_for_the_parent() -> None:

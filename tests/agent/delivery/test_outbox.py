@@ -59,6 +59,7 @@ def test_nothing_is_queued_twice() -> None:
     """Queued or in flight already: asking again changes nothing."""
     outbox = Outbox(rate=1000)
     outbox.add_live(1)
+    assert not outbox.idle, "a stop must wait for it"
     outbox.add_live(1)
     outbox.sent(7, outbox.next(0.0))
     outbox.add_live(1)

@@ -32,7 +32,7 @@ def test_a_refused_password_shows_in_the_status(tmp_path: Path, monkeypatch: pyt
         for password, reason in (("wrong", REFUSED), ("right", None)):
             monkeypatch.setenv("FER_MQTT_PASSWORD", password)
             with Publisher(settings(broker.port, username="fer"), MADE_BY, pace=FAST) as publisher:
-                wait_until(lambda p=publisher: p._courier.away or p.wait_connected(0), 10)
+                wait_until(lambda p=publisher: p._courier.away or p.wait_connected(0), 60)
                 told = json.loads(json.dumps(publisher.report()))
                 assert told["broker"]["reason"] == reason
                 assert told["broker"]["connected"] == (reason is None)

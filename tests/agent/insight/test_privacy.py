@@ -4,6 +4,7 @@ import dataclasses
 import math
 import random
 from datetime import date
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from agent.config import Privacy, Settings
 from agent.insight.budget import WINDOWS_A_DAY, MemoryBudget
+from agent.insight.noise import discrete_laplace
 from agent.insight.privacy import Gate, rounded_shares, window_seconds
 from agent.records import Engagement, Moods, Summary, Window
 
@@ -96,11 +98,19 @@ def test_a_pause_suppresses_the_window_that_it_cuts() -> None:
     assert (gate(window()).suppressed, results(gate(window()))) == ("paused", [])
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_numbers_that_are_none_never_leave(bad: float) -> None:
-    """A window with a NaN or an infinity is suppressed as invalid in both profiles, without an exception."""
-    assert Gate(Privacy())(window(moods=moods(bad))).suppressed == "invalid"
-    assert strict()(window(12, score=bad)).suppressed == "invalid"
+    """A NaN or an infinity anywhere in a window suppresses it as invalid in both profiles, without an exception."""
+    for gate in (Gate(Privacy()), strict()):
+        assert gate(window(12, score=bad)).suppressed == "invalid"
+        for name in ("value", "ci95", "delta"):
+            changed = {name: (50.0, bad) if name == "ci95" else bad}
+            e = dataclasses.replace(moods().engagement, **changed)
+            assert gate(window(moods=dataclasses.replace(moods(), engagement=e))).suppressed == "invalid", name
+        for name in ("valence", "arousal", "expressivity", "shares"):
+            changed = {name: (*SHARES[:7], bad) if name == "shares" else bad}
+            assert gate(window(moods=dataclasses.replace(moods(), **changed))).suppressed == "invalid", name
+        assert gate(window(moods=moods(shares=(0.0,) * 8))).suppressed == "invalid"
 
 
 def test_standard_rounds_every_output() -> None:
@@ -111,6 +121,18 @@ def test_standard_rounds_every_output() -> None:
     assert summary.shares == (0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05)
     assert summary.expressivity == 70.0
     assert summary.noise is None
+
+
+def test_expressivity_is_what_is_not_neutral() -> None:
+    """It tells no more than the rounded shares: 100 less the neutral one's percent, for each of its 21 values."""
+    for percent in range(0, 101, 5):
+        summary = Gate(Privacy())(window(moods=moods(shares=(percent / 100, 1 - percent / 100, *(0.0,) * 6))))
+        assert summary.expressivity == 100 - percent
+
+
+def test_coverage_is_rounded_as_the_profile_says() -> None:
+    """To whole percent in profile standard, to five in strict."""
+    assert [gate(window(coverage=0.934)).coverage for gate in (Gate(Privacy()), strict())] == [0.93, 0.95]
 
 
 @given(st.floats(0, 100), st.floats(0, 100))
@@ -164,6 +186,20 @@ def test_strict_uses_only_the_scores_and_their_number() -> None:
     spread = window(12, person_scores=(0.0, 100.0) * 6)
     even = window(12, person_scores=(50.0,) * 12)
     assert strict(9)(spread) == strict(9)(even), "the same sum, the same interval: the spread is not told"
+
+
+@pytest.mark.parametrize("score", [1.0, 43.7, 99.0])
+@pytest.mark.parametrize("k", [10, 27])
+def test_strict_adds_the_noise_of_one_whole_scale(k: int, score: float) -> None:
+    """On the sum of k scores, in hundredths: Laplace noise of 100 points / ε. The interval is ln 20 / √2 deviations of
+    that noise and of k seats that lie evenly over the scale; all of it in whole points of the scale, outward."""
+    half = math.log(20) / math.sqrt(2) * math.sqrt(100**2 / 12 / k + 2 * (100 / k) ** 2)
+    for seed in range(40):
+        noise = discrete_laplace(Fraction(100 * 100), random.Random(seed).randrange)
+        value = min(max(round(score + noise / 100 / k), 0), 100)
+        e = strict(seed)(window(k, score=score)).engagement
+        assert e is not None
+        assert (e.value, e.ci95) == (value, (max(math.floor(value - half), 0), min(math.ceil(value + half), 100)))
 
 
 def test_strict_noise_has_the_promised_size() -> None:

@@ -31,23 +31,20 @@ def _mqtt(broker: Mosquitto) -> Mqtt:
 def test_a_collector_gets_every_window_of_every_room(broker: Mosquitto) -> None:
     """20 rooms with much trouble: nothing is lost unsaid, no number is used twice, late ones come flagged, acks empty
     the spools."""
-    with ReferenceSubscriber(broker.port) as collector:
-        with SimulatedRooms(_mqtt(broker), 20, window_s=0.5, trouble=10, pace=FAST) as simulated:
-            wait_until(lambda: simulated.tally.windows > 400, 60)
-            wait_until(lambda: any(w["replay"] for w in collector.payloads("window")), 60, "a late one")
-            for room in simulated.rooms:
-                wait_until(lambda room=room: room.courier.offline or room.spool.depth()[0] == 0, 30, "an empty spool")
-        newest = {room.topics.agent: room.spool.newest_seq for room in simulated.rooms if not room.courier.offline}
-        assert newest
-        wait_until(lambda: all(_upto(collector, agent) >= seq for agent, seq in newest.items()), 30, "all told")
+    with (
+        ReferenceSubscriber(broker.port) as collector,
+        SimulatedRooms(_mqtt(broker), 20, window_s=0.5, trouble=10, pace=FAST) as simulated,
+    ):
+        wait_until(lambda: simulated.tally.windows > 400, 90)
+        wait_until(lambda: any(w["replay"] for w in collector.windows()), 90, "a late one")
+        # New windows close all the time, and rooms come and go: each must tell of all that it had closed by now.
+        for room, newest in [(room, room.spool.newest_seq) for room in simulated.rooms]:
+            wait_until(lambda room=room, n=newest: collector.stream(room.topics.agent).upto >= n, 90, "all told")
+            wait_until(lambda room=room, n=newest: not room.spool.find(1, n), 90, "acks")
         assert collector.conflicts == []
-        for stream in collector.streams.values():
+        for stream in list(collector.streams.values()):
             assert not stream.windows.keys() & stream.gaps.keys()
         assert len(collector.streams) == 20
-
-
-def _upto(collector: ReferenceSubscriber, agent: str) -> int:
-    return collector.stream(agent).upto
 
 
 def test_one_thread_serves_all_rooms(broker: Mosquitto) -> None:
@@ -64,7 +61,7 @@ def test_every_room_says_goodbye(broker: Mosquitto) -> None:
     with SimulatedRooms(_mqtt(broker), 10, window_s=0.3, trouble=0, pace=FAST) as simulated:
         wait_until(lambda: simulated.tally.connected == 10, 30)
     with ReferenceSubscriber(broker.port, acks=False) as newcomer:
-        wait_until(lambda: len(newcomer.payloads("status")) == 10, 10)
+        wait_until(lambda: len(newcomer.payloads("status")) == 10, 60)
         assert {s["state"] for s in newcomer.payloads("status")} == {"disconnected"}
 
 
@@ -92,7 +89,7 @@ def test_rooms_come_back_after_the_broker_did(broker: Mosquitto) -> None:
             time.sleep(2)
             broker.start()
             wait_until(lambda: simulated.tally.connected == 10, 30)
-            wait_until(lambda: any(w["replay"] for w in collector.payloads("window")), 30)
+            wait_until(lambda: any(w["replay"] for w in collector.windows()), 30)
         assert all(not stream.gaps for stream in collector.streams.values())
 
 
@@ -132,7 +129,7 @@ def test_a_stopped_command_says_goodbye(broker: Mosquitto) -> None:
         wait_until(lambda: len({w["agent"] for w in collector.payloads("window")}) == 3, 60)
         process.terminate()
         assert process.wait(30) == 0
-        wait_until(lambda: sum(s["state"] == "disconnected" for s in collector.payloads("status")) == 3, 10)
+        wait_until(lambda: sum(s["state"] == "disconnected" for s in collector.payloads("status")) == 3, 60)
 
 
 def test_a_second_simulation_of_the_same_ids_gives_way(broker: Mosquitto) -> None:

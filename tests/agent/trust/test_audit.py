@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,6 +37,15 @@ def test_a_whole_log_has_no_problems(log: AuditLog) -> None:
     verdict = verify(log.path.parent)
     assert (verdict.entries, verdict.problems) == (10, ())
     assert verdict.head == log.head() == Head.parse((log.path.parent / "audit.head").read_text())
+
+
+def test_a_log_that_is_being_written_is_whole(log: AuditLog) -> None:
+    """An agent that runs adds entries while they are verified: no line was removed, and none added by somebody else."""
+    with ThreadPoolExecutor() as pool:
+        adding = pool.submit(lambda: [log.append("mode", sensing="on") for _ in range(150)])
+        while not adding.done():
+            assert problems(log) == []
+    assert verify(log.path.parent).entries == 160
 
 
 @pytest.mark.parametrize("line", range(1, 11))

@@ -41,6 +41,11 @@ def test_a_dangling_link_is_a_pause(pause: Pause, tmp_path: Path) -> None:
     assert pause.reason() == "paused"
 
 
+def test_a_place_that_cannot_be_looked_at_is_a_pause(tmp_path: Path) -> None:
+    """Nobody knows whether the file is there: off."""
+    assert Pause(tmp_path / ("x" * 300), tmp_path).reason() == "paused"
+
+
 def test_the_network_undoes_only_its_own_pause(pause: Pause, tmp_path: Path) -> None:
     """Paused by both: `resume` removes the network's pause and reports that the local one holds."""
     pause.pause()

@@ -233,8 +233,9 @@ def test_windows_of_another_model_do_not_commit_a_trial(device: Device) -> None:
     "content",
     [b'{"version": 1, "comm', b"[" * 100_000, b'{"version": 1, "committed": null, "previous": null, "newest": 1e999}',
      b'{"version": 1, "committed": null, "previous": null, "newest": 0, "trial": {"slot": "a", "digest": "x", '
-     b'"good": null}}'],
-    ids=["truncated", "too deep", "infinite", "a trial without a number"],
+     b'"good": null}}',
+     b'{"version": 1, "committed": "a", "previous": null, "newest": 0, "trial": {"slot": null, "digest": "x"}}'],
+    ids=["truncated", "too deep", "infinite", "a trial without a number", "a trial without a slot"],
 )  # fmt: skip
 def test_a_damaged_state_file_falls_back(device: Device, content: bytes) -> None:
     """state.json damaged: the package's model runs, the file is kept aside, the next install works."""

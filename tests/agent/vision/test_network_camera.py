@@ -36,7 +36,7 @@ def test_network_camera_that_stalls() -> None:
             server.mode = "stall"
             began = time.monotonic()
             until(frames, lambda f: f.trouble is not None)
-            assert time.monotonic() - began < 8
+            assert time.monotonic() - began < 20
             server.mode = "live"
             until(frames, lambda f: f.trouble is None, 20)
 

@@ -102,6 +102,19 @@ def test_order_of_boxes_does_not_matter():
     assert seats.add([box(503, 302), box(298, 301)]) == [right, left]
 
 
+def test_whoever_moves_slowly_keeps_the_number():
+    """A tenth of a width a frame, four widths in all: places are compared with the last one, not with the first."""
+    seats = Seats()
+    assert [seats.add([box(300 + 4 * at, 300)]) for at in range(40)] == [[0]] * 40
+
+
+@pytest.mark.parametrize(("widths", "number"), [((40, 70), 0), ((70, 40), 0), ((40, 76), 1), ((76, 40), 1)])
+def test_a_face_of_another_size_is_another(widths, number):
+    """At one place, from one frame to the next: up to 1.8 times as wide, either way, is the same head; more is not."""
+    seats = Seats()
+    assert [seats.add([box(300, 300, width)]) for width in widths] == [[0], [number]]
+
+
 def test_a_passer_by_is_no_seat():
     """Somebody seen in 5 of 60 frames is not counted."""
     seats = Seats()
