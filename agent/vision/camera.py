@@ -153,7 +153,9 @@ class LiveCamera:
         now = self._clock()
         if picture is not None:
             return self._seen(*picture)
-        silent = now - self._last_picture
+        # What took its time to open has not been silent meanwhile; one that was lost already stays so until it shows.
+        opened = self._loop.opened_at if self._loop.is_open and not self._lost else -np.inf
+        silent = now - max(self._last_picture, opened)
         # A driver may give up a silent stream a moment before we do: until it fails to open again, it has stalled.
         stalled = self._loop.is_open or (self._shape is not None and self._loop.error is None)
         if silent < (self._settings.read_timeout_s if stalled else self._patience()):

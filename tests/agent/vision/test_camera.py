@@ -95,6 +95,21 @@ def test_stall_is_noticed_in_time() -> None:
     assert [n.reason for n in notices] == ["camera.lost", "camera.back"]
 
 
+def test_slow_to_open_is_not_silent() -> None:
+    """A stream that took longer to open than it may be silent is not called stalled before its first picture."""
+    driver = FakeDriver(interval_s=0.2)
+
+    def connect() -> FakeDriver:
+        time.sleep(slow.read_timeout_s + 0.2)
+        return driver.connect()
+
+    notices: list[Notice] = []
+    slow = QUICK.model_copy(update={"open_timeout_s": 30, "read_timeout_s": 1.5})
+    with LiveCamera(connect, name="fake", fps=50, settings=slow, patient=True, notice=notices.append) as source:
+        assert [f.trouble for f in until(iter(source), lambda f: f.trouble is None)] == [None]
+    assert notices == []
+
+
 def test_a_wait_shows_that_the_loop_is_alive() -> None:
     """While a camera may take its time to open no frame comes, and each look for one is told."""
     driver = FakeDriver()
