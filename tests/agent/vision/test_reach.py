@@ -12,7 +12,7 @@ from agent.device import check_vision
 from agent.device.checks import run
 from agent.errors import UnavailableError
 from agent.vision import reach
-from agent.vision.grabber import OpenCvGrabber
+from agent.vision.stream import StreamGrabber
 from tests.cameras import mjpeg_server
 
 QUICK = Camera(open_timeout_s=1.5, read_timeout_s=1)
@@ -39,7 +39,7 @@ def free_port() -> int:
 def said(source: str) -> str:
     """What an attempt to open `source` says."""
     with pytest.raises(UnavailableError) as caught:
-        OpenCvGrabber(source, QUICK)
+        StreamGrabber(source, QUICK)
     return str(caught.value)
 
 
