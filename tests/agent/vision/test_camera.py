@@ -69,6 +69,27 @@ def test_absent_camera_ticks_and_comes_back() -> None:
     assert [n.reason for n in notices] == ["camera.lost", "camera.back"]
 
 
+def test_another_reason_is_told() -> None:
+    """A camera that was switched off, and then refuses the login, is told twice: once a reason, not once a try."""
+    said = ["refuses connections"]
+
+    def connect() -> FakeDriver:
+        raise UnavailableError(said[0])
+
+    notices: list[Notice] = []
+    with LiveCamera(connect, name="fake", fps=20, settings=QUICK, patient=True, notice=notices.append) as source:
+        frames = iter(source)
+        until(frames, lambda f: f.trouble == "camera.absent")
+        said[0] = "does not take this login"
+        until(frames, lambda _: len(notices) > 1)
+        for _ in range(20):
+            next(frames)
+    assert [n.detail for n in notices] == [
+        "fake: camera.absent: refuses connections",
+        "fake: camera.absent: does not take this login",
+    ]
+
+
 def test_retries_back_off() -> None:
     """Tries to open a camera that stays away grow apart up to the limit, instead of hammering it."""
     driver = FakeDriver()
