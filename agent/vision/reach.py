@@ -81,13 +81,18 @@ def why_not(source: str) -> str:
         return f"{where} asks for a login ({code}); check user and password: {_LOGIN}, then the path"
     if code in (400, 404):
         return f"{where} has no such stream ({code}); check the path in camera.source"
+    if code == 0:
+        return f"{where} takes connections and answers nothing; restart the camera, and check the port"
     if code is not None and code >= 300:
         return f"{where} answers {code}; check the path, and that no more viewers are connected than the camera allows"
     return f"{where} answers but sends no stream; check path, user and password"
 
 
 def _answer(source: str, host: str, port: int) -> int | None:
-    """Return the status with which the camera answers a question for its stream without a login; None for no answer."""
+    """Return the status with which the camera answers a question for its stream without a login.
+
+    0 where nothing came, None where it was not asked or the answer is no status.
+    """
     scheme, rest = source.split("://", 1)
     start = min((rest.find(mark) for mark in "/?#" if mark in rest), default=len(rest))
     path = rest[start:].split("#")[0]
@@ -104,7 +109,7 @@ def _answer(source: str, host: str, port: int) -> int | None:
             connection.sendall(lines[scheme.lower()].encode())
             found = _STATUS.match(connection.recv(64))
     except (OSError, UnicodeError):
-        return None
+        return 0
     return int(found[1]) if found else None
 
 

@@ -74,6 +74,14 @@ def test_a_camera_that_answers_and_sends_nothing_is_named() -> None:
     assert "hunter2" not in text
 
 
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+def test_a_camera_that_hangs_is_named(scheme: str) -> None:
+    """The system takes the connection, and the camera's program says nothing: neither path nor login is at fault."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert f"127.0.0.1:{port} takes connections and answers nothing" in said(f"{scheme}://127.0.0.1:{port}/live")
+
+
 @pytest.mark.parametrize(
     ("source", "found"),
     [
