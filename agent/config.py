@@ -42,7 +42,7 @@ class Camera(Stage):
     fps: float = Field(default=1.0, gt=0, le=60)
     """Frames looked at per second. One look per face every 1-2 s is enough; spend compute on resolution."""
     width: int = Field(default=1280, ge=64, le=8192)
-    """Asked of the camera, pixels."""
+    """Asked of the camera, pixels; a network camera sends the size that its own settings say."""
     height: int = Field(default=720, ge=64, le=8192)
     """Asked of the camera, pixels."""
     open_timeout_s: float = Field(default=10.0, gt=0, le=300)

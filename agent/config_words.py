@@ -40,6 +40,8 @@ def without_login(source: str) -> str:
     """
 
     def cleaned(m: re.Match[str]) -> str:
+        if "@" in (m["query"] or ""):  # a password with "@", "/" and "?" in it: the host is further on, or nowhere
+            return m["scheme"] + "…"
         path = _SECRETS.sub(lambda secret: (secret[1] or "") + "…", m["path"])
         return m["scheme"] + m["host"] + path + ("?…" if m["query"] else "")
 

@@ -121,7 +121,7 @@ def _looked(settings: Settings, closed: Callable[[], str | None]) -> Finding:
     reason = exposure(np.ascontiguousarray(frame.image)) if frame.image.size else frame.trouble
     if reason:
         return fail("camera", f"{where}: {width}x{height}, {reason}", "look at the lens, the light and the cover")
-    if is_live(source) and (width, height) != asked:
+    if is_live(source) and "://" not in source and (width, height) != asked:  # a network camera is not asked
         found = f"{where}: gives {width}x{height}, asked for {asked[0]}x{asked[1]}"
         return warn("camera", found, "set camera.width and camera.height")
     return good("camera", f"{where}: {width}x{height}")

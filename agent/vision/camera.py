@@ -67,7 +67,7 @@ class LiveCamera:
         self._last_at = -np.inf
         self._waited_at = clock()
         self._shape: tuple[int, ...] | None = None
-        self._lost = False
+        self._lost: str | None = None
 
     @property
     def bad(self) -> int:
@@ -153,7 +153,9 @@ class LiveCamera:
         now = self._clock()
         if picture is not None:
             return self._seen(*picture)
-        silent = now - self._last_picture
+        # What took its time to open has not been silent meanwhile; one that was lost already stays so until it shows.
+        opened = self._loop.opened_at if self._loop.is_open and self._lost is None else -np.inf
+        silent = now - max(self._last_picture, opened)
         # A driver may give up a silent stream a moment before we do: until it fails to open again, it has stalled.
         stalled = self._loop.is_open or (self._shape is not None and self._loop.error is None)
         if silent < (self._settings.read_timeout_s if stalled else self._patience()):
@@ -177,8 +179,8 @@ class LiveCamera:
     def _seen(self, image: Image, at: float) -> Frame:
         """Return the frame of a picture that came."""
         self._last_picture = at
-        if self._lost:
-            self._lost = False
+        if self._lost is not None:
+            self._lost = None
             self._notice(Notice("camera.back", f"{self._name} sends pictures again"))
             if self._judge:
                 self._judge.reset()
@@ -189,9 +191,10 @@ class LiveCamera:
         return self._frame(image, at, self._judge.add(image, at) if self._judge else None)
 
     def _tell_lost(self, reason: str) -> None:
-        if not self._lost:
-            self._lost = True
-            why = f": {self._loop.error}" if self._loop.error is not None else ""
+        """Tell that it is lost, and again once another reason is known: back with a new password, it refuses ours."""
+        why = "" if self._loop.error is None else f": {self._loop.error}"
+        if self._lost is None or (why and why != self._lost):
+            self._lost = why
             with contextlib.suppress(OSError):
                 self._notice(Notice("camera.lost", f"{self._name}: {reason}{why}"))
 

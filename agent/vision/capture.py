@@ -12,7 +12,8 @@ from agent.config_words import without_login
 from agent.insight.policy import is_live
 from agent.trust.hardening import keep_memory_private
 from agent.vision.camera import LiveCamera, Notice
-from agent.vision.grabber import OpenCvGrabber, PicameraGrabber
+from agent.vision.grabber import Grabber, OpenCvGrabber, PicameraGrabber
+from agent.vision.stream import StreamGrabber
 from agent.vision.video import VideoFile
 
 
@@ -50,9 +51,8 @@ def open_source(
     camera = camera or Camera()
     if is_camera(source):
         keep_memory_private()  # whatever the command: from here on pictures of people are in this memory
-        grab = PicameraGrabber if source.lower() == "picamera2" else OpenCvGrabber
         return LiveCamera(
-            lambda: grab(source, camera),
+            lambda: _grabber(source, camera),
             name=without_login(source),
             fps=fps,
             settings=camera,
@@ -62,6 +62,15 @@ def open_source(
             notice=notice,
         )
     return VideoFile(source, fps=fps, realtime=realtime, settings=camera, judge=watch is True, closed=closed)
+
+
+def _grabber(source: str, settings: Camera) -> Grabber:
+    """Open what is live. Raises AccessError or UnavailableError."""
+    if source.lower() == "picamera2":
+        return PicameraGrabber(source, settings)
+    if source.isdecimal() or source.startswith("/dev/"):
+        return OpenCvGrabber(source, settings)
+    return StreamGrabber(source, settings)
 
 
 def is_camera(source: str) -> bool:

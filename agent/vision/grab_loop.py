@@ -27,6 +27,8 @@ class GrabLoop:
         """Why the camera did not open the last time; None once it did."""
         self.progressed_at = clock()
         """When the thread last came back from the driver, seconds of `clock`."""
+        self.opened_at = clock()
+        """When the camera opened the last time, seconds of `clock`."""
         self._connect, self._retry_max_s, self._clock = connect, retry_max_s, clock
         self._grabber: Grabber | None = None
         self._changed = threading.Condition()
@@ -110,20 +112,20 @@ class GrabLoop:
         """Open the camera and take pictures until it fails or must close; say whether it gave any."""
         seen, self._held = False, True
         try:
-            self._grabber = self._connect()
-            self.error = None
-            while self._open and not self._ended.is_set() and self._grabber.grab():
+            grabber = self._connect()
+            self.opened_at, self.error, self._grabber = self._clock(), None, grabber
+            while self._open and not self._ended.is_set() and grabber.grab():
                 seen = True
-                self._keep(self._grabber)
+                self._keep(grabber)
         except FerAgentError as error:
             self.error = error
         except Exception as error:  # a driver's own exception type (cv2.error, RuntimeError, …)
             self.error = FerAgentError(f"camera driver failed: {type(error).__name__}: {error}")
         finally:
-            grabber, self._grabber = self._grabber, None
-            if grabber is not None:
+            last, self._grabber = self._grabber, None
+            if last is not None:
                 with contextlib.suppress(Exception):  # a driver's own types; the thread must live to open it again
-                    grabber.close()
+                    last.close()
             self._held = False
             self.progressed_at = self._clock()
         return seen

@@ -1,10 +1,9 @@
-"""One opened camera, whatever it is: OpenCV (V4L2, RTSP, HTTP) or Picamera2. Blocking; a thread of `camera` owns it."""
+"""One opened camera of this device: OpenCV's V4L2 or Picamera2. Blocking; the thread of `grab_loop` owns it."""
 
 import contextlib
 import importlib
 import os
 import pwd
-import time
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -13,21 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.config import Camera
-from agent.config_words import without_login
 from agent.errors import AccessError, UnavailableError
-from agent.vision import reach
 from agent.vision.picture import bgr
 
 Image = npt.NDArray[np.uint8]
 _V4L2_TIMEOUT: Final = "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"
 """OpenCV's V4L2 backend reads its time-out (whole seconds, default 10) from this variable alone."""
-_LEAST_OPEN_S: Final = 1.0
-"""What a stream has to open, however long the connection took."""
-_RTSP_OPTIONS: Final = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 # Set here, before any thread runs: a new variable moves the environment, under whoever reads it at that moment (the
 # resolver in another thread, for one). A new value for an old one moves nothing.
 os.environ.setdefault(_V4L2_TIMEOUT, "10")
-os.environ.setdefault(_RTSP_OPTIONS, "rtsp_transport;tcp")
 # FFmpeg and OpenCV print lines of their own for every broken frame; errors are told in ours, once.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 cv2.setLogLevel(0)
@@ -47,7 +40,7 @@ class Grabber(Protocol):
 
 
 class OpenCvGrabber:
-    """A camera index, a /dev path or a stream, through OpenCV. The constructor opens it.
+    """A camera index or a /dev path, through OpenCV. The constructor opens it.
 
     Raises
     ------
@@ -59,36 +52,14 @@ class OpenCvGrabber:
 
     def __init__(self, source: str, settings: Camera) -> None:
         device = f"/dev/video{source}" if source.isdecimal() else source
-        if device.startswith("/dev/"):
-            check_device(Path(device))
-            os.environ[_V4L2_TIMEOUT] = str(max(1, round(settings.read_timeout_s)))
-            self._capture = cv2.VideoCapture(device, cv2.CAP_V4L2)
-            self._ask(settings)
-            why = f"in use, or silent; sudo fuser -v {device} names who uses it"
-        else:
-            why = self._open_stream(source, settings)
+        check_device(Path(device))
+        os.environ[_V4L2_TIMEOUT] = str(max(1, round(settings.read_timeout_s)))
+        self._capture = cv2.VideoCapture(device, cv2.CAP_V4L2)
+        self._ask(settings)
         if not self._capture.isOpened():
             self._capture.release()
-            raise UnavailableError(f"expected a camera at {without_login(device)}, got none: {why}")
-
-    def _open_stream(self, source: str, settings: Camera) -> str:
-        """Open a stream; return what is wrong if that was of no use. Both tries share one time-out."""
-        began, at = time.monotonic(), reach.place(source)
-        if at is not None:
-            try:
-                reach.check(*at, settings.open_timeout_s)
-            except UnavailableError as error:
-                where = without_login(source)
-                raise UnavailableError(f"expected a camera at {where}, got none: {error}") from error
-        left_s = max(_LEAST_OPEN_S, settings.open_timeout_s - (time.monotonic() - began))
-        timeouts = [
-            *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(min(settings.open_timeout_s, left_s) * 1000)),
-            *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(settings.read_timeout_s * 1000)),
-        ]
-        self._capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, timeouts)
-        if at is None:
-            return "not there, or silent; check the address in camera.source"
-        return f"{reach.named(*at)} answers but sends no stream; check path, user and password"
+            why = f"in use, or silent; sudo fuser -v {device} names who uses it"
+            raise UnavailableError(f"expected a camera at {device}, got none: {why}")
 
     def _ask(self, settings: Camera) -> None:
         """Ask for the size and for one buffer; cameras take the nearest they have."""

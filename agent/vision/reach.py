@@ -1,6 +1,6 @@
-"""Is a network camera there at all? Looks its name up and connects once, so that each fault has words of its own.
+"""Why a network camera cannot be opened: is it there at all, and what does it answer? Each fault has its own words.
 
-FFmpeg, which opens the stream, tells nobody why it could not.
+FFmpeg, which opens the stream, tells nobody why it could not. No login is sent from here: cameras lock users out.
 """
 
 import errno
@@ -18,6 +18,13 @@ _ADDRESS: Final = re.compile(
     r"(?P<scheme>rtsp|https?)://(?:[^/?#]*@)?(?P<host>\[[^\]]*\]|[^/?#:]*)(?::(?P<port>\d*))?(?:[/?#]|$)", re.IGNORECASE
 )
 """As FFmpeg divides an address: the login ends at the last "@" before the first "/", "?" or "#"."""
+
+_SCHEMES: Final = ("rtsp://", "http://", "https://")
+_ESCAPES: Final = "write @ in it as %40, / as %2F, : as %3A, # as %23, ? as %3F, % as %25"
+_LOGIN: Final = "rtsp://USER:PASSWORD@HOST/PATH"
+_ANSWER_S: Final = 2.0
+"""Longest wait for the camera's own answer, seconds: within the slack that the watchdog gives a driver."""
+_STATUS: Final = re.compile(rb"(?:RTSP|HTTP)/\d\.\d (\d{3})\b")
 
 
 def place(source: str) -> tuple[str, int] | None:
@@ -59,6 +66,51 @@ def check(host: str, port: int, timeout_s: float) -> None:
             more = "" if silent else f" ({error.strerror})"
             why = why or f"{where} does not answer{more}; check that the camera has power and network, and its address"
     raise UnavailableError(why)
+
+
+def why_not(source: str) -> str:
+    """Return what to check where `check` found something and FFmpeg no stream: asks once, as a player does first."""
+    at, login = place(source), "@" in source
+    if at is None:
+        hint = f"; {_ESCAPES}" if login and source.lower().startswith(_SCHEMES) else ""
+        return f"not there, or silent; check the address in camera.source{hint}"
+    code, where = _answer(source, *at), named(*at)
+    if code in (401, 403) and login:
+        return f"{where} does not take this login ({code}); check user and password ({_ESCAPES}), then the path"
+    if code in (401, 403):
+        return f"{where} asks for a login ({code}); check user and password: {_LOGIN}, then the path"
+    if code in (400, 404):
+        return f"{where} has no such stream ({code}); check the path in camera.source"
+    if code == 0:
+        return f"{where} takes connections and answers nothing; restart the camera, and check the port"
+    if code is not None and code >= 300:
+        return f"{where} answers {code}; check the path, and that no more viewers are connected than the camera allows"
+    return f"{where} answers but sends no stream; check path, user and password"
+
+
+def _answer(source: str, host: str, port: int) -> int | None:
+    """Return the status with which the camera answers a question for its stream without a login.
+
+    0 where nothing came, None where it was not asked or the answer is no status.
+    """
+    scheme, rest = source.split("://", 1)
+    start = min((rest.find(mark) for mark in "/?#" if mark in rest), default=len(rest))
+    path = rest[start:].split("#")[0]
+    path = path if path.startswith("/") else f"/{path}"
+    lines = {
+        "rtsp": f"DESCRIBE rtsp://{named(host, port)}{path} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n",
+        "http": f"GET {path} HTTP/1.0\r\nHost: {named(host, port)}\r\n\r\n",
+    }
+    if scheme.lower() not in lines:
+        return None
+    try:
+        with socket.create_connection((host, port), timeout=_ANSWER_S) as connection:
+            connection.settimeout(_ANSWER_S)
+            connection.sendall(lines[scheme.lower()].encode())
+            found = _STATUS.match(connection.recv(64))
+    except (OSError, UnicodeError):
+        return 0
+    return int(found[1]) if found else None
 
 
 def _looked_up(host: str, port: int) -> list[Any]:

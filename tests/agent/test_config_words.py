@@ -10,6 +10,7 @@ SHOWN = {
     # user:password before the host (most), also with an "@" or a "/" that nobody escaped
     "rtsp://admin:hunter2@10.0.0.7:554/stream1": "rtsp://10.0.0.7:554/stream1",
     "rtsp://admin:p@hunter2@10.0.0.7/Streaming/Channels/101": "rtsp://10.0.0.7/Streaming/Channels/101",
+    "rtsp://admin:p@hunter2/?x@10.0.0.7/stream1": "rtsp://…",
     "rtsp://admin:p/hunter2@10.0.0.7/stream1": "rtsp://10.0.0.7/stream1",
     # in the path: XMEye and its many brands, cheap ONVIF cameras, parameters after ";"
     "rtsp://10.0.0.7:554/user=admin&password=hunter2&channel=1&stream=0.sdp?real_stream": (

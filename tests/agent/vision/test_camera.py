@@ -69,6 +69,27 @@ def test_absent_camera_ticks_and_comes_back() -> None:
     assert [n.reason for n in notices] == ["camera.lost", "camera.back"]
 
 
+def test_another_reason_is_told() -> None:
+    """A camera that was switched off, and then refuses the login, is told twice: once a reason, not once a try."""
+    said = ["refuses connections"]
+
+    def connect() -> FakeDriver:
+        raise UnavailableError(said[0])
+
+    notices: list[Notice] = []
+    with LiveCamera(connect, name="fake", fps=20, settings=QUICK, patient=True, notice=notices.append) as source:
+        frames = iter(source)
+        until(frames, lambda f: f.trouble == "camera.absent")
+        said[0] = "does not take this login"
+        until(frames, lambda _: len(notices) > 1)
+        for _ in range(20):
+            next(frames)
+    assert [n.detail for n in notices] == [
+        "fake: camera.absent: refuses connections",
+        "fake: camera.absent: does not take this login",
+    ]
+
+
 def test_retries_back_off() -> None:
     """Tries to open a camera that stays away grow apart up to the limit, instead of hammering it."""
     driver = FakeDriver()
@@ -93,6 +114,21 @@ def test_stall_is_noticed_in_time() -> None:
         driver.stalled.clear()
         until(frames, lambda f: f.trouble is None)
     assert [n.reason for n in notices] == ["camera.lost", "camera.back"]
+
+
+def test_slow_to_open_is_not_silent() -> None:
+    """A stream that took longer to open than it may be silent is not called stalled before its first picture."""
+    driver = FakeDriver(interval_s=0.2)
+
+    def connect() -> FakeDriver:
+        time.sleep(slow.read_timeout_s + 0.2)
+        return driver.connect()
+
+    notices: list[Notice] = []
+    slow = QUICK.model_copy(update={"open_timeout_s": 30, "read_timeout_s": 1.5})
+    with LiveCamera(connect, name="fake", fps=50, settings=slow, patient=True, notice=notices.append) as source:
+        assert [f.trouble for f in until(iter(source), lambda f: f.trouble is None)] == [None]
+    assert notices == []
 
 
 def test_a_wait_shows_that_the_loop_is_alive() -> None:

@@ -62,10 +62,11 @@ def test_opening_adds_no_environment_variable(source: str) -> None:
 import os
 from agent.config import Camera
 from agent.errors import FerAgentError
-from agent.vision.grabber import OpenCvGrabber
+from agent.vision.capture import open_source
 before = set(os.environ)
 try:
-    OpenCvGrabber({source!r}, Camera(open_timeout_s=1))
+    with open_source({source!r}, fps=1, camera=Camera(open_timeout_s=1)):
+        pass
 except FerAgentError:
     print(*set(os.environ) - before)
 """

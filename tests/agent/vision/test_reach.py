@@ -12,7 +12,7 @@ from agent.device import check_vision
 from agent.device.checks import run
 from agent.errors import UnavailableError
 from agent.vision import reach
-from agent.vision.grabber import OpenCvGrabber
+from agent.vision.stream import StreamGrabber
 from tests.cameras import mjpeg_server
 
 QUICK = Camera(open_timeout_s=1.5, read_timeout_s=1)
@@ -39,7 +39,7 @@ def free_port() -> int:
 def said(source: str) -> str:
     """What an attempt to open `source` says."""
     with pytest.raises(UnavailableError) as caught:
-        OpenCvGrabber(source, QUICK)
+        StreamGrabber(source, QUICK)
     return str(caught.value)
 
 
@@ -72,6 +72,14 @@ def test_a_camera_that_answers_and_sends_nothing_is_named() -> None:
         text = said(f"http://admin:hunter2@127.0.0.1:{server.port}/wrong")
     assert f"127.0.0.1:{server.port} answers but sends no stream; check path, user and password" in text
     assert "hunter2" not in text
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+def test_a_camera_that_hangs_is_named(scheme: str) -> None:
+    """The system takes the connection, and the camera's program says nothing: neither path nor login is at fault."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert f"127.0.0.1:{port} takes connections and answers nothing" in said(f"{scheme}://127.0.0.1:{port}/live")
 
 
 @pytest.mark.parametrize(
