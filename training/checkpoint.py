@@ -82,8 +82,8 @@ def write(model: keras.Model, path: Path) -> None:
     _fsync(path.parent)
 
 
-def save(run: Path, model: keras.Model, history: list[dict[str, float]]) -> None:
-    """Write the checkpoint of epoch `len(history)` and delete those before the previous one.
+def save(run: Path, model: keras.Model, history: list[dict[str, float]], keep: int = 2) -> None:
+    """Write the checkpoint of epoch `len(history)`; the newest `keep`, at least two, stay.
 
     Whatever ends this half-way (a kill, a full disk) leaves the earlier checkpoints as they were.
     """
@@ -104,7 +104,7 @@ def save(run: Path, model: keras.Model, history: list[dict[str, float]]) -> None
         shutil.rmtree(target)
     temporary.rename(target)
     _fsync(run)
-    for old in sorted(run.glob("epoch-*"))[:-2]:
+    for old in sorted(run.glob("epoch-*"))[:-keep]:
         shutil.rmtree(old)
 
 

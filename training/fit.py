@@ -44,6 +44,13 @@ from training.config import load
     show_default=True,
     help="Threads that prepare batches; a fast GPU wants several.",
 )
+@click.option(
+    "--keep",
+    type=click.IntRange(min=2),
+    default=2,
+    show_default=True,
+    help="Checkpoints that stay, one an epoch, say for training.average.",
+)
 @with_limit
 @reported
 def main(
@@ -56,6 +63,7 @@ def main(
     teachers: tuple[Path, ...],
     start: Path | None,
     workers: int,
+    keep: int,
     limit: int | None,
 ) -> None:
     """Train CONFIG (a name in training/configs/, or a file)."""
@@ -78,7 +86,7 @@ def main(
     with checkpoint.alone(folder):
         loop.fit(
             settings, dataset, folder, resume=resume, verbose=verbose,
-            teacher=teacher, workers=workers, start_from=start,
+            teacher=teacher, workers=workers, start_from=start, checkpoints=keep,
         )  # fmt: skip
     click.echo(folder / "final.keras")
 

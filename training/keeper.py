@@ -24,9 +24,9 @@ class Keeper(keras.callbacks.Callback):
     Accuracies at different input sides do not compare: the best is the best of the current phase.
     """
 
-    def __init__(self, run: Path, history: list[dict[str, float]], patience: int | None) -> None:
+    def __init__(self, run: Path, history: list[dict[str, float]], patience: int | None, checkpoints: int = 2) -> None:
         super().__init__()
-        self._run, self.history, self._patience = run, history, patience
+        self._run, self.history, self._patience, self._checkpoints = run, history, patience, checkpoints
         self.side = 0
         """Input of the current phase, pixels."""
         self.first = 0
@@ -43,7 +43,7 @@ class Keeper(keras.callbacks.Callback):
         if record["val_accuracy"] > best:
             with averaged(self.model):
                 checkpoint.write(self.model, self._run / "best.keras")
-        checkpoint.save(self._run, self.model, self.history)
+        checkpoint.save(self._run, self.model, self.history, self._checkpoints)
         write_history(self._run / "history.csv", self.history)
         if self._patience is not None and not improved_lately(self.accuracies(), self._patience):
             self.model.stop_training = True

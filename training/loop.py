@@ -24,8 +24,9 @@ def fit(
     teacher: distill.Teacher | distill.OnView | None = None,
     workers: int = 1,
     start_from: Path | None = None,
+    checkpoints: int = 2,
 ) -> keras.Model:
-    """Train `config`, leaving run.json, checkpoints, history.csv, best.keras and final.keras in `run`.
+    """Train `config`, leaving run.json, the newest `checkpoints`, history.csv, best.keras and final.keras in `run`.
 
     `start_from` is a .keras file whose weights a new run begins with, and whose name goes to `run`/started_from.txt; a
     run that is resumed after its first epoch has its own. With a `title`, each epoch is a bar on stderr: Keras' own
@@ -47,7 +48,7 @@ def fit(
     mine = record.of(config, dataset, start_from, teacher.name if teacher else None)
     if resume:
         record.expect(run, mine, begun=done is not None)
-    keep = keeper.Keeper(run, list(done.history) if done else [], config.early_stop_epochs)
+    keep = keeper.Keeper(run, list(done.history) if done else [], config.early_stop_epochs, checkpoints)
     last = 0
     for phase in config.phases:
         keep.first, keep.side = last, phase.side

@@ -157,12 +157,14 @@ def test_a_file_is_no_folder_for_a_run(name: str, tmp_path: Path) -> None:
         checkpoint.alone(tmp_path / name).__enter__()
 
 
-def test_only_the_last_two_checkpoints_stay(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keep", [2, 3])
+def test_only_the_last_checkpoints_stay(keep: int, tmp_path: Path) -> None:
     """Older ones make room."""
-    model = trained()
-    for n in range(1, 5):
-        checkpoint.save(tmp_path, model, [{"epoch": 1}] * n)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["epoch-0003", "epoch-0004"]
+    keeping = keeper.Keeper(tmp_path, [], None, keep)
+    keeping.set_model(trained())
+    for epoch in range(4):
+        keeping.on_epoch_end(epoch, {"loss": 1.0, "val_accuracy": 0.5})
+    assert sorted(p.name for p in tmp_path.glob("epoch-*")) == [f"epoch-{n:04d}" for n in range(5 - keep, 5)]
 
 
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
