@@ -1,8 +1,8 @@
 """ResNet-50 of resnet50, going on from the released one's weights, taught by three other networks and by the votes.
 
-Source:  Hinton et al. 2015 (arXiv 1503.02531); the teachers, `compact`, resnet29_taught, TEACHER, and the bundle that it
-         goes on from, BEFORE, look at each augmented and mixed face (Beyer et al. 2022, arXiv 2106.05237; mixup: Zhang et
-         al. 2018, arXiv 1710.09412; a network that teaches its own next round: Furlanello et al. 2018, arXiv
+Source:  Hinton et al. 2015 (arXiv 1503.02531); the teachers, `compact`, resnet29_taught, TEACHER, and the bundle that
+         it goes on from, BEFORE, look at each augmented and mixed face (Beyer et al. 2022, arXiv 2106.05237; mixup:
+         Zhang et al. 2018, arXiv 1710.09412; a network that teaches its own next round: Furlanello et al. 2018, arXiv
          1805.04770); mean of weights: Izmailov et al. 2018 (arXiv 1803.05407). BEFORE is
          resnet50_distilled-96px-int8-ddff4788 (agent/models/released in commit 63523fc)
 Cost:    23.5 M parameters, 694 M multiply-adds a face at 96 px; 67 minutes on two x86 cores with AMX, shared with other
@@ -14,9 +14,9 @@ Command: python -m quantize.restore BEFORE resnet50_distilled --data DIR --out s
          python -m training.average HELD/epoch-*/model.keras --out mean.keras
          KERAS_BACKEND=torch python -m training.fit resnet50_distilled --data DIR --start mean.keras --seed 14 \
              --teacher agent/models/compact --teacher TEACHER --teacher BEFORE
-         where FILE is a copy of this file with epochs=40 and teacher_share=0.8, ended after eight: the rate hardly falls
-         (here the first three were let down with epochs=3 before the other five, TEACHER was converted to int8, which
-         takes a third of its time, and the start was not restored but the round's own final.keras)
+         where FILE is a copy of this file with epochs=40 and teacher_share=0.8, ended after eight: the rate hardly
+         falls (here the first three were let down with epochs=3 before the other five, TEACHER was converted to int8,
+         which takes a third of its time, and the start was not restored but the round's own final.keras)
 """
 
 from training.config import Augment, Config, Phase
