@@ -1,4 +1,4 @@
-"""`python -m training.average A.keras B.keras … --out START.keras`: one network with the mean of several one's weights.
+"""`python -m training.average A.keras B.keras … --out START.keras`: one network with the mean of several ones' weights.
 
 Epochs of one run at a rate that is held lie around a better place than each of them (Izmailov et al. 2018, arXiv
 1803.05407). The statistics of batch normalisation are averaged like weights, not measured anew: a run that starts from
