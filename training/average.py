@@ -16,29 +16,28 @@ from agent.errors import InputError, UsageError
 from training.cli import expect_writable, reported
 
 
-def mean(paths: Sequence[Path]) -> Any:
-    """Return the network, not compiled, with the mean of the weights in these .keras files, checkpoints included.
+def write_mean(paths: Sequence[Path], out: Path) -> str:
+    """Write the network with the mean of the weights in these .keras files, checkpoints included; return its name.
 
     Raises
     ------
     ModelError
         a file is no Keras model
     InputError
-        it is there no more, or holds another network than the first
+        one holds another network than the first
     """
     from training import checkpoint  # not at the top: it brings Keras, which --help and a wrong name do without
 
     total: list[Any] = []
     for path in paths:
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; expected a .keras file")
         model = checkpoint.read(path)
         weights = [value.astype(np.float64) for value in model.get_weights()]
         if total and [value.shape for value in weights] != [value.shape for value in total]:
             raise InputError(f"{path}: expected the network of {paths[0]}, got another one")
         total = weights if not total else [a + b for a, b in zip(total, weights, strict=True)]
     model.set_weights([value / len(paths) for value in total])
-    return model
+    checkpoint.write(model, out)
+    return str(model.name)
 
 
 @click.command(epilog="Example: python -m training.average RUN/epoch-*/model.keras --out start.keras")
@@ -50,11 +49,10 @@ def main(models: tuple[Path, ...], out: Path) -> None:
     if len(models) < 2:
         raise UsageError("expected two models or more, got one; its mean is itself")
     expect_writable(out, ".keras")
-    averaged = mean(models)
-    from training import checkpoint
-
-    checkpoint.write(averaged, out)
-    click.echo(f"{out}: {averaged.name}, the mean of {len(models)}")
+    for path in models:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; expected a .keras file")
+    click.echo(f"{out}: {write_mean(models, out)}, the mean of {len(models)}")
 
 
 if __name__ == "__main__":

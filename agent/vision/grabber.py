@@ -21,9 +21,7 @@ _V4L2_TIMEOUT: Final = "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"
 # Set here, before any thread runs: a new variable moves the environment, under whoever reads it at that moment (the
 # resolver in another thread, for one). A new value for an old one moves nothing.
 os.environ.setdefault(_V4L2_TIMEOUT, "10")
-# FFmpeg and OpenCV print lines of their own for every broken frame; errors are told in ours, once.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-cv2.setLogLevel(0)
+cv2.setLogLevel(0)  # OpenCV prints lines of its own for every broken frame; errors are told in ours, once
 
 
 class Grabber(Protocol):

@@ -15,11 +15,11 @@ from agent.errors import UnavailableError
 
 _PORTS: Final = {"rtsp": 554, "http": 80, "https": 443}
 _ADDRESS: Final = re.compile(
-    r"(?P<scheme>rtsp|https?)://(?:[^/?#]*@)?(?P<host>\[[^\]]*\]|[^/?#:]*)(?::(?P<port>\d*))?(?:[/?#]|$)", re.IGNORECASE
+    r"(?P<scheme>rtsp|https?)://(?:[^/?#]*@)?(?P<host>\[[^\]]*\]|[^/?#:]*)(?::(?P<port>\d*))?(?P<path>[/?#].*|$)",
+    re.IGNORECASE | re.DOTALL,
 )
 """As FFmpeg divides an address: the login ends at the last "@" before the first "/", "?" or "#"."""
 
-_SCHEMES: Final = ("rtsp://", "http://", "https://")
 _ESCAPES: Final = "write @ in it as %40, / as %2F, : as %3A, # as %23, ? as %3F, % as %25"
 _LOGIN: Final = "rtsp://USER:PASSWORD@HOST/PATH"
 _ANSWER_S: Final = 2.0
@@ -72,7 +72,7 @@ def why_not(source: str) -> str:
     """Return what to check where `check` found something and FFmpeg no stream: asks once, as a player does first."""
     at, login = place(source), "@" in source
     if at is None:
-        hint = f"; {_ESCAPES}" if login and source.lower().startswith(_SCHEMES) else ""
+        hint = f"; {_ESCAPES}" if login and source.lower().partition("://")[0] in _PORTS else ""
         return f"not there, or silent; check the address in camera.source{hint}"
     code, where = _answer(source, *at), named(*at)
     if code in (401, 403) and login:
@@ -93,24 +93,24 @@ def _answer(source: str, host: str, port: int) -> int | None:
 
     0 where nothing came, None where it was not asked or the answer is no status.
     """
-    scheme, rest = source.split("://", 1)
-    start = min((rest.find(mark) for mark in "/?#" if mark in rest), default=len(rest))
-    path = rest[start:].split("#")[0]
+    found = _ADDRESS.match(source)
+    assert found is not None, "what has a place has this form"
+    path = found["path"].split("#")[0]
     path = path if path.startswith("/") else f"/{path}"
     lines = {
         "rtsp": f"DESCRIBE rtsp://{named(host, port)}{path} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n",
         "http": f"GET {path} HTTP/1.0\r\nHost: {named(host, port)}\r\n\r\n",
     }
-    if scheme.lower() not in lines:
+    if (asked := lines.get(found["scheme"].lower())) is None:
         return None
     try:
         with socket.create_connection((host, port), timeout=_ANSWER_S) as connection:
             connection.settimeout(_ANSWER_S)
-            connection.sendall(lines[scheme.lower()].encode())
-            found = _STATUS.match(connection.recv(64))
+            connection.sendall(asked.encode())
+            status = _STATUS.match(connection.recv(64))
     except (OSError, UnicodeError):
         return 0
-    return int(found[1]) if found else None
+    return int(status[1]) if status else None
 
 
 def _looked_up(host: str, port: int) -> list[Any]:

@@ -4,7 +4,6 @@ Law: a picture that was not waited for is not given. FFmpeg has queued seconds o
 stalls its decoder gives out, one a time-out, those that it still held.
 """
 
-import os
 import time
 from typing import Final
 
@@ -13,7 +12,7 @@ import cv2
 from agent.config import Camera
 from agent.config_words import without_login
 from agent.errors import UnavailableError
-from agent.vision import reach
+from agent.vision import ffmpeg, reach
 from agent.vision.backlog import Backlog
 from agent.vision.grabber import Image
 from agent.vision.picture import bgr
@@ -22,10 +21,6 @@ _LEAST_OPEN_S: Final = 1.0
 """What a stream has to open, however long the connection took."""
 _FAR_S: Final = 10.0
 """Pictures this late will not catch up, seconds: the stream is opened anew, and why is told."""
-# Set here, before any thread runs (see `grabber`). TCP first, UDP where the camera refuses it: with UDP, which FFmpeg
-# would take, each lost packet smears pictures until the next keyframe. OpenCV 4.11 asks for TCP first if this is set
-# to anything at all, and reads nothing else out of it.
-os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_flags;prefer_tcp")
 
 
 class StreamGrabber:
@@ -45,11 +40,8 @@ class StreamGrabber:
                 reach.check(*at, settings.open_timeout_s)
             self._backlog, self._seen = Backlog(time.monotonic()), False
             left_s = max(_LEAST_OPEN_S, settings.open_timeout_s - (time.monotonic() - began))
-            timeouts = [
-                *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(min(settings.open_timeout_s, left_s) * 1000)),
-                *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(settings.read_timeout_s * 1000)),
-            ]
-            self._capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, timeouts)
+            open_s = min(settings.open_timeout_s, left_s)
+            self._capture = ffmpeg.capture(source, open_s=open_s, read_s=settings.read_timeout_s)
             if not self._capture.isOpened():
                 self._capture.release()
                 raise UnavailableError(reach.why_not(source))

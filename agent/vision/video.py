@@ -14,6 +14,7 @@ from agent.config import Camera
 from agent.config_words import without_login
 from agent.errors import InputError
 from agent.records import Frame
+from agent.vision import ffmpeg
 from agent.vision.grabber import Image
 from agent.vision.picture import PictureJudge, bgr
 from agent.vision.waits import stopped_before
@@ -65,12 +66,9 @@ class VideoFile:
             there is no such file, it is no video, or has no frame
         """
         check_exists(self._source)
-        timeouts = [
-            *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(self._settings.open_timeout_s * 1000)),
-            *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(self._settings.read_timeout_s * 1000)),
-        ]
         # The whole path: FFmpeg takes what stands before a colon, as in 10:30.mp4, for a protocol.
-        self._capture = cv2.VideoCapture(str(Path(self._source).absolute()), cv2.CAP_FFMPEG, timeouts)
+        path, limits = str(Path(self._source).absolute()), self._settings
+        self._capture = ffmpeg.capture(path, open_s=limits.open_timeout_s, read_s=limits.read_timeout_s)
         if not self._capture.isOpened():
             raise InputError(f"expected a video, got {without_login(self._source)!r}: it cannot be opened as one")
         # Phones store what they filmed upright as it came off the chip, and how it is to be turned beside it.
@@ -81,8 +79,10 @@ class VideoFile:
         while self._first is None and self._capture.grab():
             self._first = self._decode()
         if self._first is None:
+            advice = self._advice()
+            self._capture.release()
             what = f"expected a video with at least one frame, got {without_login(self._source)!r} with none"
-            raise InputError(what + self._advice())
+            raise InputError(what + advice)
         return self
 
     def __exit__(
@@ -156,10 +156,9 @@ class VideoFile:
         return picture
 
     def _advice(self) -> str:
-        """Close the file; return what to do where its codec is the trouble: OpenCV's wheel opens AV1, as video sites
-        serve it, and cannot decode it."""
+        """Return what to do where the codec is the trouble: OpenCV's wheel opens AV1, as video sites serve it, and
+        cannot decode it."""
         codec = int(self._capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little", signed=True).decode("latin-1")
-        self._capture.release()
         if not (codec := codec.strip("\0 ")).isalnum():
             return ""
         return f" that can be decoded here (codec {codec}); convert it: ffmpeg -i FILE -c:v libx264 NEW.mp4"

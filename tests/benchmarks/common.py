@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tests.agent.vision import scenes  # noqa: F401 (the benchmarks take it from here)
-from training import data, protocol
+from training import data, metrics, protocol
 
 
 def faces(directory: Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
@@ -18,6 +18,5 @@ def faces(directory: Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArr
 
 def accuracy(right: npt.NDArray[np.bool_]) -> str:
     """Return "0.771 [0.750, 0.792] n=1500": a share with its 95 % Wilson interval."""
-    n, p, z = len(right), float(right.mean()), 1.96
-    middle, half = (p + z * z / (2 * n)), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return f"{p:.4f} [{(middle - half) / (1 + z * z / n):.3f}, {(middle + half) / (1 + z * z / n):.3f}] n={n}"
+    found = metrics.share(right.sum(), len(right))
+    return f"{found.value:.4f} [{found.low:.3f}, {found.high:.3f}] n={len(right)}"
