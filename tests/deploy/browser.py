@@ -54,8 +54,9 @@ def card(room: int) -> str:
     return f'.card[href="#/room/{room_path(room)}"]'
 
 
-def open_room(chrome: Any, page: World, room: int) -> None:
-    chrome.get(f"{page.url}/#/room/{room_path(room)}")
+def open_room(chrome: Any, page: World, room: int | str) -> None:
+    """Show a room, by its number or its path, once its charts are drawn."""
+    chrome.get(f"{page.url}/#/room/{room if isinstance(room, str) else room_path(room)}")
     wait_for(lambda: every(chrome, ".plot .u-over") and text(chrome, ".readout"))
 
 

@@ -10,8 +10,9 @@ import pytest
 from deploy.collector.bench.lessons import window_of
 from deploy.collector.database import open_database
 from deploy.collector.messages import Message, parse_message
+from deploy.collector.rollup import refresh_hours
 from deploy.collector.store import Store
-from tests.deploy.browser import every, one, text
+from tests.deploy.browser import every, one, open_room, text
 from tests.deploy.conftest import wait_for
 from tests.deploy.page_world import MINUTE, TOKEN, World, now_ms, world
 
@@ -49,6 +50,7 @@ def page(mosquitto: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         Store(engine).write([*first, *again, *ahead, *others], now)
         gone = [said(GONE, n, now - 400 * DAY - (10 - n) * MINUTE, engagement=index(5, 1, 9)) for n in range(1, 11)]
         Store(engine).write(gone, now - 400 * DAY)
+        refresh_hours(engine)
         engine.dispose()
         wait_for(lambda: len(found.json("/api/rooms")["rooms"]) == 9)
         yield found
@@ -65,11 +67,6 @@ def browser(chrome: Any, page: World) -> Iterator[Any]:
     chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     errors = [entry["message"] for entry in chrome.get_log("browser") if entry["level"] in ("WARNING", "SEVERE")]
     assert [message for message in errors if "getImageData" not in message] == []
-
-
-def open_path(chrome: Any, page: World, path: str) -> None:
-    chrome.get(f"{page.url}/#/room/{path}")
-    wait_for(lambda: every(chrome, ".plot .u-over") and text(chrome, ".readout"))
 
 
 def press(chrome: Any, word: str) -> None:
@@ -101,13 +98,13 @@ def test_a_time_says_its_day_where_that_is_not_today(browser: Any) -> None:
 
 def test_the_shown_span_is_named(browser: Any, page: World) -> None:
     """Beside the range stand the days that are shown, with the year where it is not this one; so has the readout."""
-    open_path(browser, page, STEP)
+    open_room(browser, page, STEP)
     day = datetime.now()
     assert all(word in text(browser, ".shown") for word in (day.strftime("%a"), day.strftime("%b"), str(day.day)))
     assert str(day.year) not in text(browser, ".shown")
     press(browser, "Year")
     wait_for(lambda: all(str(year) in text(browser, ".shown") for year in (day.year, day.year - 1)))
-    open_path(browser, page, GONE)
+    open_room(browser, page, GONE)
     press(browser, "Year")
     one(browser, "[aria-label=Earlier]").click()
     year = str(datetime.fromtimestamp(now_ms() / 1000 - 400 * 86400).year)
@@ -122,7 +119,7 @@ def test_a_wrong_clock_is_named(browser: Any, page: World) -> None:
     assert text(browser, f"{card} .pill") == "Wrong clock"
     day = datetime.fromtimestamp((now_ms() + 2 * DAY) / 1000)
     assert f"{day.day}" in text(browser, f"{card} .facts div:nth-child(3) dd")
-    open_path(browser, page, AHEAD)
+    open_room(browser, page, AHEAD)
     wait_for(lambda: "this device's windows carry another date" in text(browser, ".readout"))
     assert "its clock is not set" in text(browser, ".state")
     assert day.strftime("%b") in text(browser, ".readout")
@@ -170,7 +167,7 @@ def test_a_clock_set_back_is_two_lines(browser: Any, page: World) -> None:
     found = browser.execute_async_script(LANES, STEP)
     assert found["sorted"]
     assert sorted(sorted(set(line)) for line in found["lines"]) == [[30.0], [80.0]]
-    open_path(browser, page, STEP)
+    open_room(browser, page, STEP)
     press(browser, "1 h")
     wait_for(lambda: heights(browser) == [False, True, False, True, False])
     one(browser, ".crumb a").click()
@@ -208,7 +205,7 @@ def test_devices_of_one_room_are_told_apart(browser: Any, page: World) -> None:
     assert {"lab / step", "north / step", "lab / shared cam-a"} <= set(names)
     assert len(names) == len(set(names))
     sort(browser, "name")
-    open_path(browser, page, TWINS[1])
+    open_room(browser, page, TWINS[1])
     assert text(browser, ".crumb") == "Rooms / lab · cam-b"
     browser.get(f"{page.url}/#/devices")
     wait_for(lambda: "lab / shared cam-a" in text(browser, "tbody") and "lab / shared cam-b" in text(browser, "tbody"))
@@ -228,7 +225,7 @@ def test_what_is_long_ago_is_dated_and_last(browser: Any) -> None:
 
 def test_the_table_has_every_window(browser: Any, page: World) -> None:
     """The table is as long as what is drawn, and is another one when the range is."""
-    open_path(browser, page, MANY)
+    open_room(browser, page, MANY)
     one(browser, ".table summary").click()
     press(browser, "8 h")
     wait_for(lambda: len(every(browser, ".table tbody tr")) >= 450)
@@ -248,7 +245,7 @@ window.fetch = (asked, ...more) => {
 
 def test_an_older_failure_does_not_hide_what_is_shown(browser: Any, page: World) -> None:
     """A request that fails after a later one has been answered leaves the page as it is."""
-    open_path(browser, page, STEP)
+    open_room(browser, page, STEP)
     browser.execute_script(SLOW_YEAR)
     press(browser, "Year")
     press(browser, "1 h")
@@ -267,7 +264,7 @@ def test_an_address_that_means_nothing_shows_the_rooms(browser: Any, page: World
 def test_the_export_links_say_where_they_lead(browser: Any, page: World) -> None:
     """Once a room is drawn its export links are links to the range shown, for every way to follow a link; the file is
     named after the room."""
-    open_path(browser, page, STEP)
+    open_room(browser, page, STEP)
     link = browser.find_element("xpath", "//a[.='CSV']")
     assert "/export.csv?site=lab&room=step&agent=dev&from=" in link.get_attribute("href")
     assert link.get_attribute("download") == "lab-step-dev.csv"
@@ -299,7 +296,7 @@ def test_the_longest_name_fits_a_phone(browser: Any, page: World, width: int) ->
         return Math.max(document.documentElement.scrollWidth, ...ends);
     """
     assert browser.execute_script(wide) <= width
-    open_path(browser, page, f"lab/{LONG}/{LONG}")
+    open_room(browser, page, f"lab/{LONG}/{LONG}")
     assert browser.execute_script(wide) <= width
-    open_path(browser, page, WIDE)
+    open_room(browser, page, WIDE)
     assert browser.execute_script(wide) <= width

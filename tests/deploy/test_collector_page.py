@@ -215,6 +215,19 @@ def test_an_outage_grows_in_the_chart(browser: Any, page: World) -> None:
     assert browser.execute_script(script) == "true"
 
 
+def test_late_windows_appear_in_the_past(browser: Any, page: World) -> None:
+    """A chart of past hours shows windows that come while somebody looks at it: an agent sends what it kept."""
+    open_room(browser, page, SECOND)
+    browser.find_element("xpath", "//button[.='1 h']").click()
+    one(browser, "[aria-label=Earlier]").click()
+    wait_for(lambda: "No window in this range" in text(browser, ".readout"))
+    seq = (page.seq(SECOND) or 0) + 1
+    page.publish(SECOND, "window", window_of(SECOND, seq, now_ms() - 50 * MINUTE))
+    wait_for(lambda: page.seq(SECOND) == seq)
+    later(browser, 2)
+    wait_for(lambda: "Index" in text(browser, ".readout"))
+
+
 def test_a_room_without_a_result_says_only_that(browser: Any, page: World) -> None:
     """The view of a room whose newest window has no result names the reason, and nothing that is not there."""
     seq = (page.seq(THIRD) or 0) + 1

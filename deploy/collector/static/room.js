@@ -9,7 +9,7 @@ import { ago, clock, coverage, dayClock, EMOTIONS, far, number, percent, reason,
 
 const HOUR = 3600000;
 const RANGES = [["1 h", HOUR], ["8 h", 8 * HOUR], ["Day", 24 * HOUR], ["Week", 7 * 24 * HOUR], ["Month", 31 * 24 * HOUR], ["Year", 366 * 24 * HOUR]];
-// How old a chart that follows the present may be, ms: a minute, or what is less than a pixel of it.
+// How old a chart may be, ms: a minute, or what is less than a pixel of it.
 const stale = (length) => Math.min(HOUR, Math.max(60000, length / 2000));
 
 export function roomView(main, site, name, agent) {
@@ -178,8 +178,8 @@ export function roomView(main, site, name, agent) {
   const clockTimer = setInterval(() => {
     if (document.hidden) return;
     drawPresent();
-    // An outage sends nothing to draw it by, and a long range is drawn anew only here.
-    if (end === null && Date.now() - loadedAt >= stale(length)) load();
+    // An outage sends nothing to draw it by, a long range is drawn anew only here, and windows of the past come late.
+    if (Date.now() - loadedAt >= stale(length)) load();
   }, 5000);
   const rebuild = () => {
     clear();
