@@ -9,7 +9,6 @@ cortex-a72/        what a program on that processor finds at /; its `python-lite
                    Pythons that `--python` of the other commands takes
 """
 
-import os
 import shlex
 import shutil
 import subprocess
@@ -23,6 +22,7 @@ from typing import Final
 import click
 
 from agent.errors import ConfigError, TryAgainError
+from training import cache
 
 PROCESSORS: Final = {"cortex-a72": "0xd08", "cortex-a76": "0xd0b"}
 """Processor as qemu calls it → its part number: a Raspberry Pi 4's (no dot product) and 5's (with it)."""
@@ -47,7 +47,7 @@ class Emulated:
 
 def home() -> Path:
     """Return the folder in the cache, ~/.cache/fer-agent/aarch64."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fer-agent" / "aarch64"
+    return cache.folder() / "aarch64"
 
 
 def emulator() -> str:

@@ -74,7 +74,7 @@ def _compared(floats: Floats, ints: Floats, label: npt.NDArray[np.int64], streng
     "--strength", "strengths", type=click.FloatRange(0, 1), multiple=True, default=(0.0, 1.0), show_default=True,
     help="Of equalisation; repeat it.",
 )  # fmt: skip
-@click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True)
+@click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="Of the runtime.")
 @with_limit
 @reported
 def main(model: Path, directory: Path, strengths: tuple[float, ...], threads: int, limit: int | None) -> None:

@@ -162,7 +162,7 @@ def as_text(result: Result) -> str:
 @with_data
 @click.option("--split", type=click.Choice(["validation", "test"]), default="validation", show_default=True)
 @click.option("--weights", "name", default=weights.DEFAULT, show_default=True, help="Id or TOML file of a table.")
-@click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True)
+@click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="Of the runtime.")
 @with_limit
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @reported

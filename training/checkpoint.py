@@ -104,13 +104,13 @@ def save(run: Path, model: keras.Model, history: list[dict[str, float]], keep: i
         shutil.rmtree(target)
     temporary.rename(target)
     _fsync(run)
-    for old in sorted(run.glob("epoch-*"))[:-keep]:
+    for old in _epochs(run)[:-keep]:
         shutil.rmtree(old)
 
 
 def latest(run: Path) -> Checkpoint | None:
     """Return the newest whole checkpoint in `run`, or None."""
-    for path in sorted(run.glob("epoch-*"), reverse=True):
+    for path in reversed(_epochs(run)):
         try:
             history: list[dict[str, Any]] = json.loads((path / "history.json").read_text())
         except (OSError, ValueError):
@@ -135,6 +135,11 @@ def to_go_on(run: Path, *, resume: bool) -> Checkpoint | None:
     if found is None and left:
         raise InputError(f"{run}: holds {left[0]} and no whole checkpoint; a new run needs another folder")
     return found
+
+
+def _epochs(run: Path) -> list[Path]:
+    """Return the checkpoints in `run`, oldest first, also past epoch 9,999."""
+    return sorted(run.glob("epoch-*"), key=lambda path: (len(path.name), path.name))
 
 
 def _fsync(path: Path) -> None:

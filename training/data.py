@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from agent.emotions import FERPLUS_COLUMNS
 from agent.errors import InputError
-from training import protocol
+from training import cache, protocol
 
 SIDE: Final = 48
 """Side of a FER2013 face, pixels."""
@@ -118,8 +118,7 @@ def _cached(
     looks = ((source.name, source.stat()) for source in sources)
     stamp = [str(directory.resolve()), *((name, look.st_size, look.st_mtime_ns) for name, look in looks)]
     key = hashlib.sha256(repr((CACHE_VERSION, stamp)).encode()).hexdigest()[:16]
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fer-agent"
-    path = home / f"ferplus-{key}.npz"
+    path = cache.folder() / f"ferplus-{key}.npz"
     splits = _stored(path)
     if splits is None:
         splits = read()

@@ -8,7 +8,7 @@ from typing import Literal
 import click
 
 from agent.errors import InputError
-from training import data, distill
+from training import cache, data, distill
 from training.cli import reported, with_data, with_limit, with_teachers
 from training.config import load
 
@@ -81,7 +81,7 @@ def main(
     teacher = distill.teacher_of(teachers)
     from training import checkpoint, loop  # not at the top: they bring Keras, which --help and a wrong name do without
 
-    folder = run or Path.home() / ".cache" / "fer-agent" / "runs" / name
+    folder = run or cache.folder() / "runs" / name
     verbose = 1 if sys.stdout.isatty() else 2  # Keras' words go there
     with checkpoint.alone(folder):
         loop.fit(

@@ -280,10 +280,10 @@ class TestFit:
         self, tiny_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The default folder of seed 2 is not that of the config's seed 1."""
-        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         arguments = (small(tmp_path), "--data", tiny_dir)
         for more, name in ((("--seed", 2), "small-seed2"), (("--seed", 1), "small"), ((), "small")):
-            folder = tmp_path / ".cache" / "fer-agent" / "runs" / name / "epoch-0001"
+            folder = tmp_path / "fer-agent" / "runs" / name / "epoch-0001"
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "model.keras").touch()
             (folder / "history.json").write_text("[{}]")

@@ -167,6 +167,18 @@ def test_only_the_last_checkpoints_stay(keep: int, tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.glob("epoch-*")) == [f"epoch-{n:04d}" for n in range(5 - keep, 5)]
 
 
+def test_checkpoints_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    """Epoch 10,000 is newer than epoch 9,999."""
+    for epoch in (9_999, 10_000):
+        folder = tmp_path / f"epoch-{epoch}"
+        folder.mkdir()
+        (folder / "model.keras").touch()
+        (folder / "history.json").write_text(json.dumps([{}] * epoch))
+    found = checkpoint.latest(tmp_path)
+    assert found is not None
+    assert found.epoch == 10_000
+
+
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
     """The one before it is used."""
     model = trained()
