@@ -14,9 +14,14 @@ ENCODERS = {
     # them for another picture.
     "h264": "x264enc tune=zerolatency speed-preset=ultrafast bitrate=2000 threads=1 sliced-threads=false"
     " key-int-max={keyframe} ! h264parse config-interval=-1 ! rtph264pay name=pay0 pt=96",
+    "h265": "x265enc tune=zerolatency speed-preset=ultrafast bitrate=2000 key-int-max={keyframe}"
+    " ! h265parse config-interval=-1 ! rtph265pay name=pay0 pt=96",
     "mjpeg": "jpegenc ! rtpjpegpay name=pay0 pt=26",
 }
-PARTS = ("appsrc", "videoconvert", "x264enc", "h264parse", "rtph264pay", "jpegenc", "rtpjpegpay", "udpsink")
+PARTS = (
+    *("appsrc", "videoconvert", "udpsink", "jpegenc", "rtpjpegpay"),
+    *("x264enc", "h264parse", "rtph264pay", "x265enc", "h265parse", "rtph265pay"),
+)
 BITS = 32
 STAMP_ROWS = 16
 
@@ -25,7 +30,7 @@ try:
 
     for name in ("Gst", "GstRtsp", "GstRtspServer"):
         gi.require_version(name, "1.0")
-    from gi.repository import GLib, Gst, GstRtsp, GstRtspServer
+    from gi.repository import Gio, GLib, Gst, GstRtsp, GstRtspServer
 except (ImportError, ValueError) as error:
     print(f"missing: {error}")
     sys.exit()
@@ -61,8 +66,8 @@ def feed(media, width, height, fps):
     GLib.timeout_add(1000 // fps, push)
 
 
-def lock(server, factory, login, digest):
-    """Let in who has the login, "USER:PASSWORD"."""
+def lock(server, factory, login, digest, tls):
+    """Let in who has the login, "USER:PASSWORD"; speak TLS with the PEM file `tls` if there is one."""
     auth, token, role = GstRtspServer.RTSPAuth(), GstRtspServer.RTSPToken(), GstRtspServer.RTSPPermissions()
     token.set_string("media.factory.role", "viewer")
     user, password = login.split(":", 1)
@@ -73,6 +78,8 @@ def lock(server, factory, login, digest):
         auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
     for right in ("access", "construct"):
         role.add_permission_for_role("viewer", f"media.factory.{right}", True)
+    if tls:
+        auth.set_tls_certificate(Gio.TlsCertificate.new_from_file(tls))
     factory.set_permissions(role)
     server.set_auth(auth)
 
@@ -86,11 +93,15 @@ def main():
     parse.add_argument("--keyframe", type=int, default=10)
     parse.add_argument("--login")
     parse.add_argument("--digest", action="store_true")
+    parse.add_argument("--tls", help="with --login: PEM file of certificate and key")
     parse.add_argument("--udp", action="store_true")
     args = parse.parse_args()
     Gst.init(None)
     if missing := [part for part in PARTS if Gst.ElementFactory.find(part) is None]:
         print("missing:", *missing)
+        return
+    if args.tls and not Gio.TlsBackend.get_default().supports_tls():
+        print("missing: glib-networking")
         return
     width, height = map(int, args.size.split("x"))
     server = GstRtspServer.RTSPServer(address="127.0.0.1", service=args.port)
@@ -104,7 +115,7 @@ def main():
     factory.connect("media-configure", lambda _, media: feed(media, width, height, args.fps))
     server.get_mount_points().add_factory("/live", factory)
     if args.login:
-        lock(server, factory, args.login, args.digest)
+        lock(server, factory, args.login, args.digest, args.tls)
     server.attach(None)
     loop = GLib.MainLoop()
     threading.Thread(target=lambda: (sys.stdin.read(), loop.quit()), daemon=True).start()

@@ -14,6 +14,7 @@ from agent.errors import UnavailableError
 from agent.vision import reach
 from agent.vision.stream import StreamGrabber
 from tests.cameras import mjpeg_server
+from tests.mqtt_world import free_port
 
 QUICK = Camera(open_timeout_s=1.5, read_timeout_s=1)
 
@@ -31,11 +32,6 @@ def silent() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 def said(source: str) -> str:
     """What an attempt to open `source` says."""
     with pytest.raises(UnavailableError) as caught:
@@ -43,7 +39,7 @@ def said(source: str) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+@pytest.mark.parametrize("scheme", ["rtsp", "rtsps", "http", "https"])
 def test_a_port_that_refuses_is_named(scheme: str) -> None:
     """Nothing listens there: the port is what to check."""
     port = free_port()
@@ -74,7 +70,7 @@ def test_a_camera_that_answers_and_sends_nothing_is_named() -> None:
     assert "hunter2" not in text
 
 
-@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+@pytest.mark.parametrize("scheme", ["rtsp", "rtsps", "http", "https"])
 def test_a_camera_that_hangs_is_named(scheme: str) -> None:
     """The system takes the connection, and the camera's program says nothing: neither path nor login is at fault."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -86,6 +82,7 @@ def test_a_camera_that_hangs_is_named(scheme: str) -> None:
     ("source", "found"),
     [
         ("rtsp://10.0.0.7/live", ("10.0.0.7", 554)),
+        ("rtsps://10.0.0.7/live", ("10.0.0.7", 322)),
         ("http://10.0.0.7/live", ("10.0.0.7", 80)),
         ("https://u:p@camera:8443?x=1", ("camera", 8443)),
         ("https://camera", ("camera", 443)),

@@ -1,9 +1,10 @@
-"""A network camera over RTSP: GStreamer's server, real H.264 and MJPEG, logins, stalls and returns."""
+"""A network camera over RTSP: GStreamer's server, real H.264, H.265 and MJPEG, TLS, logins, stalls and returns."""
 
 import re
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -14,6 +15,7 @@ from agent.vision.camera import Notice
 from agent.vision.capture import open_source
 from agent.vision.stream import StreamGrabber
 from tests.cameras import until
+from tests.certificates import DAY, NOW, Authority
 from tests.rtsp_camera import RtspCamera, rtsp_camera, taken_s
 
 SETTINGS = Camera(open_timeout_s=20, read_timeout_s=2, retry_max_s=1)
@@ -33,9 +35,9 @@ def said(source: str) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("options", [["--codec", "mjpeg"], ["--codec", "h264", "--udp"]])
+@pytest.mark.parametrize("options", [["--codec", "mjpeg"], ["--codec", "h265"], ["--codec", "h264", "--udp"]])
 def test_pictures_come(options: list[str]) -> None:
-    """MJPEG over TCP, and H.264 from a camera that refuses TCP."""
+    """MJPEG and H.265 over TCP, and H.264 from a camera that refuses TCP."""
     with (
         rtsp_camera(*options) as server,
         open_source(server.url(), fps=5, camera=SETTINGS, patient=True) as source,
@@ -72,6 +74,22 @@ def test_a_login_that_is_not_taken_is_told_apart(locked: RtspCamera, login: str,
     text = said(locked.url(login, path))
     assert words in text
     assert "hunter2" not in text
+
+
+def test_pictures_come_over_tls(tmp_path: Path) -> None:
+    """RTSPS with a certificate of the camera's own; a wrong login, and a side without TLS, have their own words."""
+    signed = Authority(tmp_path).sign("camera", NOW - DAY, NOW + DAY)
+    pem = tmp_path / "camera.pem"
+    pem.write_bytes(signed.read_bytes() + signed.with_suffix(".key").read_bytes())
+    with rtsp_camera("--codec", "mjpeg", "--login", "admin:right", "--tls", str(pem)) as server:
+        plain = server.url("admin:right@")
+        tls = plain.replace("rtsp:", "rtsps:")
+        with open_source(tls, fps=5, camera=SETTINGS, patient=True) as source:
+            until(iter(source), lambda f: f.trouble is None, 40)
+        assert "does not take this login (401)" in said(tls.replace("right", "wrong"))
+        assert "or write rtsps:// if it speaks TLS" in said(plain)
+    with rtsp_camera("--codec", "mjpeg") as server:
+        assert "speaks no TLS; write rtsp://" in said(server.url().replace("rtsp:", "rtsps:"))
 
 
 def test_a_path_that_is_not_there_is_named() -> None:
