@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from agent.errors import InputError, UsageError
 from training import copies, data, metrics, predict, protocol
+from training import upright as second_look
 from training.cli import expect_writable, reported, with_data, with_limit
 
 Floats = npt.NDArray[np.float64]
@@ -33,6 +34,8 @@ class Evaluation:
     split: SplitName
     flip: bool
     """Whether the logits are the mean over the face and its mirror image."""
+    upright: bool
+    """Whether they are the mean over the face and itself upright; with both, over four looks."""
     scores: dict[str, metrics.Scores]
     """Protocol → scores."""
     without_copies: dict[str, metrics.Scores] | None = None
@@ -47,6 +50,7 @@ class Evaluation:
             "edition": self.edition,
             "split": self.split,
             "flip": self.flip,
+            "upright": self.upright,
             "protocols": _plain(self.scores),
             **asked,
         }
@@ -90,21 +94,33 @@ def _kept(name: str, votes: npt.NDArray[np.int64], without: Mask | None = None) 
 
 
 def evaluate_file(
-    path: Path, dataset: data.Dataset, split: SplitName, *, flip: bool, threads: int, copied: Mask | None = None
+    path: Path,
+    dataset: data.Dataset,
+    split: SplitName,
+    *,
+    flip: bool = False,
+    upright: bool = False,
+    threads: int,
+    copied: Mask | None = None,
 ) -> Evaluation:
     """Return the evaluation of the model at `path`; errors as `predict.load`.
 
     `copied` (n,) are the near-copies in the split, without which it is scored once more.
     """
     predictor = predict.load(path, threads=threads, title=str(path))
+    if flip:
+        predictor = predict.mirrored(predictor)
+    if upright:
+        predictor = second_look.both(predictor)
     chosen: data.Split = getattr(dataset, split)
-    answers = _answers(predict.mirrored(predictor) if flip else predictor, chosen)
+    answers = _answers(predictor, chosen)
     return Evaluation(
         model=str(path),
         sha256=_sha256(path / "model.tflite" if path.is_dir() else path),
         edition=dataset.edition,
         split=split,
         flip=flip,
+        upright=upright,
         scores=scored(answers, chosen.votes),
         without_copies=None if copied is None else scored(answers, chosen.votes, copied),
     )
@@ -118,9 +134,8 @@ def as_text(found: Iterable[Evaluation]) -> str:
     """Return the evaluations for a terminal."""
     lines = []
     for one in found:
-        lines.append(
-            f"{one.model}  ({one.split} split, votes of {one.edition}{', with mirror image' if one.flip else ''})"
-        )
+        looks = (", with mirror image" if one.flip else "") + (", and upright" if one.upright else "")
+        lines.append(f"{one.model}  ({one.split} split, votes of {one.edition}{looks})")
         for name, s in one.scores.items():
             values = {"accuracy": s.accuracy, "macro-F1": s.macro_f1, "ECE": s.ece}
             text = "   ".join(f"{k} {_interval(v)}" for k, v in values.items())
@@ -158,6 +173,9 @@ def _class_lines(scores: metrics.Scores) -> Iterable[str]:
     "--without-copies", is_flag=True, help="The accuracy without near-copies of training faces, too (training.copies)."
 )
 @click.option("--flip", is_flag=True, help="Average over each face and its mirror image (twice the cost).")
+@click.option(
+    "--upright", is_flag=True, help="Average over each face and itself upright (training.upright; twice the cost)."
+)
 @with_limit
 @click.option(
     "--threads", type=click.IntRange(min=1), default=2, show_default=True, help="Threads of the TFLite runtime."
@@ -176,6 +194,7 @@ def main(
     split: SplitName,
     without_copies: bool,
     flip: bool,
+    upright: bool,
     limit: int | None,
     threads: int,
     as_json: bool,
@@ -192,7 +211,8 @@ def main(
         dataset = data.head(dataset, limit)
     faces = getattr(dataset, split).faces
     copied = copies.twins(faces, whole, f"{split}, nearest training face").copied if without_copies else None
-    found = [evaluate_file(path, dataset, split, flip=flip, threads=threads, copied=copied) for path in models]
+    looks = {"flip": flip, "upright": upright}
+    found = [evaluate_file(path, dataset, split, **looks, threads=threads, copied=copied) for path in models]
     click.echo(json.dumps([one.as_dict() for one in found], indent=1) if as_json else as_text(found))
     if html is not None:
         from training.report import compare  # plotly takes a second to import
