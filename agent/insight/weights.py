@@ -121,8 +121,10 @@ def _parse(text: str, where: str) -> WeightTable:
 
 
 def _first_line(error: ValidationError) -> str:
-    """Return the first complaint as "key: what was expected, what came"."""
-    first = error.errors()[0]
+    """Return the first complaint as "key: what was expected, what came"; of a misspelt key rather than that its right
+    name is missing."""
+    errors = error.errors()
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     key = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
         allowed = LABELS if key.startswith("weights.") else ("id", "source", "weights")

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from agent.config import Policy, Privacy, Settings
-from agent.errors import PolicyError
+from agent.errors import ConfigError, PolicyError
 from agent.insight.countries import EU_EEA, ISO_3166
 from agent.insight.policy import check_policy, is_live
+from tests.users import as_nobody
 
 FILLED = {
     "controller": "Example School, privacy@school.example",
@@ -44,6 +45,12 @@ def test_text_that_says_nothing_is_empty(text: str) -> None:
         check_policy(settings(controller=text), live=True)
 
 
+@pytest.mark.parametrize("text", ["Example School <privacy@school.example>", "<5 people: the DPIA says how"])
+def test_an_angle_bracket_alone_makes_no_placeholder(text: str) -> None:
+    """Only a text that is in angle brackets from end to end is one that nobody filled in."""
+    check_policy(settings(controller=text), live=True)
+
+
 def test_all_that_is_missing_is_named_at_once() -> None:
     """An absent [policy] names all six fields in one line."""
     with pytest.raises(PolicyError, match="controller, purpose, legal_basis, consent, setting, jurisdiction"):
@@ -63,11 +70,10 @@ def test_education_and_work_are_refused_in_the_eu_and_eea(code: str, setting: st
         check_policy(settings(setting=setting, jurisdiction=code), live=True)
 
 
-def test_a_declared_medical_or_safety_reason_is_the_operators_own() -> None:
-    """With the operator's declaration EU education is allowed."""
-    check_policy(
-        settings(setting="education", jurisdiction="DE", medical_or_safety="Epilepsy alarm, MDR 2026/3"), live=True
-    )
+@pytest.mark.parametrize("reason", ["Epilepsy alarm, MDR 2026/3", "Epilepsy alarm device"])
+def test_a_declared_medical_or_safety_reason_is_the_operators_own(reason: str) -> None:
+    """With the operator's declaration, of three words or more, EU education is allowed."""
+    check_policy(settings(setting="education", jurisdiction="DE", medical_or_safety=reason), live=True)
 
 
 @pytest.mark.parametrize(
@@ -146,3 +152,20 @@ def test_only_a_regular_file_is_a_video_file(tmp_path: Path) -> None:
     assert not is_live(str(tmp_path / "missing.mp4")), "opening it will say that it is not there"
     assert is_live(str(link))
     assert is_live(str(tmp_path / "c.mp4"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_closed_folder_is_no_way_around_the_gate(tmp_path: Path) -> None:
+    """What cannot be looked at is never taken for a video file: an address is live, of a path one line says where."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    with as_nobody():
+        assert is_live(f"{closed}/v4l2:a.mp4")
+        with pytest.raises(ConfigError, match=f"^{closed}/a.mp4: expected a video or camera that this user can look"):
+            is_live(f"{closed}/a.mp4")
+
+
+def test_a_path_that_is_too_long_for_a_file_is_live_only_with_a_mark() -> None:
+    """No file can have such a name: opening it will say so, unless it is an address, which may be that long."""
+    assert is_live(f"rtsp://camera/{'x' * 5000}")
+    assert not is_live("x" * 5000)
