@@ -2,6 +2,7 @@
 
 import hashlib
 
+import cv2
 import numpy as np
 import pytest
 
@@ -44,6 +45,25 @@ def test_a_large_input_gets_no_finer_detail_than_training_had(side: int) -> None
     assert np.array_equal(preprocess(face(), side), preprocess(coarse, side))
 
 
+@pytest.mark.parametrize("shape", [(30, 30), (40, 60), (48, 60)])
+def test_a_small_face_is_enlarged_in_one_step(shape: tuple[int, int]) -> None:
+    """What has no finer detail than training had goes to a large input as it is, not by way of 48 pixels."""
+    grey = face()[: shape[0], : shape[1], 0]
+    assert np.array_equal(preprocess(grey, 96)[:, :, 0], cv2.resize(grey, (96, 96), interpolation=cv2.INTER_LINEAR))
+
+
+def test_a_face_of_the_inputs_side_is_left_alone() -> None:
+    """A data set's picture of 48 x 48 reaches a network of 48 pixels as its own bytes."""
+    grey = face()[:48, :48, 0]
+    assert np.array_equal(preprocess(grey, 48)[:, :, 0], grey)
+
+
+def test_only_a_side_that_is_too_short_is_interpolated() -> None:
+    """A crop that is shrunk on one side and keeps the other is averaged by area: nothing in it is enlarged."""
+    grey = face()[:48, :60, 0]
+    assert np.array_equal(preprocess(grey, 48)[:, :, 0], cv2.resize(grey, (48, 48), interpolation=cv2.INTER_AREA))
+
+
 @pytest.mark.parametrize("channels", [0, 1, 3, 4])
 def test_any_layout_becomes_one(channels: int) -> None:
     """Grey, grey with an axis, BGR and BGRA all give uint8 (side, side, 1)."""
@@ -52,6 +72,12 @@ def test_any_layout_becomes_one(channels: int) -> None:
     out = preprocess(given, 48)
     assert (out.dtype, out.shape) == (np.uint8, (48, 48, 1))
     assert np.array_equal(out, preprocess(grey, 48))
+
+
+def test_transparency_changes_no_grey_level() -> None:
+    """A coloured BGRA picture is as grey as the same in BGR, whatever its alpha."""
+    clear = np.dstack([face(), face()[:, :, 1]])
+    assert np.array_equal(preprocess(clear, 48), preprocess(face(), 48))
 
 
 def test_black_and_white_stay() -> None:
