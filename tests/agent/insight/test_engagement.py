@@ -53,10 +53,18 @@ def test_people_count_alike_however_often_they_are_seen() -> None:
 
 
 def test_a_seat_with_four_looks_does_not_count() -> None:
-    """Fewer than five accepted samples of a seat are left out of everything."""
-    moods, counted = engagement.measure([_seat("neutral"), _seat("neutral"), _seat("anger", looks=4)], TABLE, 3)
+    """Fewer than five accepted samples of a seat are left out of everything; five are enough."""
+    moods, counted = engagement.measure(
+        [_seat("neutral"), _seat("neutral", looks=5), _seat("anger", looks=4)], TABLE, 3
+    )
     assert counted == 2
     assert moods.engagement.value == pytest.approx(100)
+
+
+def test_rounding_leaves_no_index_above_the_scale() -> None:
+    """What a rounding error put over 100 points counts as 100, in delta too."""
+    moods, _ = engagement.measure([_seat("neutral") * 1.000001] * 2, TABLE, 2, 60)
+    assert (moods.engagement.value, moods.engagement.delta) == (100, 40)
 
 
 def test_the_interval_is_the_formula() -> None:

@@ -57,13 +57,46 @@ def test_a_whole_box_beats_a_cut_one():
     np.testing.assert_allclose(points[0, 1], 100)
 
 
-def test_neighbours_stay_two():
-    """Two faces side by side are not merged."""
-    score, _ = tiles.merge(np.array([0.9, 0.8], np.float32), boxes((0, 0, 30), (32, 0, 30)), np.ones(2, bool))
-    assert len(score) == 2
+@pytest.mark.parametrize("second", [(32, 0, 30), (0, -31, 30), (16, 0, 30), (60, 60, 1)])
+def test_neighbours_stay_two(second):
+    """Two faces side by side, above each other, half behind each other or far apart are not merged."""
+    first = (0, 0, second[2])
+    score, points = tiles.merge(np.array([0.8, 0.9], np.float32), boxes(first, second), np.ones(2, bool))
+    assert score.tolist() == pytest.approx([0.9, 0.8]), "the strongest first"
+    np.testing.assert_array_equal(points, boxes(second, first))
+
+
+def test_one_face_is_the_weighted_mean_of_its_like():
+    """Boxes of one face are averaged by their scores; a piece of it is dropped, and moves nothing."""
+    score, points = tiles.merge(
+        np.array([0.9, 0.6, 0.8], np.float32), boxes((0, 0, 100), (30, 0, 100), (20, 20, 40)), np.ones(3, bool)
+    )
+    assert score.tolist() == pytest.approx([0.9])
+    np.testing.assert_allclose(points, boxes((12, 0, 100)), rtol=1e-6)
+
+
+def test_a_box_without_area_is_merged_with_nothing():
+    """Of a box whose corners fell together there is no overlap to compute: it stays what it is, and the rest too."""
+    given = boxes((5, 5, 0), (50, 0, 30))
+    with np.errstate(invalid="ignore"):
+        score, points = tiles.merge(np.array([0.9, 0.8], np.float32), given, np.ones(2, bool))
+    assert score.tolist() == pytest.approx([0.9, 0.8])
+    np.testing.assert_array_equal(points, given)
 
 
 def test_nothing_merges_to_nothing():
     """No boxes in, no boxes out."""
     score, points = tiles.merge(np.empty(0, np.float32), np.empty((0, 2, 2), np.float32), np.empty(0, bool))
     assert len(score) == len(points) == 0
+
+
+@given(count=st.integers(0, 300), most=st.integers(1, 40))
+def test_batches_are_few_and_alike(count, most):
+    """Every item is in one batch; there are no more batches than needed, all of one length but for the last."""
+    numbers = list(range(count))
+    parts = [numbers[part] for part in tiles.batches(count, most)]
+    assert [number for part in parts for number in part] == numbers
+    assert len(parts) <= -(-count // most)
+    assert all(len(part) <= most for part in parts)
+    assert len({len(part) for part in parts[:-1]}) <= 1
+    assert all(len(part) <= len(parts[0]) for part in parts)
