@@ -9,6 +9,7 @@ unwritable     closed
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -142,6 +143,8 @@ def _parse(content: bytes, now: Moment) -> tuple[Spent, bool]:
             raise _UnreadableError("not a budget")
         spent = Spent(date.fromisoformat(state["day"]), windows)
         gained = (now.wall_s - float(state["wall_s"])) - (now.boot_s - float(state["boot_s"]))
+        if not math.isfinite(gained):  # JSON of Python knows NaN, which no comparison would call a jump
+            raise _UnreadableError("not a budget")
         same_boot = state["boot_id"] == now.boot_id
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as cause:
         raise _UnreadableError("not a budget") from cause

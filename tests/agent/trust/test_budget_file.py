@@ -1,6 +1,7 @@
 """The budget on disk: spent before a result leaves, closed whenever the file is not understood."""
 
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -98,7 +99,8 @@ def test_a_file_that_nests_too_deeply_is_closed(tmp_path: Path, clock: Clock) ->
 @pytest.mark.parametrize(
     "change",
     [{"windows": -5}, {"windows": 13}, {"windows": "0"}, {"windows": 0.5}, {"windows": True}, {"windows": None},
-     {"day": "yesterday"}, {"day": 20260302}, {"version": 0}, {"version": "1"}, {"wall_s": "x"}, {"wall_s": 10**400}],
+     {"day": "yesterday"}, {"day": 20260302}, {"version": 0}, {"version": "1"}, {"wall_s": "x"}, {"wall_s": 10**400},
+     {"wall_s": math.nan}, {"boot_s": math.inf}],
 )  # fmt: skip
 def test_nonsense_is_closed(tmp_path: Path, clock: Clock, change: dict[str, object]) -> None:
     """Values that no budget has close the day."""
@@ -106,6 +108,7 @@ def test_nonsense_is_closed(tmp_path: Path, clock: Clock, change: dict[str, obje
     file = tmp_path / "budget.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
     assert budget(tmp_path, clock).spend() is None
+    assert '"reason":"not a budget"' in (tmp_path / "audit.log").read_text()
 
 
 def test_a_file_from_tomorrow_is_closed_until_then(tmp_path: Path, clock: Clock) -> None:
@@ -130,6 +133,17 @@ def test_a_jump_of_the_clock_opens_no_day(tmp_path: Path, clock: Clock) -> None:
     assert budget(tmp_path, clock).spend() is None
     clock.pass_days(1)
     assert budget(tmp_path, clock).spend() == 1
+
+
+@pytest.mark.parametrize(("hours", "spent"), [(1.9, 1), (2.1, None)])
+def test_a_clock_that_gains_less_than_two_hours_is_believed(
+    tmp_path: Path, clock: Clock, hours: float, spent: int | None
+) -> None:
+    """Past midnight by a correction of up to two hours is another day; by more it is the same one, still closed."""
+    clock.pass_days(23 / 24)
+    spend_all(tmp_path, clock)
+    clock.jump_days(hours / 24)
+    assert budget(tmp_path, clock).spend() == spent
 
 
 def test_a_jump_carries_what_was_spent(tmp_path: Path, clock: Clock) -> None:
