@@ -1,5 +1,6 @@
 """One person is one person, however many places they hold."""
 
+import itertools
 import random
 
 import pytest
@@ -33,9 +34,10 @@ def test_never_more_groups_than_people(walks: list[list[int]]) -> None:
 
 
 def test_seen_together_is_two_people() -> None:
-    """Half of the frames in common: two. A tenth of them, or none: perhaps one; linked through a third: one."""
+    """Half of the frames in common, or 15 in 100: two. A tenth, or none: perhaps one; linked through a third: one."""
     early, late, always = set(range(10)), set(range(10, 20)), set(range(20))
     assert people.certain({1: early, 2: always}) == [[2], [1]]
+    assert len(people.certain({1: set(range(20)), 2: set(range(17, 37))})) == 2
     assert len(people.certain({1: early, 2: late})) == 1
     assert len(people.certain({1: early, 2: {*late, 0}})) == 1
     assert len(people.certain({1: set(range(5)), 2: set(range(3, 8)), 3: set(range(10, 15))})) == 1
@@ -44,6 +46,14 @@ def test_seen_together_is_two_people() -> None:
 def test_two_people_on_three_chairs_are_two() -> None:
     """Each pair of chairs was taken at once, and never all three."""
     assert len(people.certain({1: {0, 2}, 2: {0, 1}, 3: {1, 2}})) == 2
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations("ABC")))
+def test_of_too_many_groups_those_seen_least_are_put_together(order: tuple[str, ...]) -> None:
+    """Two people on three chairs, in any order: the chair that was taken longest stays one person's own."""
+    seen = {"A": set(range(25)), "B": set(range(10, 30)), "C": {*range(5), *range(25, 30)}}
+    groups = people.certain({chair: seen[chair] for chair in order})
+    assert sorted("".join(sorted(group)) for group in groups) == ["A", "BC"]
 
 
 def _closed(places: list[list[int]], length: int = 60) -> Window:
