@@ -12,12 +12,15 @@ from agent.vision.model_card import MODELS
 
 def edge_tpu(folder: Path, body: str) -> tuple[Path, Path]:
     """Return a folder with a libedgetpu.so.1 whose delegate does `body`, and a bundle with a "compiled" model: the
-    plain one, which a delegate that takes no operation leaves to the CPU."""
+    plain one, which a delegate that takes no operation leaves to the CPU. A `wrong` delegate writes a byte a run to the
+    file at `runs`, and fails from when there is one at `unplugged`; both paths are for `body` to set."""
     if shutil.which("gcc") is None:
         pytest.skip("gcc makes the fake library; run: apt install gcc")
     source = """
 #include <stdlib.h>
 #include <stdint.h>
+#include <unistd.h>
+#include <fcntl.h>
 /* tensorflow/lite/core/c/common.h: TfLiteDelegate, TfLiteRegistration, TfLiteContext as far as they are needed */
 struct delegate { void *data; int (*prepare)(void *, void *); void *a, *b, *c; int64_t flags; void *opaque; };
 struct ints { int size, data[]; };
@@ -25,9 +28,14 @@ struct kernel { void *init, *free; int (*prepare)(void *, void *), (*invoke)(voi
     void *name; int32_t code; void *custom; int version; void *external, *async; uint64_t in_place; };
 struct context { size_t n; int (*plan)(void *, struct ints **); void *tensors, *impl, *resize, *report, *add, *node;
     int (*replace)(void *, struct kernel, struct ints *, void *); };
+static const char *runs = "/dev/null", *unplugged = "";
 static int nothing(void *context, void *delegate) { return 0; }
+static int run(void *context, void *node) {
+    int file = open(runs, O_WRONLY | O_CREAT | O_APPEND, 0600); write(file, "1", 1); close(file);
+    return access(unplugged, F_OK) == 0;
+}
 static int wrong(struct context *context, void *delegate) {  /* takes the last operation, leaves its result */
-    struct kernel lazy = {0}; lazy.prepare = lazy.invoke = nothing;
+    struct kernel lazy = {0}; lazy.prepare = nothing; lazy.invoke = run;
     struct ints *plan, *last = malloc(8); context->plan(context, &plan);
     last->size = 1; last->data[0] = plan->data[plan->size - 1];
     return context->replace(context, lazy, last, delegate);

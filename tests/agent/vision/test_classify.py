@@ -70,15 +70,28 @@ def test_the_budget_leaves_the_rest_for_later(bundle):
 @pytest.mark.parametrize("model", [b"", b"\0" * 100, b"\x1c\0\0\0TFL4" + b"\0" * 92])
 def test_what_the_runtime_cannot_build_is_a_refused_model(bundle, runtime, model):
     """A graph for another runtime, with hashes that fit: exit code 78, and a store falls back on the one before."""
-    broken = replace(bundle, model=model)
+    classifier = Classifier(replace(bundle, model=model), threads=1, runtime=runtime, faces_per_frame=1)
     with pytest.raises(ModelError, match=f"{runtime} cannot run this model"):
-        Classifier(broken, threads=1, runtime=runtime, faces_per_frame=1).__enter__()
+        classifier.__enter__()
+    assert classifier.backend == runtime, "nothing to fall back on was tried"
 
 
 def test_no_faces(bundle):
     """No face gives no reading."""
     with Classifier(bundle, threads=1, faces_per_frame=3) as classifier:
         assert classifier(FRAME, []) == []
+
+
+def test_the_network_is_there_in_its_block_alone(bundle):
+    """Before the block and after it there is no network, even for no face."""
+    classifier = Classifier(bundle, threads=1, faces_per_frame=3)
+    none = np.empty((0, bundle.card.side, bundle.card.side, 1), np.uint8)
+    with pytest.raises(AssertionError, match="context manager"):
+        classifier.logits(none)
+    with classifier:
+        assert classifier.logits(none).shape == (0, len(LABELS))
+    with pytest.raises(AssertionError, match="context manager"):
+        classifier.logits(none)
 
 
 def test_a_bundles_calibration_is_used(bundle):

@@ -56,6 +56,14 @@ def test_bad_light_costs_little(detector, trouble):
     assert false == 0
 
 
+@pytest.mark.parametrize(("width", "found"), [(30, 0), (60, 3)])
+def test_faces_are_as_wide_as_asked_for(width, found):
+    """Looking for faces of 60 px, the detector finds those, and calls nothing a face that is half as wide."""
+    scene = scenes.compose(list(scenes.portraits())[:3], width, np.random.default_rng(2))
+    with Detector(config.Detect(smallest_face_px=60), threads=2) as made:
+        assert scenes.match(scene.faces, made.boxes(scene.image)) == (found, 0)
+
+
 def test_full_hd(detector):
     """Faces of 24 px are found in 1920x1080 as well."""
     heads = [scenes.cut(scenes.portraits()[i % 4], 2.2) for i in range(10)]
