@@ -21,11 +21,7 @@ def _bernoulli(p: Fraction, below: RandBelow) -> bool:
 
 
 def _bernoulli_exp(x: Fraction, below: RandBelow) -> bool:
-    """True with probability e^-x, x ≥ 0, exactly (algorithm 1)."""
-    while x > 1:
-        if not _bernoulli_exp(_ONE, below):
-            return False
-        x -= 1
+    """True with probability e^-x, 0 ≤ x ≤ 1, exactly (algorithm 1; nothing here asks for a larger x)."""
     tries = 1
     while _bernoulli(x / tries, below):
         tries += 1
