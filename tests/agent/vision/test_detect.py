@@ -1,6 +1,7 @@
 """The detector: how many faces it finds, on which pictures, and what it does with bad ones."""
 
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -113,6 +114,25 @@ def test_real_tilted_heads(detector, classroom_dir):
 def test_odd_sizes(detector, size):
     """Frames of 1x1, a line, no pixel and 8000x6000 give no face and no error."""
     assert detector(Frame(np.full((*size, 3), 127, np.uint8), 0.0)) == []
+
+
+@pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0)])
+def test_no_pixel_no_box(detector, size):
+    """A frame without a pixel has no boxes, which is an answer, too."""
+    assert detector.boxes(np.zeros((*size, 3), np.uint8)) == []
+
+
+def test_its_threads_end_with_its_block():
+    """A detector has no more threads than it was given, and none of them outlives it."""
+
+    def threads():
+        return {thread for thread in threading.enumerate() if thread.name.startswith("detect")}
+
+    before = threads()
+    with Detector(config.Detect(smallest_face_px=60), threads=2) as made:
+        made.boxes(np.full((720, 1280, 3), 127, np.uint8))
+        assert 1 <= len(threads() - before) <= 2
+    assert threads() == before
 
 
 def test_noise_is_no_crowd(detector):
