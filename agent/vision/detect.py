@@ -79,4 +79,4 @@ class Detector:
 def _box(score: float, points: list[list[float]]) -> Box:
     (left, top), (right, bottom), *eyes = points
     first, second = sorted((x, y) for x, y in eyes)
-    return Box(left, top, right - left, bottom - top, min(1.0, score), (first, second))
+    return Box(left, top, right - left, bottom - top, score, (first, second))

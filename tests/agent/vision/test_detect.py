@@ -80,6 +80,18 @@ def test_both_runtimes_find_the_same(runtime):
     assert scenes.match(scene.faces, boxes) == (4, 0)
 
 
+def test_a_score_says_how_sure_it_is(detector):
+    """The strongest face comes first, none is below the threshold, and blur makes it less sure of the same faces."""
+    heads = list(scenes.portraits())
+    sharp, blurred = (
+        detector.boxes(scenes.compose(heads, 32, np.random.default_rng(3), blur=blur).image) for blur in (0, 1.5)
+    )
+    scores = [box.score for box in sharp]
+    assert scores == sorted(scores, reverse=True)
+    assert config.Detect().threshold <= scores[-1] <= scores[0] < 1
+    assert np.mean([box.score for box in blurred]) < np.mean(scores)
+
+
 def test_faces_carry_eyes_and_a_square_crop(detector):
     """A face has both eyes in its box, the left one first, and a square grey crop."""
     scene = scenes.compose([scenes.portraits()[0]], 60, np.random.default_rng(6), size=(640, 480))
