@@ -37,6 +37,15 @@ def test_place_in_the_batch_does_not_matter(model, runtime):
 
 
 @MODELS
+def test_no_tile_no_face(model):
+    """Of no tile nothing is found, in arrays of the same kinds as ever."""
+    with BlazeFace(model, choose(), threads=1) as network:
+        found = network(np.empty((0, model.side, model.side, 3), np.uint8), 0.3)
+    assert [part.shape for part in found] == [(0,), (0,), (0, 4, 2)]
+    assert [part.dtype for part in found] == [np.int64, np.float32, np.float32]
+
+
+@MODELS
 def test_eyes_are_where_they_are(model):
     """Decoded eye points of a portrait lie above the box's middle, left and right of it."""
     head = scenes.portraits()[0]
