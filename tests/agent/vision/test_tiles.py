@@ -37,6 +37,16 @@ def test_smaller_faces_get_smaller_tiles():
     assert fine == pytest.approx(2 * coarse)
 
 
+@pytest.mark.parametrize("model", [SHORT_RANGE, FULL_RANGE], ids=["short", "full"])
+@pytest.mark.parametrize(("width", "height"), [(640, 480), (1280, 720), (1920, 1080), (720, 1280)])
+def test_a_face_of_any_size_is_whole_and_large_enough_in_some_tile(width, height, model):
+    """From the smallest face to the frame's own size: it fits into an overlap, or the one tile, and takes a twelfth."""
+    levels = tiles.layout(width, height, 24, model)
+    for face in np.geomspace(24, min(width, height), 100):
+        sides = [(face * level.scale / model.side, len(level.corners) == 1) for level in levels]
+        assert any(side >= 1 / 12 and (side <= tiles.OVERLAP or alone) for side, alone in sides), face
+
+
 def test_small_frames_are_searched_for_small_faces():
     """A 480-px frame is searched for the faces that 24 px at 1280 would be, but for none under `LEAST_FACE`."""
     assert tiles.smallest_face(480, 270, 48) == pytest.approx(18)
