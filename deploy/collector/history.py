@@ -76,8 +76,9 @@ class History:
         some = select(literal(1)).select_from(windows).where(*_in(agent, span)).limit(4 * MOST_POINTS + 1).subquery()
         with self._reading() as connection:
             count = connection.execute(select(func.count()).select_from(some)).scalar_one()
-            if count <= MOST_POINTS:
-                return self._raw(agent, span)
+        # No connection is held here: threads that each hold one and want another would wait for each other.
+        if count <= MOST_POINTS:
+            return self._raw(agent, span)
         if count > 4 * MOST_POINTS and (span.end - span.start) // HOUR_MS >= 200:
             return self._from_hours(agent, span)
         return self._buckets(agent, span)

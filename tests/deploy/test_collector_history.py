@@ -4,12 +4,12 @@ import json
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 
 from agent.errors import ConfigError
 from deploy.collector.bench.lessons import suppressed_window, topic_of, window_of
 from deploy.collector.database import open_database
-from deploy.collector.history import History, Span
+from deploy.collector.history import History, Span, _nice_step
 from deploy.collector.messages import Message, parse_message
 from deploy.collector.rollup import refresh_hours
 from deploy.collector.store import Store
@@ -86,6 +86,66 @@ def test_hours_are_weighed_by_what_was_counted(engine: Engine) -> None:
     assert found["coverage"] == [0.9]
 
 
+@pytest.mark.parametrize("kind", ["raw", "buckets", "hours"])
+def test_a_range_without_windows_has_its_columns_empty(engine: Engine, kind: str) -> None:
+    """The page finds the same keys whether there is a window or none, and every list is as long as the others."""
+    nothing = read(engine, kind)
+    Store(engine).write([full(1), full(90), withheld(91, "k_min", 2)], 1)
+    some = read(engine, kind)
+    assert nothing == {name: column if name == "step" else [] for name, column in some.items()}
+    assert {len(column) for name, column in some.items() if name != "step"} == {3 if kind == "raw" else 2}
+
+
+def test_few_points_whatever_the_range(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows as long as they are few, buckets of them while they can be read, and of many or of months the hours,
+    of which there are none here before they are made."""
+    monkeypatch.setattr("deploy.collector.history.MOST_POINTS", 8)
+    engine, history = open_database(sqlite_url), History(open_database(sqlite_url, read_only=True))
+
+    def told(span_hours: int) -> tuple[int, list[int]]:
+        found = history.series(1, Span(NOW_MS, NOW_MS + span_hours * HOUR_MS))
+        return found["step"], found["windows"]
+
+    Store(engine).write([full(n) for n in range(1, 9)], 1)
+    assert told(24) == told(62 * 24) == (0, [1] * 8)
+    assert told(62 * 24 + 1) == (187 * HOUR_MS, [])
+    Store(engine).write([full(9)], 1)
+    assert told(16) == (2 * HOUR_MS, [9])
+    Store(engine).write([full(n) for n in range(10, 33)], 1)
+    assert told(200) == (48 * HOUR_MS, [32])
+    Store(engine).write([full(33)], 1)
+    assert told(199) == (48 * HOUR_MS, [33])
+    assert told(200) == (48 * HOUR_MS, [])
+    history._engine.dispose()
+    engine.dispose()
+
+
+def test_a_question_needs_one_connection_at_a_time(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raw windows, buckets or hours: pages that open at once, each with a connection and in want of a second one,
+    would wait for each other."""
+    monkeypatch.setattr("deploy.collector.history.MOST_POINTS", 8)
+    writer, engine = open_database(sqlite_url), open_database(sqlite_url, read_only=True)
+    history, taken = History(engine), []
+    event.listen(engine, "before_cursor_execute", lambda *_: taken.append(engine.pool.checkedout()))
+    for batch in ([full(n) for n in range(1, 9)], [full(9)], [full(n) for n in range(10, 34)]):
+        Store(writer).write(batch, 1)
+        history.series(1, Span(NOW_MS, NOW_MS + 200 * HOUR_MS))
+    history.happenings(1, SHOWN)
+    history.made_by(1, SHOWN)
+    history.recent([1])
+    assert set(taken) == {1}
+    engine.dispose()
+    writer.dispose()
+
+
+def test_a_bucket_is_as_long_as_a_step_of_a_clock() -> None:
+    """The shortest that suffices of 1 minute to a week; beyond that, whole hours."""
+    minutes = [1, 2, 5, 10, 20, 30, *(60 * h for h in (1, 2, 4, 6, 12, 24, 48, 96, 168, 169))]
+    steps = [minute * MINUTE for minute in minutes]
+    assert [_nice_step(step) for step in steps] == steps
+    assert [_nice_step(step + 1) for step in steps[:-1]] == steps[1:]
+
+
 def test_what_made_the_numbers_is_of_the_range(engine: Engine) -> None:
     """In a range with two models both are told, the newest first; a range of one tells that one, though a window of a
     wrong clock names another; a withheld window, which has no weights, adds nothing. A long
@@ -107,6 +167,9 @@ def test_what_made_the_numbers_is_of_the_range(engine: Engine) -> None:
     refresh_hours(engine)
     assert told(-300 * 24 * 60, 24 * 60) == [("B", 4)]
     assert told(-300 * 24 * 60, 10**6) == [("X", 9**6), ("B", 4)]
+    assert told(4, 10**6) == [("X", 9**6), ("B", 4)]
+    assert told(5, 10**6) == [("X", 9**6)]
+    assert told(-300 * 24 * 60, 4) == []
 
 
 def as_version_1(engine: Engine) -> None:
