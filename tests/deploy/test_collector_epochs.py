@@ -10,6 +10,7 @@ from sqlalchemy import Engine, text
 from deploy.collector.bench.lessons import topic_of, window_of
 from deploy.collector.broker import Address, Broker, Delivery
 from deploy.collector.ingest import Ingest
+from deploy.collector.messages import parse_message
 from deploy.collector.store import Store
 from deploy.collector.streams import REORDER_S, RETRY_S, SILENCE_S
 from deploy.collector.tally import Tally
@@ -42,7 +43,8 @@ class Desk:
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self.line, self.at = engine, Line(), 0.0
-        self._ingest = Ingest(self.line, Store(engine), Tally(), monotonic=lambda: self.at)
+        now_s = NOW_MS / 1000 + 0.25
+        self._ingest = Ingest(self.line, Store(engine), Tally(), clock=lambda: now_s, monotonic=lambda: self.at)
 
     def hear(self, kind: str, body: bytes, **more: Any) -> None:
         assert self._ingest._take_in([Delivery(topic_of(1, kind), body, 1, 1, 1, **more)])
@@ -262,6 +264,37 @@ def test_only_what_was_asked_for_is_given_up(desk: Desk) -> None:
     desk.windows(NEW, 5000)
     answered_in_time(desk, REORDER_S + sum(RETRY_S[:3]) + 3, desk.works)
     assert desk.lost() == [(NEW, 1, 1000)]
+
+
+def test_a_row_says_when_it_was_received(desk: Desk) -> None:
+    """UTC milliseconds of the collector's own clock, for a window, a loss that was declared and one that was given up."""
+    desk.windows(NEW, 1, 5)
+    desk.hear("event", json.dumps({"kind": "gap", "epoch": NEW, "from": 2, "to": 2, "reason": "not_kept"}).encode())
+    answered_in_time(desk, REORDER_S + sum(RETRY_S[:3]) + 3, desk.works)
+    with desk.engine.connect() as connection:
+        for table, rows in (("windows", 2), ("gaps", 2)):
+            received = list(connection.scalars(text(f"SELECT received_ms FROM {table}")))
+            assert received == [NOW_MS + 250] * rows, table
+
+
+@pytest.mark.parametrize("at_once", [1, 200])
+def test_what_another_member_stored_is_not_logged_as_lost(
+    desk: Desk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """Of declared losses the log counts what no collector of the group has."""
+    monkeypatch.setattr("deploy.collector.losses._AT_ONCE", at_once)
+    desk.windows(NEW, 1, 5, 8)
+    desk.windows(OLD, 1, 5)
+    others = [(1, OLD, s) for s in (3, 4)] + [(1, NEW, s) for s in (2, 6, 7, 9)] + [(2, NEW, s) for s in (2, 3)]
+    rest = [parse_message(topic_of(r), window_of(r, s, NOW_MS + s, epoch=e)) for r, e, s in others]
+    Store(desk.engine).write(rest, 1)
+    for epoch, first, last in ((NEW, 2, 4), (NEW, 6, 7), (OLD, 2, 4)):
+        body = {"kind": "gap", "epoch": epoch, "from": first, "to": last, "reason": "not_kept"}
+        desk.hear("event", json.dumps(body).encode())
+    desk.wait(1)
+    counts = [r.getMessage().partition("count=")[2] for r in caplog.records if "event=windows.lost" in r.getMessage()]
+    assert sorted(counts) == ["1", "2"]
+    assert sorted(desk.line.acks) == [(NEW, 8), (OLD, 5)]
 
 
 def test_three_members_give_a_hole_up_only_after_three_rounds(broker_port: int, postgres_url: str) -> None:

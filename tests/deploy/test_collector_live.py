@@ -4,6 +4,7 @@ import json
 import time
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine, select
 
 from deploy.collector.bench.lessons import topic_of
@@ -36,6 +37,16 @@ def test_old_will_is_ignored(engine: Engine) -> None:
     assert json.loads(live_row(engine).status)["state"] == "ready"
     store.write([message("status", state="lost", session=5)], 3)
     assert json.loads(live_row(engine).status)["state"] == "lost"
+
+
+@pytest.mark.parametrize(("session", "state"), [(4, "ready"), (5, "lost"), (6, "lost"), (None, "ready")])
+def test_a_will_in_the_batch_of_a_birth_counts_by_its_session(engine: Engine, session: int | None, state: str) -> None:
+    """Birth and will taken together: the will of that session or a newer one tells, an older one's does not."""
+    Store(engine).write(
+        [message("status", state="ready", session=5), message("status", state="lost", session=session)], 1
+    )
+    row = live_row(engine)
+    assert (json.loads(row.status)["state"], row.session) == (state, max(5, session or 0))
 
 
 def test_cleared_status_forgets_the_card(engine: Engine) -> None:

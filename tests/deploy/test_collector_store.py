@@ -120,8 +120,31 @@ def test_gaps_are_read_in_bounded_parts(engine: Engine, monkeypatch: pytest.Monk
         one: Progress(0, lost=[(n, n) for n in (2, 4, 6, 8)]),
         two: Progress(0, lost=[(3, 9)]),
     }
-    store.save_progress({one: 8})
-    assert store.progress([one])[one].lost == [(n, n) for n in range(10, 26, 2)]
+    store.save_progress({one: 8, two: 9})
+    assert store.progress([one, two])[one].lost == [(n, n) for n in range(10, 26, 2)], "the other has none any more"
+
+
+def test_more_streams_than_are_asked_for_at_once(engine: Engine) -> None:
+    """Whatever number of rooms is new in one batch, each has its stream, its own windows and its progress."""
+    store = Store(engine)
+    written = store.write([window(room, room % 7 + 1) for room in range(1100)], 1)
+    assert (written.stored, len(written.seqs)) == (1100, 1100)
+    found = store.progress(written.seqs)
+    assert found == {stream: Progress(0, list(seqs)) for stream, seqs in written.seqs.items()}
+
+
+def test_a_store_that_forgets_ids_reads_them_again(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With more names than are remembered the rows get the same ids as before, and a stream keeps its name."""
+    monkeypatch.setattr("deploy.collector.store._MOST_CACHED", 1)
+    store = Store(engine)
+    (one, two), (again, other) = (
+        store.write([window(1, seq), window(2, seq, epoch=str(seq + 1))], 1).seqs for seq in (1, 2)
+    )
+    assert (one, two != other) == (again, True)
+    names = [(f"fer-{room}", epoch) for room, epoch in ((1, "1"), (2, "2"), (2, "3"))]
+    for _ in range(2):
+        assert [(store.name_of(s)[0].agent, store.name_of(s)[1]) for s in (one, two, other)] == names
+    assert [count(engine, f"SELECT count(*) FROM {table}") for table in ("agents", "streams", "windows")] == [2, 3, 4]
 
 
 def test_prune_does_not_believe_a_wrong_clock(engine: Engine) -> None:
