@@ -101,7 +101,7 @@ def window_payload(
 def _result(summary: records.Summary) -> dict[str, Any]:
     """The fields that only an unsuppressed window has."""
     e = summary.engagement
-    if summary.suppressed is not None or e is None:
+    if e is None:  # suppressed: a `Summary` sees to it that then nothing else is there either
         return {}
     ci95 = None if e.ci95 is None else (_round(e.ci95[0]), _round(e.ci95[1]))
     delta = None if e.delta is None else _round(e.delta)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.config import Identity, Mqtt, Settings
+from agent.config import Camera, Identity, Mqtt, Settings
 from agent.delivery import discovery, frames, payload
 from agent.delivery.frames import Header
 from agent.delivery.retained import RetainedTopics
@@ -48,6 +48,33 @@ def test_the_strict_profile_sends_the_index_and_its_noise_alone() -> None:
     assert window["dp"] == {"epsilon": 1.0, "mechanism": "discrete-laplace/1", "spent_today": 3.0}
 
 
+def test_numbers_are_those_of_the_summary_with_four_decimals() -> None:
+    """Each in its own place: more digits would be noise, fewer would be missed."""
+    index = Engagement(41.123456, (30.000049, 52.123461), -3.98766, "w/1")
+    shares = (0.51234567, 0.08765433, *[0.1] * 3, *[1 / 30] * 3)
+    noise = Noise(1.0, "discrete-laplace/1", 2.123456)
+    made = Summary(3.0, 62.9996, 59, 12, 11.23456, 0.912345, None, index, 0.123456, -0.234567, 31.56789, shares, noise)
+    window = _window(made)
+    told = {key: window[key] for key in ("n_eff", "coverage", "valence", "arousal", "expressivity", "frames", "seats")}
+    assert told == {
+        **{"n_eff": 11.2346, "coverage": 0.9123, "valence": 0.1235, "arousal": -0.2346, "expressivity": 31.5679},
+        **{"frames": 59, "seats": 12},
+    }
+    assert window["engagement"] == {"value": 41.1235, "ci95": [30.0, 52.1235], "delta": -3.9877, "weights_id": "w/1"}
+    assert list(window["shares"].values()) == [0.5123, 0.0877, *[0.1] * 3, *[0.0333] * 3]
+    assert window["dp"]["spent_today"] == 2.1235
+    assert (window["mono_start_ns"], window["end_ms"] - window["start_ms"]) == (3 * 10**9, 60_000)
+    assert (window["replay"], window["partial"], window["clock"]) == (False, False, {"synced": True, "source": "ntp"})
+
+
+def test_a_long_reason_is_cut_to_what_a_status_may_hold() -> None:
+    """An error's text of any length leaves the status one that consumers take."""
+    for length, kept in ((199, 199), (200, 200), (3000, 200)):
+        said = payload.status(speaker(), "degraded", "x" * length, session=2, epoch="e", newest_seq=7)
+        assert said.reason == "x" * kept
+    assert (said.state, said.session, said.newest_seq, said.boot_id, said.started_ms) == ("degraded", 2, 7, "b0", 1000)
+
+
 def test_duration_comes_from_the_monotonic_clock() -> None:
     """end_ms is start_ms and the window's own length, whatever the wall clock did."""
     window = _window(summary(2))
@@ -64,11 +91,18 @@ def test_a_late_delivery_differs_in_one_field() -> None:
 
 
 def test_the_hash_of_the_settings_leaves_secrets_out() -> None:
-    """Another user name or password file gives the same hash, another room another one."""
-    one = Settings(mqtt=Mqtt(username="a", password_file="/x"))  # type: ignore[arg-type]
-    other = Settings(mqtt=Mqtt(username="b", password_file="/y"))  # type: ignore[arg-type]
-    assert payload.config_hash(one) == payload.config_hash(other)
-    assert payload.config_hash(one) != payload.config_hash(Settings(agent=Identity(room="elsewhere")))
+    """Another user name, login of the camera, file of a password or of a key gives the same hash; another room or
+    camera another one."""
+
+    def hashed(user: str, host: str = "10.0.0.7", room: str = "room") -> str:
+        mqtt = {"tls": True, "username": user, "password_file": f"/p/{user}", "key_file": f"/k/{user}"}
+        source = Camera(source=f"rtsp://{user}:secret-of-{user}@{host}/live")
+        made = Settings(agent=Identity(room=room), mqtt=Mqtt(cert_file="/c", **mqtt), camera=source)  # type: ignore[arg-type]
+        return payload.config_hash(made)
+
+    assert hashed("a") == hashed("b")
+    assert len({hashed("a"), hashed("a", host="10.0.0.8"), hashed("a", room="elsewhere")}) == 3
+    assert all(len(bytes.fromhex(hashed(user))) == 8 for user in "ab")
 
 
 def test_media_time_becomes_wall_time_from_a_start() -> None:

@@ -167,6 +167,49 @@ def test_a_restart_goes_on_counting(tmp_path: Path) -> None:
     after.close()
 
 
+def test_what_grew_too_old_while_it_was_off_goes_at_the_start(tmp_path: Path) -> None:
+    """Nobody waits for a new window: the start drops what is older than spool_days, and declares it."""
+    before = opened(tmp_path / "spool", cap=64 * 1024, now=lambda: 2 * DAY)
+    for _ in range(50):
+        before.add(stamped(2 * DAY, synced=True))
+    before.close()
+    after = opened(tmp_path / "spool", cap=64 * 1024, now=lambda: 20 * DAY)
+    kept = [e.seq for p in after.pending() if (e := after.read(p)).kind == "window"]
+    assert 1 < kept[0] <= kept[-1] == 50, "the newest file stays"
+    assert reasons(after) == {"age"}
+    assert set(after.find(1, 50)) == set(range(1, 51))
+    after.close()
+
+
+def test_a_file_that_an_ack_emptied_is_not_declared_lost_after_a_crash(tmp_path: Path) -> None:
+    """The file is deleted at once; that a collector has its windows is known to the next start."""
+    before = opened(tmp_path / "spool", cap=64 * 1024)
+    for _ in range(50):
+        before.add(body)
+    before.ack(before.epoch, 40)
+    assert not (tmp_path / "spool" / "000000000001.log").exists()
+    before.release()
+    after = opened(tmp_path / "spool", cap=64 * 1024)
+    assert (after.acked, sorted(after.find(1, 99)), reasons(after)) == (40, list(range(41, 52)), {"crash"})
+    after.close()
+
+
+def test_a_file_that_cannot_be_made_costs_no_window(tmp_path: Path) -> None:
+    """For any other reason than a full disk nothing is dropped: the new window is refused, with its number, and all
+    others stay."""
+    spool = opened(tmp_path / "spool", cap=64 * 1024)
+    (tmp_path / "spool" / "000000000002.tmp").mkdir()
+    with pytest.raises(IsADirectoryError):
+        [spool.add(body) for _ in range(50)]
+    assert sorted(spool.find(1, 99)) == list(range(1, spool.newest_seq + 1))
+    assert len([p for p in spool.pending() if spool.read(p) is not None]) == spool.newest_seq > 1
+    used = spool.newest_seq
+    (tmp_path / "spool" / "000000000002.tmp").rmdir()
+    assert spool.read(spool.add(body)).seq == used + 1
+    assert spool.trouble is None
+    spool.close()
+
+
 def test_a_crash_declares_the_open_window(tmp_path: Path) -> None:
     """After a stop that was none, the number of the window that was open is declared lost, and not used."""
     before = opened(tmp_path / "spool")
