@@ -267,7 +267,7 @@ def test_only_what_was_asked_for_is_given_up(desk: Desk) -> None:
 
 
 def test_a_row_says_when_it_was_received(desk: Desk) -> None:
-    """UTC milliseconds of the collector's own clock, for a window, a loss that was declared and one that was given up."""
+    """By the collector's own clock: a window, a loss that was declared, and one that was given up."""
     desk.windows(NEW, 1, 5)
     desk.hear("event", json.dumps({"kind": "gap", "epoch": NEW, "from": 2, "to": 2, "reason": "not_kept"}).encode())
     answered_in_time(desk, REORDER_S + sum(RETRY_S[:3]) + 3, desk.works)
