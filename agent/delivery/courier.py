@@ -69,7 +69,7 @@ class Courier:
         self._max_packet: int | None = None
         self._guessed_limit: int | None = None
         self._sent: dict[int, tuple[Parcel, int]] = {}
-        self._failures = self._connections = 0
+        self._failures = 0
         self._next_try = self._deadline = 0.0
         self._stopping: Stop | None = None
         self._abandoned = False
@@ -134,7 +134,6 @@ class Courier:
         return max(0.0, min(waits)) if waits else None
 
     def _connect(self) -> None:
-        self._connections += 1
         self._births.next_session()
         lost = self._births.status("lost", "connection lost")
         will = link.Will(lost.topic, lost.body)
@@ -142,8 +141,7 @@ class Courier:
         try:
             made.open(self.inbox.put)
         except (OSError, ValueError) as error:
-            gone = isinstance(error, ConnectionRefusedError) and self._failures == 0 and self._connections > 1
-            self._retry(security.explain(error, self._mqtt), herd=gone)
+            self._retry(security.explain(error, self._mqtt), herd=False)
         else:
             if self._abandoned:
                 made.close()

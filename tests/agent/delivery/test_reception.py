@@ -169,6 +169,7 @@ def test_a_reply_that_ended_a_connection_does_not_end_the_next(*, too_large: boo
     courier._sent = {1: (Parcel(WINDOW, b""), 999), 2: (reply, 9999)}
     courier._closed(link.Closed("gone", by_broker=True, too_large=too_large))
     assert len(courier._waiting) == kept
+    courier._reception.welcome(None)
     assert courier._reception.poison == set()
     courier.outbox.sent(3, Item(0, replay=False))
     courier._closed(link.Closed("gone", by_broker=True, too_large=too_large))
