@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,13 +33,15 @@ class Line(link.Link):
         super().__init__(*of)
         self.sent: list[tuple[str, bytes, dict[str, Any]]] = []
         self.closed: list[bool] = []
+        self.count = 0
 
     def open(self, notify: Any) -> None:
         """It is there at once; its welcome is a note, as that of a real one."""
 
     def publish(self, topic: str, payload: bytes, **more: Any) -> int:
         self.sent.append((topic, payload, more))
-        return len(self.sent)
+        self.count += 1
+        return self.count
 
     def subscribe(self, topics: list[str]) -> None:
         """Nothing is granted unless a test says so."""
@@ -62,13 +65,18 @@ class World:
     """A courier, its spool, and its line of the moment."""
 
     def __init__(
-        self, kind: Callable[..., Line] = Line, spool: SharedSpool | None = None, pace: Pace = PACE, **mqtt: Any
+        self,
+        kind: Callable[..., Line] = Line,
+        spool: SharedSpool | None = None,
+        pace: Pace = PACE,
+        kept: Path | None = None,
+        **mqtt: Any,
     ) -> None:
         self.spool, wanted = spool or SharedSpool(), settings(1, **mqtt).mqtt
         self.errors: list[FerAgentError] = []
         births = Births(speaker(), MADE_BY, self.spool, home_assistant=wanted.home_assistant)
         of: tuple[Any, ...] = (wanted, speaker(), births, self.spool)
-        more: dict[str, Any] = {"pace": pace, "handlers": {}, "retained": RetainedTopics(None), "connect": kind}
+        more: dict[str, Any] = {"pace": pace, "handlers": {}, "retained": RetainedTopics(kept), "connect": kind}
         self.courier = Courier(*of, **more, on_fatal=self.errors.append)
 
     @property
@@ -84,8 +92,9 @@ class World:
         self.courier.step()
         self.tell(link.Connected(max_packet, assured=True))
 
-    def window(self) -> None:
-        self.courier._take(Closing(self.spool.add(lambda epoch, seq: json.dumps({"seq": seq}).encode())))
+    def window(self, length: int = 0) -> None:
+        body = {"seq": 1, "pad": "x" * length}
+        self.courier._take(Closing(self.spool.add(lambda epoch, seq: json.dumps(body | {"seq": seq}).encode())))
 
 
 @pytest.mark.parametrize(("welcomed", "by_broker"), [(True, True), (True, False), (False, True), (False, False)])
@@ -148,7 +157,7 @@ def test_who_has_nothing_to_do_sleeps() -> None:
 
 
 def test_events_wait_for_a_connection() -> None:
-    """The newest hundred, oldest first and behind the births; what has no assurance does not wait. Of what is on its way
+    """The newest hundred, oldest first and behind the births; what has no assurance does not wait. Of what is under way
     when a connection ends, events come again, each once, and births are made anew."""
     world = World()
     world.courier.step()
@@ -158,8 +167,9 @@ def test_events_wait_for_a_connection() -> None:
     world.welcome()
     told = [body for topic, body, _ in world.line.sent if topic == TOPICS("event")]
     assert told == [b"%d" % number for number in range(3, 103)]
-    assert world.line.topics() == ["status", "meta", *["event"] * 100]
-    for mid in (*range(3, 50), *range(51, 103)):
+    assert [topic for topic, _, _ in world.line.sent[:2]] == [TOPICS("status"), TOPICS("meta")]
+    world.courier._take(Parcel(TOPICS("event"), b"103"))
+    for mid in (*range(3, 50), *range(51, 104)):
         world.tell(link.Answered(mid, 0, "Success"))
     world.tell(link.Closed("gone", by_broker=False))
     world.welcome()
@@ -177,7 +187,7 @@ def test_the_newest_window_is_kept_by_the_broker_for_three_windows() -> None:
     assert (topic, last) == (TOPICS("last"), window)
     assert options == {"qos": 0, "retain": True, "expiry_s": 180}
     assert world.line.topics() == ["window", "last"]
-    world.tell(link.Answered(1, 0, "Success"))
+    world.tell(link.Answered(3, 0, "Success"))
     assert list(world.courier.resend(1, 1)) == [1]
     world.courier.step()
     (late,) = [json.loads(body) for _, body, _ in world.line.sent]
@@ -188,6 +198,8 @@ def test_the_newest_window_is_kept_by_the_broker_for_three_windows() -> None:
     world = World(spool=SharedSpool(lambda: memory))
     world.welcome()
     world.courier.step()
+    at_s = json.loads(world.line.sent[-1][1])["at_ms"] / 1000
+    assert abs(at_s - time.time()) < 86_400
     assert world.line.topics() == ["status", "meta", "event"]
 
 
@@ -315,6 +327,83 @@ def test_an_abandoned_courier_lets_go_of_a_line_that_opens_late() -> None:
     world = World(connect)
     assert world.courier.step() == 0
     assert (world.courier._link, [line.closed for line in made]) == (None, [[False]])
+
+
+def test_what_is_larger_than_the_broker_takes_is_not_sent(caplog: pytest.LogCaptureFixture) -> None:
+    """To the byte. A window is passed over and the status says so, once; a reply is lost, and nothing is wrong."""
+    world, limit = World(), 2000
+    world.welcome(limit)
+    world.courier._take(SetState("ready", None))
+    world.line.topics()
+    world.window()
+    room = limit - link.size(*world.line.sent[0][:2])
+    world.window(room)
+    assert world.line.topics() == ["window", "last"] * 2
+    for _ in range(2):
+        world.window(room + 1)
+        (told,) = [json.loads(body) for _, body, _ in world.line.sent] or [None]
+        assert told is None or (told["state"], "too few for window" in told["reason"]) == ("degraded", True)
+        assert world.line.topics() == ([] if told is None else ["status"])
+    assert told is None, "it is told once"
+    assert world.courier._reception.poison == {2, 3}
+    world.courier.requeue()
+    world.courier.step()
+    assert "window" not in world.line.topics()
+    before = world.courier._births.now()
+    reply = Parcel(TOPICS("rsp/ping"), b"{}", correlation=b"c" * limit)
+    assert world.courier.post(reply) == 0
+    assert (world.line.topics(), world.courier._births.now()) == ([], before)
+    assert caplog.text.count("event=cmd.reply_too_large") == 1
+
+
+def test_a_status_that_is_too_large_itself_is_not_sent_over_and_over() -> None:
+    """Its own trouble is told by the log alone."""
+    world = World()
+    world.welcome(80)
+    assert world.line.topics() == []
+    assert world.courier._births.now().reason.count("too few for status") == 1
+
+
+def test_what_an_earlier_name_left_at_the_broker_is_cleared(tmp_path: Path) -> None:
+    """Each retained topic is remembered with its first message; those of another name are cleared after the births,
+    until the broker has said so."""
+    kept, old = tmp_path / "retained.json", "fer/v1/test/room/old/status"
+    RetainedTopics(kept).add(old)
+    world = World(kept=kept)
+    for _ in range(2):
+        world.welcome()
+        assert [topic for topic, _, _ in world.line.sent].count(old) == 1
+        topic, body, options = world.line.sent[-1]
+        assert (topic, body, options["retain"]) == (old, b"", True)
+        world.tell(link.Closed("gone", by_broker=False))
+    world.welcome()
+    world.tell(link.Answered(3, 0, "Success"))
+    world.window()
+    world.courier._take(Parcel(TOPICS("event"), b"{}"))
+    assert RetainedTopics(kept).stale(set()) == sorted(TOPICS(name) for name in ("status", "meta", "last"))
+
+
+@pytest.mark.parametrize(("fresh_s", "replay"), [(1e9, False), (-1.0, True)])
+def test_a_window_of_before_the_connection_is_live_while_it_is_fresh(*, fresh_s: float, replay: bool) -> None:
+    """What closed a moment ago moves live gauges; what is older waits for the retained ack, and comes as late."""
+    world = World(pace=replace(PACE, fresh_s=fresh_s, grace_s=1e6))
+    world.window()
+    world.welcome()
+    world.line.topics()
+    wait = world.courier.step()
+    assert world.line.topics() == ([] if replay else ["window", "last"])
+    assert (wait is not None) == replay
+    world.courier._pump(time.monotonic() + 2e6)
+    assert [json.loads(body)["replay"] for _, body, _ in world.line.sent] == [True] * replay
+
+
+@pytest.mark.parametrize("assured", [True, False])
+def test_a_broker_that_hides_refusals_is_named(caplog: pytest.LogCaptureFixture, *, assured: bool) -> None:
+    """MQTT 3.1.1 is a warning with each connection."""
+    world = World()
+    world.courier.step()
+    world.tell(link.Connected(None, assured=assured))
+    assert caplog.text.count("event=mqtt.old") == (not assured)
 
 
 def test_a_note_of_a_line_that_was_given_up_is_old_news() -> None:
