@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
-from deploy.collector.bench.lessons import topic_of
+from deploy.collector.bench.lessons import topic_of, window_of
 from deploy.collector.database import open_database
 from deploy.collector.hub import Hub
 from deploy.collector.messages import Message, parse_message
@@ -27,6 +27,28 @@ def test_late_delivery_does_not_move_the_present(engine: Engine) -> None:
     store.write([window(1, 9)], 1)
     store.write([window(1, 10, replay=True), window(1, 3)], 2)
     assert (live_row(engine).window_seq, count(engine)) == (9, 3)
+
+
+def test_the_same_window_again_is_not_heard_now(engine: Engine) -> None:
+    """What a broker delivers twice, or a second collector stores too, moves no time; the next window does."""
+    store = Store(engine)
+    for now, seq in ((10, 9), (20, 9), (30, 10)):
+        store.write([window(1, seq)], now)
+        row = live_row(engine)
+        assert (row.window_ms, row.changed_ms, row.window_seq) == ((10, 10, 9) if now < 30 else (30, 30, 10))
+    store.write([window(1, 2, epoch="2")], 40)
+    assert (live_row(engine).window_ms, live_row(engine).window_seq) == (40, 2), "of another epoch no number is older"
+
+
+def test_the_page_gets_what_is_in_the_newest_window(engine: Engine) -> None:
+    """All that is there, but for the names that the room has already and what serves the order of windows."""
+    index = {"value": 61.0, "ci95": [55.5, 66.5], "delta": -3.5, "weights_id": "w/2"}
+    dp = {"epsilon": 1.5, "mechanism": "discrete-laplace/1", "spent_today": 4.5}
+    more = {"engagement": index, "dp": dp, "calibration_id": "c"}
+    bodies = [window_of(1, seq, NOW_MS, **more) for seq in (8, 9, 7)]
+    Store(engine).write([parse_message(topic_of(1), body) for body in bodies], 1)
+    away = ("agent", "site", "room", "boot_id", "mono_start_ns", "suppressed")
+    assert json.loads(live_row(engine).window) == {k: v for k, v in json.loads(bodies[1]).items() if k not in away}
 
 
 def test_old_will_is_ignored(engine: Engine) -> None:

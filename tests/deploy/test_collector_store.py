@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import OperationalError
 
+from agent.emotions import LABELS
 from agent.errors import ConfigError, UnavailableError
 from deploy.collector.bench.lessons import suppressed_window, topic_of, window_of
 from deploy.collector.database import open_database
@@ -18,7 +19,7 @@ from deploy.collector.messages import Message, Refused, Source, parse_message
 from deploy.collector.prune import prune
 from deploy.collector.rollup import refresh_hours
 from deploy.collector.store import Progress, Store
-from deploy.collector.tables import hours, windows
+from deploy.collector.tables import hours, provenance, windows
 from tests.deploy.conftest import MINUTE, NOW_MS, count, failing, message, window
 
 
@@ -32,18 +33,42 @@ def test_duplicates_are_one_row(engine: Engine) -> None:
 
 
 def test_every_number_is_kept(engine: Engine) -> None:
-    """What was in the payload is in the row."""
-    Store(engine).write([window(1, 5)], 99)
-    sent = json.loads(window_of(1, 5, NOW_MS + 5 * MINUTE))
+    """What was in the payload is in the row, each number in its own column, and what made it beside it."""
+    dp = {"epsilon": 1.5, "mechanism": "discrete-laplace/1", "spent_today": 4.5}
+    index = {"value": 61.0, "ci95": [55.5, 66.5], "delta": -3.5, "weights_id": "w/2"}
+    more = {"engagement": index, "dp": dp, "partial": True, "calibration_id": "c-1"}
+    bodies = [window_of(1, 5, NOW_MS, **more), window_of(1, 6, NOW_MS + 1), suppressed_window(1, 7, NOW_MS + 2)]
+    Store(engine).write([parse_message(topic_of(1), body) for body in bodies], 99)
     with engine.connect() as connection:
-        row = connection.execute(select(windows)).one()._mapping
-    assert (row["seq"], row["end_ms"], row["received_ms"], row["seats"]) == (5, sent["end_ms"], 99, sent["seats"])
-    assert [row["engagement"], row["ci_low"], row["ci_high"]] == [
-        sent["engagement"]["value"],
-        *sent["engagement"]["ci95"],
-    ]
-    assert {name: row[f"share_{name}"] for name in sent["shares"]} == sent["shares"]
-    assert row["mono_start_ns"] == sent["mono_start_ns"]
+        query = select(windows, provenance).join_from(windows, provenance).order_by(windows.c.seq)
+        rows = [row._mapping for row in connection.execute(query)]
+    for body, row in zip(bodies, rows, strict=True):
+        sent = json.loads(body)
+        plain = [
+            "seq",
+            "start_ms",
+            "end_ms",
+            "mono_start_ns",
+            "replay",
+            "partial",
+            "seats",
+            "n_eff",
+            "coverage",
+            "frames",
+        ]
+        plain += ["suppressed", "boot_id", "calibration_id", "valence", "arousal", "expressivity"]
+        assert {name: row[name] for name in plain} == {name: sent.get(name) for name in plain}
+        index, dp = sent.get("engagement") or {}, sent.get("dp") or {}
+        expected = {
+            **{"received_ms": 99, "clock_synced": sent["clock"]["synced"], "clock_source": sent["clock"]["source"]},
+            **{"model_id": sent["model"]["id"], "model_sha256": sent["model"]["sha256"]},
+            **{"backend": sent["model"]["backend"], "engagement": index.get("value"), "delta": index.get("delta")},
+            **dict(zip(("ci_low", "ci_high"), index.get("ci95") or (None, None), strict=True)),
+            **{"weights_id": index.get("weights_id"), "dp_mechanism": dp.get("mechanism")},
+            **{"dp_epsilon": dp.get("epsilon"), "dp_spent_today": dp.get("spent_today")},
+            **{f"share_{label}": (sent.get("shares") or {}).get(label) for label in LABELS},
+        }
+        assert {name: row[name] for name in expected} == expected
 
 
 def test_hostile_names_are_text(engine: Engine) -> None:
