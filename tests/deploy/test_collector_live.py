@@ -132,9 +132,19 @@ def test_a_retained_meta_is_taken_for_a_room_that_is_there(engine: Engine) -> No
     """Who has a status, from before or in the same burst, has the meta that the broker kept."""
     store = Store(engine)
     store.write([retained_meta(version="1"), retained("ready", 1)], 1)
-    assert json.loads(live_row(engine).meta)["version"] == "1"
+    assert json.loads(live_row(engine).meta) == {"version": "1"}
     store.write([retained_meta(version="2")], 2)
     assert (json.loads(live_row(engine).meta)["version"], live_row(engine).changed_ms) == ("2", 2)
+
+
+def test_health_says_when_it_was_heard(engine: Engine) -> None:
+    """The newest of a batch, with the time of the batch; a meta has none."""
+    store = Store(engine)
+    store.write([message("health", fps=1.0), message("health", fps=2.0)], 7)
+    store.write([message("meta", version="1")], 8)
+    row = live_row(engine)
+    assert (json.loads(row.health), row.health_ms, row.changed_ms) == ({"fps": 2.0}, 7, 8)
+    assert (json.loads(row.meta), row.status_ms, row.window_ms) == ({"version": "1"}, None, None)
 
 
 def test_a_removed_room_stays_away_over_a_reconnect(broker_port: int, sqlite_url: str) -> None:

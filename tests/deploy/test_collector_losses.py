@@ -32,6 +32,37 @@ def test_what_is_stored_is_not_told_as_lost(
     assert [event["missing"] for event in events] == missing
 
 
+@pytest.mark.parametrize(
+    ("stored", "missing"),
+    [
+        ([*range(1, 11), 15], [(11, 14), (16, 20)]),
+        ([*range(1, 20)], [(20, 20)]),
+        ([*range(2, 21)], [(1, 1)]),
+        ([2, 4], [(1, 1), (3, 3), (5, 20)]),
+        ([2, 4, 6, 8], [(1, 1), (3, 3), (5, 5)]),
+    ],
+)
+def test_a_loss_of_many_parts_is_told_as_far_as_is_looked(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, stored: list[int], missing: list[tuple[int, int]]
+) -> None:
+    """A stretch of windows counts as one, however long; behind the last stretch that is looked at nothing is called
+    missing."""
+    monkeypatch.setattr("deploy.collector.losses._MOST_PARTS", 3)
+    Store(engine).write([*(window(1, seq) for seq in stored), gap(1, 20)], NOW_MS)
+    (event,) = History(engine).happenings(1, EVER)["events"]
+    assert event["missing"] == missing
+
+
+def test_losses_in_more_epochs_than_are_asked_for_at_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each loss is looked at in its own epoch; one that names none is believed."""
+    monkeypatch.setattr("deploy.collector.losses._AT_ONCE", 2)
+    stored = [window(1, seq, epoch=str(seq)) for seq in range(1, 6)]
+    nameless = parse_message(topic_of(1, "event"), b'{"kind": "gap", "from": 1, "to": 2}')
+    Store(engine).write([*stored, *(gap(seq, seq + 1, epoch=str(seq)) for seq in range(1, 6)), nameless], NOW_MS)
+    told = {event["body"].get("epoch"): event["missing"] for event in History(engine).happenings(1, EVER)["events"]}
+    assert told == {str(seq): [(seq + 1, seq + 1)] for seq in range(1, 6)} | {None: [(1, 2)]}
+
+
 def test_a_loss_that_was_given_up_first_is_the_same_one(engine: Engine) -> None:
     """A range that was given up, then declared by its agent, and then came after all is told as neither."""
     store = Store(engine)
