@@ -277,6 +277,23 @@ def test_a_row_says_when_it_was_received(desk: Desk) -> None:
             assert received == [NOW_MS + 250] * rows, table
 
 
+@pytest.mark.parametrize("poison", [1, 4, 7])
+def test_what_the_database_cannot_take_is_refused_alone(desk: Desk, poison: int) -> None:
+    """Waiting would not help: one window of a batch that breaks a rule of the database is counted as refused and asked
+    for again; the others are stored and confirmed."""
+    with desk.engine.begin() as connection:
+        rule = f"WHEN NEW.seq = {poison} BEGIN SELECT RAISE(ABORT, 'a rule of its owner'); END"
+        connection.execute(text(f"CREATE TRIGGER rule BEFORE INSERT ON windows {rule}"))
+    bodies = [window_of(1, seq, NOW_MS + seq, epoch=NEW) for seq in range(1, 8)]
+    assert desk._ingest._take_in([Delivery(topic_of(1), body, 1, 1, 1) for body in bodies])
+    told = desk._ingest._tally.snapshot()
+    assert (told["received"], told["stored"], desk._ingest._tally.refused()) == (7, 6, 1)
+    assert (count(desk.engine), desk._ingest.storing) == (6, True)
+    desk.status(7)
+    desk.wait(REORDER_S + 1)
+    assert desk.line.asked == [(poison, poison)]
+
+
 @pytest.mark.parametrize("at_once", [1, 200])
 def test_what_another_member_stored_is_not_logged_as_lost(
     desk: Desk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, at_once: int
