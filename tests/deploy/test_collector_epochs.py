@@ -222,6 +222,27 @@ def test_what_waits_behind_a_long_backlog_is_not_given_up(desk: Desk) -> None:
     assert desk.line.acks[-1] == (NEW, 3)
 
 
+def test_once_the_backlog_is_through_answers_count_again(desk: Desk) -> None:
+    """A late window keeps answers from counting for some seconds, not for ever."""
+    desk.windows(NEW, 1, 5)
+    desk.hear("window", window_of(1, 4, NOW_MS + 4, epoch=NEW, replay=True))
+    answered_in_time(desk, REORDER_S + sum(RETRY_S[:3]) + 3, desk.works)
+    assert desk.lost() == [(NEW, 2, 3)]
+
+
+def test_answers_that_came_while_the_collector_stood_still_prove_nothing(desk: Desk) -> None:
+    """A collector that was busy or suspended for a minute finds the answer before the windows that wait at the broker:
+    it asks again, as often as that happens."""
+    desk.windows(NEW, 1, 5)
+    desk.wait(REORDER_S + 1)
+    for number, pause in enumerate((*RETRY_S, *RETRY_S[-1:] * 2), 2):
+        desk.answer(desk.line.questions[-1])
+        desk.works()
+        desk.at += pause + 31
+        desk._ingest._tick()
+        assert (desk.lost(), len(desk.line.asked)) == ([], number)
+
+
 def test_nothing_is_asked_or_given_up_while_windows_are_denied(desk: Desk) -> None:
     """A broker that refused the subscription to windows: no question, no answer that counts, nothing lost."""
     desk.windows(NEW, 1, 5)
