@@ -10,7 +10,7 @@ from agent.errors import ConfigError
 from deploy.collector.bench.lessons import suppressed_window, topic_of, window_of
 from deploy.collector.database import open_database
 from deploy.collector.history import History, Span, _nice_step
-from deploy.collector.messages import Message, parse_message
+from deploy.collector.messages import Message, Source, parse_message
 from deploy.collector.rollup import refresh_hours
 from deploy.collector.store import Store
 from deploy.collector.tables import ADDED, HOUR_MS
@@ -170,6 +170,39 @@ def test_what_made_the_numbers_is_of_the_range(engine: Engine) -> None:
     assert told(4, 10**6) == [("X", 9**6), ("B", 4)]
     assert told(5, 10**6) == [("X", 9**6)]
     assert told(-300 * 24 * 60, 4) == []
+
+
+def test_a_range_has_its_start_and_not_its_end(engine: Engine) -> None:
+    """Ranges that follow each other tell each window, event and loss once; of very many the newest are told."""
+    store, times = Store(engine), (99, 100, 199, 200)
+    for at in times:
+        event_of = {"kind": "camera", "reason": "camera.black", "at_ms": at}
+        bodies = [(topic_of(1), window_of(1, at, at, length_ms=1))]
+        bodies += [(topic_of(1, "event"), json.dumps(event_of).encode())]
+        store.write([parse_message(topic, body) for topic, body in bodies], at)
+        store.write_lost(1, at + 1000, at + 1000, "unanswered", at)
+    history = History(engine)
+    for span, inside in ((Span(100, 200), [100, 199]), (Span(200, 300), [200]), (Span(0, 100), [99])):
+        told = history.happenings(1, span)
+        assert [happened["at"] for happened in told["events"]] == inside[::-1]
+        assert [hole["at"] for hole in told["lost"]] == inside[::-1]
+        assert history._raw(1, span)["t"] == inside
+    newest = history.happenings(1, Span(0, 300), most=2)
+    assert [[told["at"] for told in newest[kind]] for kind in ("events", "lost")] == [[200, 199]] * 2
+
+
+def test_each_room_has_its_own_newest_windows(engine: Engine) -> None:
+    """A room with few and old windows beside one with many: of each at most so many, in the order they were made, also
+    where a clock was set back; of one without any nothing."""
+    ends = {1: [NOW_MS + n * MINUTE for n in range(1, 31)], 2: [30_000, 10_000, 20_000]}
+    bodies = [(room, window_of(room, seq, end, length_ms=1)) for room in ends for seq, end in enumerate(ends[room], 1)]
+    Store(engine).write([parse_message(topic_of(room), body) for room, body in bodies], 1)
+    values = {room: [json.loads(body)["engagement"]["value"] for of, body in bodies if of == room] for room in ends}
+    made = {room: list(zip(ends[room], values[room], strict=True)) for room in ends}
+    history = History(engine)
+    first, second = (history.agent_id(Source("school-0", f"room-{room + 1}", f"fer-{room}")) for room in ends)
+    assert history.recent([first, second, 99], most=5) == {first: made[1][-5:], second: made[2], 99: []}
+    assert history.recent([second], most=2)[second] == [made[2][0], made[2][2]]
 
 
 def as_version_1(engine: Engine) -> None:
