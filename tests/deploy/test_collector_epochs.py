@@ -222,6 +222,15 @@ def test_what_waits_behind_a_long_backlog_is_not_given_up(desk: Desk) -> None:
     assert desk.line.acks[-1] == (NEW, 3)
 
 
+def test_an_agent_that_answers_nothing_has_lost_nothing(desk: Desk) -> None:
+    """Its windows come and no answer does: the hole is asked for again and again, and never given up."""
+    desk.windows(NEW, 1, 5)
+    for _ in range(round(REORDER_S + sum(RETRY_S[:4])) + 5):
+        desk.works()
+        desk.wait(1)
+    assert (desk.lost(), set(desk.line.asked), len(desk.line.asked)) == ([], {(2, 4)}, 5)
+
+
 def test_once_the_backlog_is_through_answers_count_again(desk: Desk) -> None:
     """A late window keeps answers from counting for some seconds, not for ever."""
     desk.windows(NEW, 1, 5)

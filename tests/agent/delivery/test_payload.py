@@ -67,6 +67,12 @@ def test_numbers_are_those_of_the_summary_with_four_decimals() -> None:
     assert (window["replay"], window["partial"], window["clock"]) == (False, False, {"synced": True, "source": "ntp"})
 
 
+def test_an_index_without_an_interval_says_so() -> None:
+    """Null, not left out: consumers need not guess."""
+    made = Summary(0, 60, 60, 12, 11.0, 0.9, None, Engagement(50.0, None, None, "w/1"))
+    assert _window(made)["engagement"] == {"value": 50.0, "ci95": None, "delta": None, "weights_id": "w/1"}
+
+
 def test_a_long_reason_is_cut_to_what_a_status_may_hold() -> None:
     """An error's text of any length leaves the status one that consumers take."""
     for length, kept in ((199, 199), (200, 200), (3000, 200)):

@@ -309,6 +309,19 @@ def test_what_a_broker_took_is_not_declared_lost_without_a_collector(tmp_path: P
     after.close()
 
 
+def test_what_a_broker_took_is_known_after_a_restart(tmp_path: Path) -> None:
+    """Up to the first window that no broker took; what is behind that one is sent again."""
+    before = opened(tmp_path / "spool")
+    positions = [before.add(body) for _ in range(5)]
+    for taken in (0, 1, 3):
+        before.confirm(positions[taken])
+    assert [before.confirmed(p) for p in positions] == [True, True, False, True, False]
+    before.close()
+    after = opened(tmp_path / "spool")
+    assert [after.confirmed(p) for p in after.pending()] == [True, True, False, False, False]
+    after.close()
+
+
 def test_drop_gives_up_everything_and_says_so(tmp_path: Path) -> None:
     """What is dropped is declared lost; the next window has the next number."""
     spool = opened(tmp_path / "spool")
