@@ -189,7 +189,7 @@ def _five_delivered(broker: Mosquitto, state: Path) -> Iterator[tuple[ReferenceS
     ):
         for number in range(5):
             publisher(summary(number))
-        wait_until(lambda: publisher._spool.depth()[0] == 0, 20)
+        wait_until(lambda: publisher._spool.depth()[0] == 0, 60)
         yield collector, publisher
 
 
