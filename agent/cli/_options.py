@@ -1,12 +1,15 @@
 """What several commands do with their options."""
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from agent.errors import UsageError
 from agent.insight.engagement import LEAST_SAMPLES
+
+VERSIONS: Final = ("5", "3.1.1")
+"""Of MQTT, as `mqtt.version` has them."""
 
 
 class Number(click.FloatRange):
@@ -25,6 +28,13 @@ def check_window(window_s: float, fps: float) -> None:
         longer, faster = (math.ceil(round(LEAST_SAMPLES / other * 10, 6)) / 10 for other in (fps, window_s))
         have = f"--window {window_s:g} at --fps {fps:g} is {frames:g} frames a window"
         raise UsageError(f"{have}; expected at least {LEAST_SAMPLES}: --window {longer:g} or --fps {faster:g}")
+
+
+def mqtt_version(command: Any) -> Any:
+    """Add --mqtt-version, which the command takes as `mqtt_version`."""
+    told = "Protocol; 3.1.1 for a broker without MQTT 5: it hides what the broker's ACL refuses."
+    option = click.option("--mqtt-version", type=click.Choice(VERSIONS), default="5", show_default=True, help=told)
+    return option(command)
 
 
 def split_broker(text: str) -> tuple[str, int]:

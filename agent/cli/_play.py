@@ -15,7 +15,7 @@ from typing import Any, Final
 import click
 
 from agent import pipeline
-from agent.cli._options import Number, check_window, split_broker
+from agent.cli._options import Number, check_window, mqtt_version, split_broker
 from agent.config import Settings
 from agent.config_file import load
 from agent.config_words import without_login
@@ -74,6 +74,7 @@ _OPTIONS: Final = (
         help="Stop after this much wall time.",
     ),
     click.option("--broker", default=None, metavar="HOST:PORT", help="Publish to this MQTT broker."),
+    mqtt_version,
 )
 
 
@@ -94,6 +95,7 @@ class Playing:
     seconds: float | None
     """Longest wall time."""
     broker: str | None
+    mqtt_version: str
 
     def address(self) -> tuple[str, int] | None:
         """(host, port) of --broker, if it was given. Raises UsageError."""
@@ -112,6 +114,8 @@ class Playing:
             "engagement.window_s": self.window_s,
             "mqtt.host": host,
             "mqtt.port": port,
+            # The demo's own broker knows MQTT 5 alone.
+            "mqtt.version": "5" if self.broker is None else self.mqtt_version,
         }
         if self.smallest_face is not None:
             values["detect.smallest_face_px"] = self.smallest_face

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from agent.cli._options import Number, split_broker
+from agent.cli._options import Number, mqtt_version, split_broker
 from agent.config import Mqtt
 from agent.device import logs
 from agent.simulation.rooms import SimulatedRooms, Tally
@@ -46,6 +46,7 @@ from agent.simulation.rooms import SimulatedRooms, Tally
 @click.option(
     "--name", default="sim", show_default=True, help="How the agents' ids begin; a second simulation needs one."
 )
+@mqtt_version
 @click.option("--username", help="The password comes from FER_MQTT_PASSWORD.")
 @click.option("--ca-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Use TLS, trust this.")
 def command(
@@ -57,6 +58,7 @@ def command(
     trouble: float,
     seed: int,
     name: str,
+    mqtt_version: str,
     username: str | None,
     ca_file: Path | None,
 ) -> None:
@@ -67,7 +69,8 @@ def command(
     The broker must be there (for a try: mosquitto -p 1883); what was said retained stays in it.
     """
     host, port = split_broker(broker)
-    mqtt = Mqtt(host=host, port=port, username=username, tls=ca_file is not None, ca_file=ca_file)
+    where = {"host": host, "port": port, "version": mqtt_version, "username": username}
+    mqtt = Mqtt.model_validate(where | {"tls": ca_file is not None, "ca_file": ca_file})
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     logs.set_up(level=logging.CRITICAL)  # a thousand rooms would tell the same; the line below tells it once
     with SimulatedRooms(

@@ -6,7 +6,7 @@ import time
 import click
 
 from agent.cli._live import WindowView, window_of
-from agent.cli._options import Number, split_broker
+from agent.cli._options import Number, mqtt_version, split_broker
 from agent.config import ID, Mqtt
 from agent.delivery.subscribe import Subscriber
 from agent.delivery.topics import PREFIX
@@ -22,6 +22,7 @@ from agent.errors import UsageError
 @click.option("--rooms", is_flag=True, help="One row a room: its newest window.")
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="Stop after this many windows.")
 @click.option("--seconds", type=Number(0, min_open=True), metavar="N", help="Stop after this much time.")
+@mqtt_version
 @click.option("--username", help="The password comes from FER_MQTT_PASSWORD.")
 @click.option("--ca-file", type=click.Path(exists=True, dir_okay=False), help="Use TLS, and trust this authority.")
 def command(
@@ -33,6 +34,7 @@ def command(
     rooms: bool,
     count: int | None,
     seconds: float | None,
+    mqtt_version: str,
     username: str | None,
     ca_file: str | None,
 ) -> None:
@@ -45,9 +47,8 @@ def command(
     for name, value in (("--site", site), ("--room", room), ("--agent", agent_id)):
         if value != "+" and not re.fullmatch(ID, value):
             raise UsageError(f'{name}: expected letters a-z, digits and "-", or + for all, got {value!r}')
-    mqtt = Mqtt.model_validate(
-        {"host": host, "port": port, "username": username, "tls": ca_file is not None, "ca_file": ca_file}
-    )
+    where = {"host": host, "port": port, "version": mqtt_version, "username": username}
+    mqtt = Mqtt.model_validate(where | {"tls": ca_file is not None, "ca_file": ca_file})
     end = None if seconds is None else time.monotonic() + seconds
     topic = f"{PREFIX}/{site}/{room}/{agent_id}/window"
     with Subscriber(mqtt, [topic]) as subscriber, WindowView(as_json=as_json, rooms=rooms) as view:

@@ -13,6 +13,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.config import Mqtt
+from agent.delivery.security import no_welcome
 
 SESSION_EXPIRY_S: Final = 3600
 WILL_DELAY_S: Final = 10
@@ -20,6 +21,8 @@ _CONNECT_TIMEOUT_S: Final = 5.0
 _CLOSED: Final = "Unspecified error"
 _NO_REASON: Final = (_CLOSED, "Protocol error")
 """What paho says of a connection that ended, or spoke something else, without a word of MQTT."""
+_SILENT: Final = "Keep alive timeout"
+"""What it says of one on which nothing came."""
 _IN_FLIGHT: Final = 20
 """Most messages of QoS 1 without an answer, if the broker takes so many: paho's own number."""
 MENDS: Final = {
@@ -29,8 +32,12 @@ MENDS: Final = {
     155: "set max_qos 1 or more there",
 }
 """Reason code of a refusal → what to do, in mosquitto's words."""
-NOT_MQTT: Final = "is it an MQTT broker's port? mqtt.tls, mqtt.port"
-"""What to ask of a port that says nothing, or something else."""
+_NEEDED: Final = {
+    "RetainAvailable": ("keeps no retained messages", "set retain_available true"),
+    "MaximumQoS": ("takes QoS 0 alone", "set max_qos 1 or more"),
+    "WildcardSubscriptionAvailable": ("takes no wildcard in a subscription", "allow wildcards"),
+}
+"""Property of a broker's welcome that must not be 0 → what 0 means, what to do there."""
 _PACKET_OVERHEAD: Final = 64
 """Bytes of a packet besides topic, payload and correlation data, at most."""
 
@@ -125,7 +132,7 @@ class Link:
             protocol=paho.MQTTv5 if self._five else paho.MQTTv311,
             reconnect_on_failure=False,
         )
-        self._where, self._welcome = f"{mqtt.host}:{mqtt.port}", False
+        self._welcome = False
         self._client.connect_timeout = _CONNECT_TIMEOUT_S
         if tls is not None:
             self._client.tls_set_context(tls)
@@ -200,6 +207,8 @@ class Link:
                 mend = MENDS.get(getattr(code, "value", 0))
                 why = f"the broker refused: {code}" + (f"; {mend}" if mend else "")
                 notify(Note(self, Closed(why, by_broker=False, refused=True)))
+            elif (lacking := lack(properties)) is not None:
+                notify(Note(self, Closed("; ".join(lacking), by_broker=False, refused=True)))
             else:
                 self._welcome = True
                 # paho does not look at it, and lets its own number be changed only while there is no connection.
@@ -210,8 +219,9 @@ class Link:
         def on_disconnect(_c: Any, _u: Any, flags: Any, code: Any, _p: Any) -> None:
             value, text = getattr(code, "value", code), str(code)
             by_broker = bool(flags.is_disconnect_packet_from_server) or text == _CLOSED
-            if not self._welcome and text in _NO_REASON:
-                text = f"{self._where} ended the connection without an answer: {NOT_MQTT}"
+            if not self._welcome and (text in _NO_REASON or text == _SILENT):
+                how = "does not answer as a broker" if text == _SILENT else "ended the connection without an answer"
+                text = f"{self._mqtt.host}:{self._mqtt.port} {how}: {no_welcome(self._mqtt)}"
             elif text == _CLOSED:
                 text = "the broker closed the connection"
             garbled = self._welcome and value == 130 and not flags.is_disconnect_packet_from_server
@@ -239,6 +249,14 @@ class Link:
         for name, value in values.items():
             setattr(made, name, value)
         return made
+
+
+def lack(properties: Any) -> tuple[str, str] | None:
+    """What a broker that says welcome does not do, of that without which nothing works; and what to do about it."""
+    for name, (lacks, mend) in _NEEDED.items():
+        if getattr(properties, name, 1) == 0:
+            return f"the broker {lacks}", f"{mend} on the broker"
+    return None
 
 
 def size(topic: str, body: bytes, correlation: bytes | None = None) -> int:

@@ -22,10 +22,13 @@ class Names(NamedTuple):
 
     host: str = "mqtt.host"
     ca_file: str = "mqtt.ca_file"
+    port: str = "mqtt.port"
+    tls: str = "mqtt.tls"
+    old: str = 'mqtt.version = "3.1.1"'
 
 
 KEYS: Final = Names()
-OPTIONS: Final = Names("--broker", "--ca-file")
+OPTIONS: Final = Names("--broker", "--ca-file", "--broker", "--ca-file", "--mqtt-version 3.1.1")
 
 
 def context(mqtt: Mqtt, names: Names = KEYS) -> ssl.SSLContext | None:
@@ -69,6 +72,15 @@ def password(mqtt: Mqtt) -> str | None:
     if not lines or not lines[0]:
         raise ConfigError(f"mqtt.password_file: expected the password in the first line of {path}, got an empty line")
     return lines[0]
+
+
+def no_welcome(mqtt: Mqtt, names: Names = KEYS) -> str:
+    """What to ask of a port that takes the connection and answers nothing, or something else. Some brokers without
+    MQTT 5 (RabbitMQ before 3.13, ActiveMQ) do so, too, instead of naming the version that they take."""
+    ways = [f"is it an MQTT broker's port ({names.port})"]
+    ways += [] if mqtt.tls else [f"does it want TLS ({names.tls})"]
+    ways += [f"does it speak MQTT 3.1.1 alone ({names.old})"] if mqtt.version == "5" else []
+    return f"{', or '.join(ways)}?"
 
 
 def explain(error: Exception, mqtt: Mqtt, names: Names = KEYS) -> str:

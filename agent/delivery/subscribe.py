@@ -5,7 +5,7 @@ import queue
 import secrets
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -13,6 +13,12 @@ from paho.mqtt.enums import CallbackAPIVersion
 from agent.config import Mqtt
 from agent.delivery import security
 from agent.errors import ConfigError, InputError, UnavailableError
+
+_MENDS: Final = {
+    **dict.fromkeys((134, 135), f"check --username and {security.PASSWORD_VARIABLE}, and the broker's log"),
+    132: f"give {security.OPTIONS.old}",
+}
+"""Reason code of a refusal → what to do."""
 
 
 class Message(NamedTuple):
@@ -62,7 +68,8 @@ class Subscriber:
         try:
             refusal = self._ready.get(timeout=10)
         except queue.Empty:
-            refusal = f"{mqtt.host}:{mqtt.port} does not answer"
+            where = f"{mqtt.host}:{mqtt.port}"
+            refusal = f"{where} does not answer as a broker: {security.no_welcome(mqtt, security.OPTIONS)}"
         if refusal is not None:
             client.loop_stop()
             raise UnavailableError(refusal)
@@ -93,16 +100,19 @@ class Subscriber:
     def _set_callbacks(self) -> None:
         where = f"{self._mqtt.host}:{self._mqtt.port}"
 
-        def on_connect(client: Any, _u: Any, _f: Any, code: Any, _p: Any) -> None:
+        def on_connect(client: Any, _u: Any, _f: Any, code: Any, properties: Any) -> None:
             if code.is_failure:
-                self._ready.put(f"the broker refused: {code}")
+                mend = _MENDS.get(code.value)
+                self._ready.put(f"the broker refused: {code}" + (f"; {mend}" if mend else ""))
+            elif getattr(properties, "WildcardSubscriptionAvailable", 1) == 0:
+                self._ready.put(f"{where} takes no wildcard in a subscription; allow them on the broker")
             else:
                 client.subscribe([(topic, 1) for topic in self._topics])
 
         def on_disconnect(*_: Any) -> None:
             # Before the first welcome only; later ones are reconnected and nobody reads this queue.
-            tls = "" if self._mqtt.tls else f", or does it want TLS ({security.OPTIONS.ca_file})"
-            self._ready.put(f"{where} ended the connection without an answer: is it an MQTT broker's port{tls}?")
+            why = security.no_welcome(self._mqtt, security.OPTIONS)
+            self._ready.put(f"{where} ended the connection without an answer: {why}")
 
         def on_subscribe(_c: Any, _u: Any, _mid: int, codes: Any, _p: Any) -> None:
             refused = [str(code) for code in codes if code.is_failure]
@@ -112,7 +122,9 @@ class Subscriber:
 
         def on_message(_c: Any, _u: Any, message: Any) -> None:
             with contextlib.suppress(UnicodeDecodeError):  # of a topic: raised here, it would end paho's thread
-                self._inbox.put(Message(message.topic, message.payload, message.retain))
+                # amqtt sends what is retained on other topics, too.
+                if any(paho.topic_matches_sub(asked, message.topic) for asked in self._topics):
+                    self._inbox.put(Message(message.topic, message.payload, message.retain))
 
         self._client.on_connect, self._client.on_subscribe = on_connect, on_subscribe
         self._client.on_message, self._client.on_disconnect = on_message, on_disconnect

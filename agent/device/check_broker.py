@@ -32,13 +32,6 @@ _WRITTEN: Final = ("window", "last", "meta", "event", "health")
 _NO_JSON: Final = b"doctor"
 """Where a broker hands on at QoS 2 what was not released, as the standard lets it: no consumer takes this for news."""
 
-_NEEDED: Final = {
-    "RetainAvailable": ("keeps no retained messages", "set retain_available true"),
-    "MaximumQoS": ("takes QoS 0 alone", "set max_qos 1 or more"),
-    "WildcardSubscriptionAvailable": ("takes no wildcard in a subscription", "allow wildcards"),
-}
-"""Property of a broker's welcome that must not be 0 → what 0 means, what to do there."""
-
 
 class _Refused(Exception):
     """The broker refused the connection, or is one that the agent cannot work with."""
@@ -136,13 +129,12 @@ def _client(
     try:
         answer = _wait(inbox, "connect")
         if answer is None:
-            raise _Refused("the port answers, and not as a broker does", link.NOT_MQTT)
+            raise _Refused("the port answers, and not as a broker does", security.no_welcome(mqtt))
         if answer[1].is_failure:
             mend = link.MENDS.get(getattr(answer[1], "value", 0), "see the broker's log")
             raise _Refused(f"the broker refused: {answer[1]}", mend)
-        for name, (lack, mend) in _NEEDED.items():
-            if getattr(answer[2], name, 1) == 0:
-                raise _Refused(f"the broker {lack}", f"{mend} on the broker")
+        if (lack := link.lack(answer[2])) is not None:
+            raise _Refused(*lack)
         client.asks = mqtt.version == "5" and getattr(answer[2], "MaximumQoS", 2) == 2
         yield client, inbox
     finally:

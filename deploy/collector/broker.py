@@ -22,19 +22,23 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent.config import Mqtt
-from agent.delivery.security import explain
+from agent.delivery.link import lack
+from agent.delivery.security import Names, explain, no_welcome
 from agent.errors import ConfigError, FerAgentError
 from deploy.collector.client import Client
 from deploy.collector.messages import Source
 
 log = logging.getLogger("fer.collector")
 
+OPTIONS: Final = Names("--host", "--ca-file", "--port", "--tls", "--mqtt-version 3.1.1")
 RECEIVE_MAXIMUM: Final = 4000
 """Unconfirmed messages that the broker may have under way to us; also the bound of our queue."""
 _SESSION_S: Final = 24 * 3600
 """How long the broker keeps a lone collector's queue, seconds."""
 _MOST_QUEUED: Final = 20_000
 """Beyond this, unconfirmed-for-nothing messages (QoS 0: health) are dropped."""
+_QUIET_S: Final = 0.02
+"""Nothing more will come soon after so long without a message, seconds."""
 EVERY_WINDOW: Final = "fer/v1/+/+/+/window"
 _EVERYONE: Final = tuple(f"fer/v1/+/+/+/{kind}" for kind in ("status", "meta", "event", "health", "rsp/resend"))
 """Topics that every collector needs, shared group or not."""
@@ -43,6 +47,7 @@ _EVERY_COMMAND: Final = "fer/v1/+/+/+/cmd/#"
 _REFUSED: Final = 128
 """MQTT 5 reason codes from here on mean no."""
 _NO_SHARES: Final = 158
+_OTHER_VERSION: Final = 132
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,8 @@ class Address:
     password: str | None = None
     tls: bool = False
     ca_file: Path | None = None
+    version: str = "5"
+    """MQTT 5, or "3.1.1": that one knows no reasons, no answers to a question, and no groups."""
     name: str = "1"
     """This collector's own name; two collectors must not share it."""
     share: str | None = None
@@ -89,15 +96,20 @@ class Broker:
         self.hears_windows = False
         """Whether the broker has granted reading windows, on this connection. (One may grant it and yet send none.)"""
         self._said = ""
-        self._refused = False
-        """The broker said no to this connection, and was quoted."""
+        self._refused = self._warned = False
+        """The broker said no to this connection, and was quoted; what MQTT 3.1.1 lacks was said."""
         self._published: dict[int, str] = {}
         """Packet numbers that the broker has not answered, and what the ACL calls their topics."""
         self._answers: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         self._denied: set[str] = set()
         """What may not be read or written; said once, and again if it was allowed in between."""
+        self._five = address.version == "5"
         self._client = Client(
-            CallbackAPIVersion.VERSION2, f"fer-collector-{address.name}", protocol=mqtt.MQTTv5, manual_ack=True
+            CallbackAPIVersion.VERSION2,
+            f"fer-collector-{address.name}",
+            clean_session=None if self._five else False,
+            protocol=mqtt.MQTTv5 if self._five else mqtt.MQTTv311,
+            manual_ack=True,
         )
         self._client.reconnect_delay_set(1, 30)
         if address.username:
@@ -115,14 +127,15 @@ class Broker:
         self._client.on_publish = lambda _, __, mid, reason, ___: self._answers.put((mid, reason))
 
     def __enter__(self) -> Self:
-        properties = Properties(PacketTypes.CONNECT)
-        properties.ReceiveMaximum = RECEIVE_MAXIMUM
-        alone = self._address.share is None
-        # A group's broker would go on queueing for a member that is gone; what it had comes again by `resend`.
-        properties.SessionExpiryInterval = _SESSION_S if alone else 0
-        self._client.connect_async(
-            self._address.host, self._address.port, keepalive=20, clean_start=not alone, properties=properties
-        )
+        more: dict[str, Any] = {}
+        if self._five:
+            properties = Properties(PacketTypes.CONNECT)
+            properties.ReceiveMaximum = RECEIVE_MAXIMUM
+            alone = self._address.share is None
+            # A group's broker would go on queueing for a member that is gone; what it had comes again by `resend`.
+            properties.SessionExpiryInterval = _SESSION_S if alone else 0
+            more = {"clean_start": not alone, "properties": properties}
+        self._client.connect_async(self._address.host, self._address.port, keepalive=20, **more)
         self._client.loop_start()
         return self
 
@@ -133,7 +146,8 @@ class Broker:
         self._client.loop_stop()
 
     def take(self, most: int, wait_s: float, linger_s: float) -> list[Delivery]:
-        """Return up to `most` messages: wait for the first, then gather for `linger_s`.
+        """Return up to `most` messages: wait for the first, then gather for `linger_s`, or until it is quiet: a broker
+        may wait for our confirmation before it sends on (ejabberd after each message, RabbitMQ after ten).
 
         Raises FerAgentError if the thread that should bring them is dead.
         """
@@ -150,7 +164,7 @@ class Broker:
         while len(batch) < most:
             left = until - time.monotonic()
             try:
-                batch.append(self._queue.get(timeout=left) if left > 0 else self._queue.get_nowait())
+                batch.append(self._queue.get(timeout=min(left, _QUIET_S)) if left > 0 else self._queue.get_nowait())
             except queue.Empty:
                 break
         return batch
@@ -167,13 +181,14 @@ class Broker:
         sent = self._client.publish(f"{_root(source)}/ack", body, qos=1, retain=True)
         self._published[sent.mid] = _EVERY_ACK
 
-    def ask_resend(self, source: Source, first: int, last: int) -> bytes:
-        """Ask an agent to send windows again; return what its answer will carry."""
-        correlation = uuid.uuid4().bytes
-        properties = Properties(PacketTypes.PUBLISH)
-        properties.ResponseTopic = f"{_root(source)}/rsp/resend"
-        properties.CorrelationData = correlation
-        properties.MessageExpiryInterval = 30
+    def ask_resend(self, source: Source, first: int, last: int) -> bytes | None:
+        """Ask an agent to send windows again; return what its answer will carry. (MQTT 3.1.1 has nothing for that.)"""
+        correlation = properties = None
+        if self._five:
+            correlation, properties = uuid.uuid4().bytes, Properties(PacketTypes.PUBLISH)
+            properties.ResponseTopic = f"{_root(source)}/rsp/resend"
+            properties.CorrelationData = correlation
+            properties.MessageExpiryInterval = 30
         body = json.dumps({"from": first, "to": last})
         sent = self._client.publish(f"{_root(source)}/cmd/resend", body, qos=1, properties=properties)
         self._published[sent.mid] = _EVERY_COMMAND
@@ -186,12 +201,22 @@ class Broker:
     def _on_connect(self, client: Client, _: Any, __: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
             self._refused = True
-            return self._say(f"event=broker.refused reason={str(reason)!r}")
+            mend = f" action='give {OPTIONS.old}'" if reason.value == _OTHER_VERSION else ""
+            return self._say(f"event=broker.refused reason={str(reason)!r}{mend}")
+        lacking = lack(properties)
+        if self._address.share and getattr(properties, "SharedSubscriptionAvailable", 1) == 0:
+            lacking = "the broker has no shared subscriptions", "leave --share out"
+        if lacking is not None:  # it would end the connection for what it cannot do, again and again
+            self._refused = True
+            return self._say(f"event=broker.refused reason={lacking[0]!r} action={lacking[1]!r}")
         client.heed(properties)
         self._connection += 1
         self.connected = True
         self._say("event=broker.connected")
-        client.subscribe([(topic, mqtt.SubscribeOptions(qos=1)) for topic in self._topics()])
+        if not self._five and not self._warned:
+            self._warned = True
+            log.warning("event=broker.old MQTT 3.1.1 hides what the broker's ACL refuses: acks and commands may vanish")
+        client.subscribe([(topic, 1) for topic in self._topics()])
         return None
 
     def _topics(self) -> list[str]:
@@ -229,8 +254,7 @@ class Broker:
 
     def _on_connect_fail(self, _: Any, __: Any) -> None:
         reason = sys.exc_info()[1]  # paho calls this while it handles what failed
-        where = Mqtt(host=self._address.host, port=self._address.port)
-        told = explain(reason, where).replace("set mqtt.ca_file", "give --ca-file") if reason else None
+        told = explain(reason, self._where()).replace("set mqtt.ca_file", "give --ca-file") if reason else None
         self._say(f"event=broker.away reason={told!r} action='trying again'")
 
     def _on_disconnect(self, _: Any, __: Any, ___: Any, reason: Any, ____: Any) -> None:
@@ -239,8 +263,12 @@ class Broker:
         if ended:
             self._say(f"event=broker.disconnected reason={str(reason)!r}")
         elif not refused:  # what ends after a refusal is no news, and would be told with it at every try
-            mend = "trying again; is it an MQTT broker's port? --tls, --port"
+            mend = f"trying again; {no_welcome(self._where(), OPTIONS)}"
             self._say(f"event=broker.away reason='ended the connection without an answer' action={mend!r}")
+
+    def _where(self) -> Mqtt:
+        a = self._address
+        return Mqtt.model_validate({"host": a.host, "port": a.port, "version": a.version, "tls": a.tls})
 
     def _on_message(self, _: Any, __: Any, message: mqtt.MQTTMessage) -> None:
         if message.qos == 0 and self._queue.qsize() > _MOST_QUEUED:

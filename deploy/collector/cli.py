@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from agent.cli._ending import Program, run_program
-from agent.cli._options import Number
+from agent.cli._options import Number, mqtt_version
 from agent.errors import CannotWriteError, InputError, UnavailableError, UsageError
 from deploy.collector.options import broker_address, host_port
 
@@ -49,6 +49,7 @@ def _broker(command: Any) -> Any:
     for option in (
         click.option("--host", default="127.0.0.1", show_default=True, help="MQTT broker."),
         click.option("--port", default=1883, show_default=True, type=click.IntRange(1, 65535)),
+        mqtt_version,
         click.option("--username", help="MQTT user."),
         click.option("--password-file", type=_INPUT, help="First line: password."),
         click.option("--tls", is_flag=True, help="Talk TLS to the broker."),

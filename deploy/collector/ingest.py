@@ -184,7 +184,9 @@ class Ingest:
             if isinstance(message.value, Status):
                 self._note_status(message.source, message.value, message.retained, at)
             elif isinstance(message.value, Reply) and message.value.ok:
-                self._questions.answer(message.source, message.correlation)
+                sent = message.value.result
+                told = None if sent is None else (sent.from_, sent.to)
+                self._questions.answer(message.source, message.correlation, told)
 
     def _note_status(self, source: Source, status: Status, retained: bool, at: float) -> None:
         # A will is as old as the connection: the epoch may have changed since.

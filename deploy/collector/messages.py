@@ -184,10 +184,18 @@ class Health(_Payload):
     backend: Text | None = None
 
 
+class Sent(_Payload):
+    """What numbers the answer to a `resend` is about."""
+
+    from_: Annotated[Counter, Field(alias="from")]
+    to: Counter
+
+
 class Reply(_Payload):
     """What an agent says to `resend`."""
 
     ok: bool
+    result: Sent | None = None
 
 
 class Event(_Payload):

@@ -29,7 +29,9 @@ def broker_address(options: dict[str, Any]) -> Address:
     for option in ("name", "share"):
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", options[option] or "none"):
             raise UsageError(f"--{option}: expected up to 64 letters, digits, -, _ or ., got {options[option]!r}")
-    return Address(password=password, **{name: options[name] for name in names})
+    if options["share"] and options["mqtt_version"] != "5":
+        raise UsageError("--share: expected MQTT 5, got --mqtt-version 3.1.1, which has no groups; leave one out")
+    return Address(password=password, version=options["mqtt_version"], **{name: options[name] for name in names})
 
 
 def _first_line(file: Path) -> str:

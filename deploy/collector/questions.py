@@ -18,7 +18,8 @@ DRAINED_S: Final = 5.0
 
 @dataclass(slots=True)
 class _Question:
-    correlation: bytes
+    correlation: bytes | None
+    """None over MQTT 3.1.1."""
     part: Hole
     """What was asked for."""
     answered: bool = False
@@ -45,7 +46,7 @@ class Questions:
         self._late: dict[Source, float] = {}
         """When a late window came last."""
 
-    def ask(self, source: Source, correlation: bytes, part: Hole) -> None:
+    def ask(self, source: Source, correlation: bytes | None, part: Hole) -> None:
         """Note a question of our own; every member of a group hears the answers to all."""
         self._open[source] = _Question(correlation, part)
 
@@ -59,10 +60,14 @@ class Questions:
         """Note a window of the agent's backlog."""
         self._late[source] = at
 
-    def answer(self, source: Source, correlation: bytes | None) -> None:
-        """Note an `ok`, if it is to the open question."""
+    def answer(self, source: Source, correlation: bytes | None, told: tuple[int, int] | None) -> None:
+        """Note an `ok`, if it is to the open question. `told`: first and last number that it is about; over MQTT 3.1.1
+        it is known by these alone, since whoever asked for them the agent has sent them."""
         question = self._open.get(source)
-        if question is not None and question.correlation == correlation:
+        if question is None or question.correlation != correlation:
+            return
+        part = question.part
+        if correlation is not None or (told is not None and told[0] <= part.first and part.last <= told[1]):
             question.answered = True
 
     def close(self, source: Source, at: float) -> Outcome:

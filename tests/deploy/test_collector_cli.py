@@ -172,6 +172,7 @@ def test_a_day_that_no_clock_can_name(tmp_path: Path) -> None:
 def options(**more: Any) -> dict[str, Any]:
     """What click gives for a `run` with these options about the broker."""
     nothing = {"tls": False, "ca_file": None, "name": "1", "share": None, "port": 1883, "username": None}
+    nothing["mqtt_version"] = "5"
     return {"host": "127.0.0.1", **nothing, **more}
 
 

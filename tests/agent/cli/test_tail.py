@@ -27,6 +27,7 @@ GOOD = json.loads(
     ).encode()
 )
 CONNACK, SUBACK, DENIED = b"\x20\x03\x00\x00\x00", b"\x90\x04\x00\x01\x00\x01", b"\x90\x04\x00\x01\x00\x87"
+OLD, UNAUTHORISED, NO_WILDCARD = b"\x20\x02\x00\x01", b"\x20\x03\x00\x87\x00", b"\x20\x05\x00\x00\x02\x28\x00"
 HTTP = b"HTTP/1.1 400 Bad Request\r\n\r\n"
 ODD_TOPIC, MESSAGE = b"\x30\x06\x00\x02\xff\xfe\x00X", b"\x30\x05\x00\x01t\x00X"
 
@@ -98,7 +99,15 @@ def test_an_authority_that_is_none_is_named_by_its_option(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("answers", "stays", "says"),
     [
-        ((b"",), False, r"without an answer: is it an MQTT broker's port, or does it want TLS \(--ca-file\)\?"),
+        (
+            (b"",),
+            False,
+            r"without an answer: is it an MQTT broker's port \(--broker\), or does it want TLS \(--ca-file\)",
+        ),
+        ((b"",), False, r"or does it speak MQTT 3\.1\.1 alone \(--mqtt-version 3\.1\.1\)\?"),
+        ((OLD,), False, r"refused: Unsupported protocol version; give --mqtt-version 3\.1\.1"),
+        ((UNAUTHORISED,), False, "refused: Not authorized; check --username and FER_MQTT_PASSWORD"),
+        ((NO_WILDCARD,), True, "takes no wildcard in a subscription"),
         ((HTTP,), False, "ended the connection without an answer"),
         ((CONNACK, DENIED), True, r"does not let us read fer/v1/\+: Not authorized"),
     ],
@@ -119,3 +128,12 @@ def test_a_topic_that_is_no_text_is_skipped() -> None:
         message = subscriber.get(20)
     assert message is not None
     assert (message.topic, message.payload) == ("t", b"X")
+
+
+def test_a_topic_that_nobody_asked_for_is_skipped() -> None:
+    """A broker that sends what is retained elsewhere, as amqtt does, is not believed to have been asked for it."""
+    other = MESSAGE.replace(b"t", b"o")
+    with broker(CONNACK, SUBACK + other + MESSAGE) as mqtt, Subscriber(mqtt, ["t"]) as subscriber:
+        message = subscriber.get(20)
+    assert message is not None
+    assert message.topic == "t"
