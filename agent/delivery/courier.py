@@ -69,7 +69,7 @@ class Courier:
         self._max_packet: int | None = None
         self._guessed_limit: int | None = None
         self._sent: dict[int, tuple[Parcel, int]] = {}
-        self._failures = 0
+        self._failures = self._ends = 0
         self._next_try = self._deadline = 0.0
         self._stopping: Stop | None = None
         self._abandoned = False
@@ -149,7 +149,7 @@ class Courier:
                 self._link = made
 
     def _retry(self, why: str, *, herd: bool) -> None:
-        wait = self._pace.wait(self._failures, herd=herd)
+        wait = self._pace.wait(max(self._failures, self._ends), herd=herd)
         self._failures += 1
         self.away, self._next_try = why, time.monotonic() + wait
         log.warning("event=mqtt.down reason=%r retry_s=%.1f", why, wait)
@@ -165,10 +165,12 @@ class Courier:
         self._guessed_limit = self._guess() if news.garbled else None
         # One of these may be the packet that was too large: sent again, it would end each connection to come.
         self._reception.closed(news, set() if others else set(self.outbox.in_flight()))
+        mute = was_up and self._reception.ended(news, {parcel.topic for parcel, _ in self._sent.values()})
+        self._ends = self._ends + 1 if mute else 0
         self._waiting.extend(() if news.too_large else others)
         self.outbox.reset()
         self._sent.clear()
-        self._retry(news.reason, herd=was_up and news.by_broker)
+        self._retry(news.reason, herd=was_up and news.by_broker and not mute)
 
     def _guess(self) -> int | None:
         """Bytes that a packet may have at a broker that answered the oldest one on its way with words of its own."""

@@ -4,7 +4,6 @@ from typing import Final, Literal
 
 from agent.delivery import wire
 
-_ALIVE = ("init", "ready", "degraded", "paused")
 _UNDECIDED: Final = 5
 """Looks at a twin that ended neither of the two: from the next one on the clocks decide."""
 
@@ -43,12 +42,13 @@ class Twin:
         run of us, or somebody who is gone."""
         if self._found is None:
             self._found = status.boot_id if self._connections == 1 else ""
-        if status.boot_id == self._me[1] or status.state not in _ALIVE:
+        if status.boot_id == self._me[1] or status.state == "disconnected":
             return None
         before, self._seen = self._seen, (status.boot_id, status.session)
         again = before is not None and before[0] == status.boot_id
         rises = before is not None and again and before[1] < status.session
-        if not (rises or self._taken_over):
+        # Over MQTT 3.1.1 the will of who is sent away is said at once, and it is all that is ever seen of a twin.
+        if not (rises or (self._taken_over and status.state != "lost")):
             return None
         self._taken_over = False
         self._undecided = self._undecided + 1 if again else 1

@@ -57,6 +57,8 @@ class Reception:
         """When the broker took the first window of those for which no ack has come."""
         self._limit: int | None = None
         self._deadly: set[int] = set()
+        self._mute: set[str] = set()
+        """Topics that had no answer when the broker ended the connection, and none since."""
         self.poison: set[int] = set()
         """Positions of the spool that this broker will not take; they stay there for a collector's `resend`, and for
         the next connection."""
@@ -87,6 +89,20 @@ class Reception:
             else:
                 log.error("event=mqtt.too_large %s", why)
 
+    def ended(self, news: link.Closed, unanswered: set[str]) -> bool:
+        """Whether the broker ended this connection as the one before, over the same topics. One that cannot answer no
+        ends it over what its ACL forbids (RabbitMQ, with MQTT 3.1.1): again and again, and without a word."""
+        if not news.by_broker or news.too_large or news.taken_over or not unanswered:
+            return False
+        again = self._mute & unanswered
+        self._mute = again or unanswered
+        if again:
+            names = ", ".join(sorted(again))
+            lines = " and ".join(dict.fromkeys(self._acl("readwrite", topic) for topic in sorted(again)))
+            why = f"the broker ends each connection and leaves {names} without an answer"
+            self._trouble("ended", f"{why}: does its ACL allow {lines}?")
+        return bool(again)
+
     def granted(self, news: link.Granted) -> None:
         """A subscribe was answered."""
         refused = [t for t, code in zip(self._births.subscriptions(), news.codes, strict=False) if code >= _REFUSED]
@@ -98,6 +114,9 @@ class Reception:
 
     def answered(self, news: link.Answered, topic: str, item: Item | None) -> None:
         """A publish was answered."""
+        self._mute.discard(topic)
+        if not self._mute and self._births.set_trouble("ended", None):
+            self._sender.post(self._births.status())
         if news.code < _REFUSED:
             if item is not None:
                 self._spool.confirm(item.position)

@@ -193,7 +193,8 @@ def _publish(client: Any, inbox: "queue.Queue[Any]", settings: Settings, topics:
         return fail("mqtt.publish", why, f"add to the broker's ACL: {lines}")
     if not asked:
         found = f"{topics('rsp/doctor')} accepted; {', '.join(_WRITTEN)} not tried: that takes MQTT 5 and QoS 2"
-        mend = "allow max_qos 2 on the broker" if settings.mqtt.version == "5" else 'set mqtt.version = "5"'
+        newer = 'set mqtt.version = "5" if the broker has it'
+        mend = "allow max_qos 2 on the broker" if settings.mqtt.version == "5" else newer
         return warn("mqtt.publish", found, f"{mend}, or compare the broker's ACL with {_MIN_ACL}")
     return good("mqtt.publish", f"{', '.join(asked)} and {topics('rsp/doctor')} accepted")
 

@@ -27,6 +27,7 @@ from agent.delivery.security import Names, explain, no_welcome
 from agent.errors import ConfigError, FerAgentError
 from deploy.collector.client import Client
 from deploy.collector.messages import Source
+from deploy.collector.refusals import REFUSED, Refusals
 
 log = logging.getLogger("fer.collector")
 
@@ -37,6 +38,12 @@ _SESSION_S: Final = 24 * 3600
 """How long the broker keeps a lone collector's queue, seconds."""
 _MOST_QUEUED: Final = 20_000
 """Beyond this, unconfirmed-for-nothing messages (QoS 0: health) are dropped."""
+_RECONNECT_S: Final = (1, 30)
+"""Shortest and longest pause between two tries to connect, seconds."""
+_RARELY_S: Final = 30
+"""The same where each connection ends over the same thing, seconds."""
+_CLOSED: Final = "Unspecified error"
+"""What paho says of a connection that the other side ended without a word."""
 _QUIET_S: Final = 0.02
 """Nothing more will come soon after so long without a message, seconds."""
 EVERY_WINDOW: Final = "fer/v1/+/+/+/window"
@@ -44,8 +51,6 @@ _EVERYONE: Final = tuple(f"fer/v1/+/+/+/{kind}" for kind in ("status", "meta", "
 """Topics that every collector needs, shared group or not."""
 _EVERY_ACK: Final = "fer/v1/+/+/+/ack"
 _EVERY_COMMAND: Final = "fer/v1/+/+/+/cmd/#"
-_REFUSED: Final = 128
-"""MQTT 5 reason codes from here on mean no."""
 _NO_SHARES: Final = 158
 _OTHER_VERSION: Final = 132
 
@@ -100,9 +105,10 @@ class Broker:
         """The broker said no to this connection, and was quoted; what MQTT 3.1.1 lacks was said."""
         self._published: dict[int, str] = {}
         """Packet numbers that the broker has not answered, and what the ACL calls their topics."""
-        self._answers: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
-        self._denied: set[str] = set()
-        """What may not be read or written; said once, and again if it was allowed in between."""
+        self._answers: queue.SimpleQueue[tuple[int | None, Any]] = queue.SimpleQueue()
+        """Packet number and answer; no number: the broker ended the connection."""
+        self._refusals = Refusals(address.username)
+        self.acl_line = self._refusals.acl_line
         self._five = address.version == "5"
         self._client = Client(
             CallbackAPIVersion.VERSION2,
@@ -111,7 +117,7 @@ class Broker:
             protocol=mqtt.MQTTv5 if self._five else mqtt.MQTTv311,
             manual_ack=True,
         )
-        self._client.reconnect_delay_set(1, 30)
+        self._client.reconnect_delay_set(*_RECONNECT_S)
         if address.username:
             self._client.username_pw_set(address.username, address.password)
         if address.tls:
@@ -194,10 +200,6 @@ class Broker:
         self._published[sent.mid] = _EVERY_COMMAND
         return correlation
 
-    def acl_line(self, how: str, topic: str) -> str:
-        """Return the line that the broker's ACL file needs, and for whom."""
-        return f'"topic {how} {topic}" to {self._address.username or "the anonymous user"}'
-
     def _on_connect(self, client: Client, _: Any, __: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
             self._refused = True
@@ -224,33 +226,27 @@ class Broker:
         return [f"{group}{EVERY_WINDOW}", *_EVERYONE]
 
     def _on_subscribe(self, _: Any, __: Any, ___: Any, reasons: Sequence[Any], ____: Any) -> None:
-        self.hears_windows = reasons[0].value < _REFUSED
+        self.hears_windows = reasons[0].value < REFUSED
         if self.hears_windows:
             self._say("event=broker.subscribed")
         for topic, reason in zip(self._topics(), reasons, strict=False):
             mend = f"allow {self.acl_line('read', topic[topic.index('fer/') :])} and start the collector again"
             if reason.value == _NO_SHARES:
                 mend = "leave --share out: this broker has no shared subscriptions"
-            self._note_answer("reading", topic, reason, mend)
+            self._refusals.note("reading", topic, reason.value, str(reason), mend)
 
     def _read_answers(self) -> None:
         """Look at what the broker said to what was published. Here, not in the callback: `publish` may not yet have
         told the number of what is answered already."""
         while not self._answers.empty():
             mid, reason = self._answers.get()
-            if topic := self._published.pop(mid, None):
-                self._note_answer("writing", topic, reason, f"allow {self.acl_line('write', topic)}")
-
-    def _note_answer(self, what: str, topic: str, reason: Any, mend: str) -> None:
-        key = f"{what} {topic}"
-        if reason.value < _REFUSED:
-            if key in self._denied:
-                log.info("event=broker.allowed what=%s topic=%s", what, topic)
-            return self._denied.discard(key)
-        if key not in self._denied:
-            self._denied.add(key)
-            log.error("event=broker.denied what=%s topic=%s reason=%r action=%r", what, topic, str(reason), mend)
-        return None
+            if mid is None:
+                if self._refusals.ended(self._published.values()):
+                    self._client.reconnect_delay_set(_RARELY_S, _RARELY_S)
+            elif (topic := self._published.pop(mid, None)) is not None and self._refusals.answered(
+                topic, reason.value, str(reason)
+            ):
+                self._client.reconnect_delay_set(*_RECONNECT_S)
 
     def _on_connect_fail(self, _: Any, __: Any) -> None:
         reason = sys.exc_info()[1]  # paho calls this while it handles what failed
@@ -261,6 +257,8 @@ class Broker:
         ended, refused = self.connected, self._refused
         self.connected = self.hears_windows = self._refused = False
         if ended:
+            if str(reason) == _CLOSED:
+                self._answers.put((None, reason))
             self._say(f"event=broker.disconnected reason={str(reason)!r}")
         elif not refused:  # what ends after a refusal is no news, and would be told with it at every try
             mend = f"trying again; {no_welcome(self._where(), OPTIONS)}"

@@ -20,6 +20,7 @@ from deploy.collector.messages import Source
 from deploy.collector.options import broker_address
 from deploy.collector.questions import Questions
 from deploy.collector.streams import Hole
+from tests.curt_broker import CurtBroker
 from tests.deploy.conftest import Room, collecting, count, wait_for
 from tests.mqtt_world import FAST, Mosquitto
 
@@ -160,3 +161,17 @@ def test_a_group_takes_mqtt_5() -> None:
     given |= {"host": "127.0.0.1", "port": 1883, "tls": False, "name": "1", "share": "g", "mqtt_version": "3.1.1"}
     with pytest.raises(UsageError, match=r"--share: expected MQTT 5, got --mqtt-version 3\.1\.1"):
         broker_address(given)
+
+
+def test_a_broker_that_ends_each_connection_over_an_ack(said: pytest.LogCaptureFixture) -> None:
+    """It cannot say no: the line that its ACL lacks is named once, and it is not tried once a second for ever."""
+    with CurtBroker("ack") as server, Broker(Address(port=server.port, version="3.1.1", username="coll")) as broker:
+        wait_for(lambda: broker.connected)
+        broker.publish_ack(SOURCE, "1", 5)
+        wait_for(lambda: broker.take(1, 0.1, 0) or server.welcomes >= 3, 30)
+        for _ in range(50):
+            broker.take(1, 0.1, 0)
+        assert server.welcomes <= 4
+        lines = [record.getMessage() for record in said.records if "broker.denied" in record.getMessage()]
+    assert len(lines) == 1
+    assert """action='allow "topic write fer/v1/+/+/+/ack" to coll'""" in lines[0]

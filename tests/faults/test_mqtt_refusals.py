@@ -125,13 +125,18 @@ def test_a_denied_announcement_is_named_with_its_own_line(
     assert 'allow "topic write homeassistant/device/fer/config"' in line
 
 
-def test_two_agents_with_one_id(broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Fault 11. Both name the conflict; the one that started later ends with exit code 78, the other one goes on."""
-    with Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=tmp_path / "a") as first:
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_two_agents_with_one_id(
+    version: str, broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fault 11. Both name the conflict; the one that started later ends with exit code 78, the other one goes on. Over
+    MQTT 3.1.1 each finds nothing of the other but its will."""
+    where = settings(broker.port, version=version)
+    with Publisher(where, MADE_BY, pace=FAST, state_dir=tmp_path / "a") as first:
         first.state("ready")
         assert first.wait_connected(10)
         time.sleep(0.05)
-        with Publisher(settings(broker.port), MADE_BY, pace=FAST, state_dir=tmp_path / "b") as second:
+        with Publisher(where, MADE_BY, pace=FAST, state_dir=tmp_path / "b") as second:
             wait_until(lambda: second._failure is not None, 30, "the newer one gives way")
             with pytest.raises(ConfigError, match="two agents have the id 'fer'") as raised:
                 second.check()

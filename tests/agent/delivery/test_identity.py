@@ -55,6 +55,15 @@ def looks(me: Twin, other: tuple[str, int], rounds: int) -> list[str]:
     return verdicts
 
 
+def test_a_will_is_a_twins_sign_only_when_another_follows() -> None:
+    """Over MQTT 3.1.1 a twin is seen by its wills alone. One proves nothing: an earlier run that was killed left it."""
+    me = Twin("a", 1000)
+    me.connected()
+    assert me.verdict(said("a", 1000, 1)) is None
+    assert [me.verdict(said("b", 2000, session, "lost")) for session in (7, 7, 8)] == [None, None, "older"]
+    assert me.verdict(said("b", 2000, 9, "disconnected")) is None
+
+
 def test_where_neither_found_the_other_the_clocks_decide() -> None:
     """Both came to a broker that kept nothing: for a while both stay, then exactly one ends, as both see it."""
     early, late = Twin("a", 1000), Twin("b", 2000)

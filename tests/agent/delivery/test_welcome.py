@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import pytest
 
 from agent.delivery.publish import Publisher
-from tests.mqtt_world import FAST, MADE_BY, settings, wait_until
+from tests.curt_broker import CurtBroker
+from tests.mqtt_world import FAST, MADE_BY, settings, summary, wait_until
 
 
 @contextmanager
@@ -59,3 +60,39 @@ def test_a_port_that_never_answers_is_told_as_such(version: str, asks: bool) -> 
         reason = publisher.report()["broker"]["reason"]
     assert reason.startswith(f"127.0.0.1:{port} does not answer as a broker: is it an MQTT broker's port (mqtt.port)")
     assert ("3.1.1" in reason) == asks
+
+
+def test_a_broker_that_ends_each_connection_over_a_topic(caplog: pytest.LogCaptureFixture) -> None:
+    """It cannot say no: the agent names the topic and the line that the ACL may lack, once, comes back ever more
+    rarely, and sends all when it may."""
+    with (
+        CurtBroker("window") as broker,
+        Publisher(settings(broker.port, version="3.1.1"), MADE_BY, pace=FAST) as publisher,
+    ):
+        publisher(summary(0))
+        wait_until(lambda: "degraded" in publisher.report()["delivery"].values(), 30)
+        wait_until(lambda: broker.welcomes >= 5, 30)
+        reason = publisher.report()["delivery"]["reason"]
+        assert "leaves fer/v1/test/room/fer/window without an answer" in reason
+        assert 'does its ACL allow "topic readwrite fer/v1/test/room/fer/#" to the anonymous user?' in reason
+        assert sum("event=mqtt.trouble" in record.getMessage() for record in caplog.records) == 1
+        assert publisher._courier._ends >= 3
+        broker.forbidden.clear()
+        wait_until(lambda: "fer/v1/test/room/fer/window" in broker.taken, 30)
+        wait_until(lambda: publisher.report()["delivery"]["reason"] is None, 30)
+
+
+def test_a_broker_that_dies_twice_is_no_refusal() -> None:
+    """What was answered in between was not what ended the connection."""
+    with (
+        CurtBroker() as broker,
+        Publisher(settings(broker.port, version="3.1.1"), MADE_BY, pace=FAST) as publisher,
+    ):
+        for round_ in range(1, 4):
+            wait_until(lambda: publisher.wait_connected(0.1), 20)
+            broker.forbidden.add("window")
+            publisher(summary(round_))
+            wait_until(lambda: not publisher._courier.connected.is_set(), 20)
+            broker.forbidden.clear()
+            wait_until(lambda n=round_: broker.taken.count("fer/v1/test/room/fer/window") >= n, 30)
+        assert publisher.report()["delivery"]["reason"] is None
