@@ -75,11 +75,12 @@ def password(mqtt: Mqtt) -> str | None:
 
 
 def no_welcome(mqtt: Mqtt, names: Names = KEYS) -> str:
-    """What to ask of a port that takes the connection and answers nothing, or something else. Some brokers without
-    MQTT 5 (RabbitMQ before 3.13, ActiveMQ) do so, too, instead of naming the version that they take."""
+    """What to ask of a port that takes the connection and answers nothing, or something else. Some brokers do
+    so, too, to who speaks another version of MQTT than theirs (RabbitMQ before 3.13, ActiveMQ, rumqttd)."""
     ways = [f"is it an MQTT broker's port ({names.port})"]
     ways += [] if mqtt.tls else [f"does it want TLS ({names.tls})"]
-    ways += [f"does it speak MQTT 3.1.1 alone ({names.old})"] if mqtt.version == "5" else []
+    other, option = ("3.1.1", names.old) if mqtt.version == "5" else ("5", names.old.replace("3.1.1", "5"))
+    ways += [f"does it speak MQTT {other} alone ({option})"]
     return f"{', or '.join(ways)}?"
 
 
