@@ -76,8 +76,6 @@ class Config:
     """Decoupled, with either optimizer: this times the rate is taken off kernels at each step."""
     train_on: Literal["majority", "all"] = "majority"
     """Faces used, see `data.soft_targets`."""
-    upright: bool = False
-    """Each face twice an epoch: as it is, and as `training.upright` turns it."""
     loss: Literal["soft", "majority"] = "soft"
     """Target: the vote distribution, or the majority label as one-hot."""
     balance: Literal["none", "weights", "sampler"] = "none"

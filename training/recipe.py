@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.errors import InputError
-from training import data, models, upright
+from training import data, models
 from training.config import Config
 from training.distill import OnView, Teacher
 
@@ -65,8 +65,6 @@ def targets(
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
     """Return faces (n, 48, 48) and targets (n, 8), rows summing to 1, as the config's loss wants them.
 
-    With `config.upright` the second half of both are the faces of the first half, upright.
-
     A teacher that looks at augmented faces has no part in these targets: `Batches` mixes it in.
 
     Raises
@@ -82,16 +80,15 @@ def targets(
         raise InputError(f"expected faces to train on ({config.train_on}), got none in {len(split.faces)}; use more")
     if config.loss == "majority":
         soft = np.eye(soft.shape[1], dtype=np.float32)[soft.argmax(axis=1)]
-    if config.teacher_share and teacher is None:
+    if not config.teacher_share:
+        return faces, soft
+    if teacher is None:
         raise InputError(f"config {config.name} has teacher_share {config.teacher_share}: give a --teacher")
-    if isinstance(teacher, Teacher):
-        share = config.teacher_share
-        taught = teacher.of(split.faces)[data.usable(split, config.train_on)]
-        soft = (1 - share) * soft + share * taught
-    if config.upright:
-        faces = np.concatenate([faces, upright.turned(faces, "turning faces upright")])
-        soft = np.concatenate([soft, soft])
-    return faces, soft
+    if not isinstance(teacher, Teacher):
+        return faces, soft
+    share = config.teacher_share
+    taught = teacher.of(split.faces)[data.usable(split, config.train_on)]
+    return faces, (1 - share) * soft + share * taught
 
 
 def class_weights(config: Config, target: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:

@@ -10,7 +10,6 @@ from typing import Final
 import cv2
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from agent.vision import runtime, tiles, weights
 from agent.vision.blazeface import BlazeFace
@@ -29,15 +28,14 @@ LEAST_SCORE: Final = 0.05
 _AT_ONCE: Final = 512
 
 
-def turned(faces: Faces, title: str | None = None) -> Faces:
+def turned(faces: Faces) -> Faces:
     """Return `faces`, uint8 (n, s, s) grey 0-255, upright; one in which no face is seen stays as it is.
 
-    What lies outside the face's picture repeats its border. `title` shows a progress bar.
+    What lies outside the face's picture repeats its border.
     """
     upright = faces.copy()
-    starts = range(0, len(faces), _AT_ONCE)
     with BlazeFace(weights.SHORT_RANGE, runtime.choose(), threads=2) as network:
-        for start in starts if title is None else tqdm(starts, desc=title, unit="batch", mininterval=1):
+        for start in range(0, len(faces), _AT_ONCE):
             part = faces[start : start + _AT_ONCE]
             for i, points in _found(network, part).items():
                 upright[start + i] = _cut(part[i], points)

@@ -1,4 +1,4 @@
-"""The second look: a face turned upright by the detector's eyes, in evaluation and in training."""
+"""The second look: a face turned upright by the detector's eyes, in evaluation."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.agent.vision.scenes import cut, portraits
-from training import config, data, evaluate, models, recipe, upright
+from training import config, evaluate, models, upright
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +69,3 @@ def test_the_evaluation_says_how_often_it_looked(tiny_dir: Path, tmp_path: Path)
     for flags in ([], ["--upright"]):
         (found,) = json.loads(CliRunner().invoke(evaluate.main, [*asked, *flags, "--json"]).stdout)
         assert (found["flip"], found["upright"]) == (False, bool(flags))
-
-
-def test_training_sees_each_face_twice(faces: npt.NDArray[np.uint8]) -> None:
-    """A config with `upright` trains on each face as it is and upright, with one target."""
-    split = data.Split(faces, 10 * np.eye(10, dtype=np.int64)[[0, 3]], None)
-    settings = config.Config("s", "cnn", (config.Phase(1, 48),), upright=True)
-    given, target = recipe.targets(settings, split)
-    assert np.array_equal(given, np.concatenate([faces, upright.turned(faces)]))
-    assert np.array_equal(target, np.eye(8, dtype=np.float32)[[0, 3, 0, 3]])
