@@ -1,9 +1,12 @@
 """A broker of MQTT 3.1.1 that ends the connection of who publishes what it forbids, without a word, as RabbitMQ does.
-(Mosquitto takes it, and throws it away.)"""
+(Mosquitto takes it, and throws it away.) And a port that says one thing to everybody."""
 
+import socket
 import socketserver
 import struct
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO, Self
 
 _CONNECT, _PUBLISH, _SUBSCRIBE, _PING = 1, 3, 8, 12
@@ -64,3 +67,28 @@ def _packet(stream: BinaryIO) -> tuple[int, bytes] | None:
             return first[0], stream.read(length)
         shift += 7
     return None
+
+
+@contextmanager
+def answering(answer: bytes, heard: list[bytes]) -> Iterator[int]:
+    """A port that answers what each connection says first with `answer`, and keeps what it says then."""
+
+    def serve(client: socket.socket) -> None:
+        with client:
+            client.recv(4096)
+            client.sendall(answer)
+            heard.append(client.recv(4096))
+
+    def accept() -> None:
+        try:
+            while True:
+                threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+        except OSError:
+            return
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join(10)

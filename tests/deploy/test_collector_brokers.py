@@ -1,11 +1,8 @@
 """Brokers that can less than mosquitto: MQTT 3.1.1 alone, one message at a time, no groups, no QoS 1."""
 
 import logging
-import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,7 @@ from deploy.collector.messages import Source
 from deploy.collector.options import broker_address
 from deploy.collector.questions import Questions
 from deploy.collector.streams import Hole
-from tests.curt_broker import CurtBroker
+from tests.curt_broker import CurtBroker, answering
 from tests.deploy.conftest import Room, collecting, count, wait_for
 from tests.mqtt_world import FAST, Mosquitto
 
@@ -38,31 +35,6 @@ def welcome(*properties: int) -> bytes:
 def said(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     with caplog.at_level(logging.INFO, "fer.collector"):
         yield caplog
-
-
-@contextmanager
-def answering(answer: bytes, heard: list[bytes]) -> Iterator[int]:
-    """A port that answers what each connection says first with `answer`, and keeps what it says then."""
-
-    def serve(client: socket.socket) -> None:
-        with client:
-            client.recv(4096)
-            client.sendall(answer)
-            heard.append(client.recv(4096))
-
-    def accept() -> None:
-        try:
-            while True:
-                threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
-        except OSError:
-            return
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=accept, daemon=True)
-        thread.start()
-        yield server.getsockname()[1]
-        server.shutdown(socket.SHUT_RDWR)
-    thread.join(10)
 
 
 def test_all_of_it_over_mqtt_3_1_1(tmp_path: Path, sqlite_url: str, said: pytest.LogCaptureFixture) -> None:
@@ -113,21 +85,17 @@ def test_a_hole_is_mended_over_mqtt_3_1_1(broker_port: int, sqlite_url: str) -> 
     engine.dispose()
 
 
-def test_a_broker_that_sends_one_at_a_time_is_not_kept_waiting(tmp_path: Path, sqlite_url: str) -> None:
-    """What the broker sends only after the confirmation of what it sent before comes faster than ten a second."""
-    engine = open_database(sqlite_url)
-    with (
-        Mosquitto(tmp_path / "broker", "max_inflight_messages 1", "max_queued_messages 0") as server,
-        collecting(server.port, engine, version="3.1.1"),
-    ):
-        room = Room(server.port)
+def test_a_broker_that_waits_for_a_confirmation_is_not_kept_waiting(broker_port: int) -> None:
+    """What it sends only after the confirmation of what it sent before cannot come while a batch gathers: one ends once
+    nothing comes."""
+    with Broker(Address(port=broker_port)) as broker:
+        wait_for(lambda: broker.hears_windows)
+        room = Room(broker_port)
+        room.send(1)
         began = time.monotonic()
-        for seq in range(1, 201):
-            room.send(seq)
-        wait_for(lambda: count(engine) == 200, 60)
-        assert time.monotonic() - began < 15
+        assert broker.take(1000, 20, 40)
+        assert time.monotonic() - began < 40 / 2
         room.close()
-    engine.dispose()
 
 
 @pytest.mark.parametrize(

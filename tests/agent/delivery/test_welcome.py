@@ -1,34 +1,10 @@
 """The agent's connection to brokers that can less than it needs, or that are none: what it says, and what it leaves."""
 
-import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 
 from agent.delivery.publish import Publisher
-from tests.curt_broker import CurtBroker
+from tests.curt_broker import CurtBroker, answering
 from tests.mqtt_world import FAST, MADE_BY, settings, summary, wait_until
-
-
-@contextmanager
-def answering(answer: bytes, heard: list[bytes]) -> Iterator[int]:
-    """A port that answers what each connection says first with `answer`, and keeps what it says then."""
-    ended = threading.Event()
-
-    def serve() -> None:
-        while not ended.is_set():
-            with server.accept()[0] as client:
-                client.settimeout(20)
-                client.recv(4096)
-                client.sendall(answer)
-                heard.append(client.recv(4096))
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=serve, daemon=True).start()
-        yield server.getsockname()[1]
-        ended.set()
 
 
 @pytest.mark.parametrize(
