@@ -26,9 +26,6 @@ _MOST_SHARED: Final = 0.5
 """Upper bound of the share of a sample's variance that its seat's mean carries: beyond it, a window is too short
 to tell a seat's level from its drift."""
 
-_ROUNDS: Final = 50
-"""Fixed-point steps; it contracts by q each, so 50 are exact to 0.5 %."""
-
 _NOTHING: Final = 1e-9
 """Sum of squares (points²) below which seats count as constant: rounding of float64 stays far below."""
 
@@ -91,7 +88,7 @@ def within(seats: Sequence[npt.NDArray[np.float64]]) -> Within:
 
     Deviations are taken from each seat's own mean, which follows its slow drifts; that alone would make both
     numbers too small. With q, the share of a sample's variance that a seat's mean carries, they are short of
-    c0 = s²(1-q) and c1 = s²(r-q) (Marriott & Pope 1954), and s², r follow by fixed point.
+    c0 = s²(1-q) and c1 = s²(r-q) (Marriott & Pope 1954), and s², r follow (`_settled`).
     """
     centred = [seat - seat.mean() for seat in seats if seat.size > 1]
     samples = sum(d.size for d in centred)
@@ -100,11 +97,31 @@ def within(seats: Sequence[npt.NDArray[np.float64]]) -> Within:
         return Within(0.0, 0.0)
     c0 = squares / samples
     lag1 = sum(float(d[1:] @ d[:-1]) for d in centred) / (samples - len(centred)) / c0
-    r, q = _bounded(lag1), 0.0
-    for _ in range(_ROUNDS):
-        q = min(_MOST_SHARED, (1 + r) / ((1 - r) * samples / len(centred)))
-        r = _bounded(lag1 * (1 - q) + q)
-    return Within(c0 / (1 - q), r)
+    r = _settled(lag1, samples / len(centred))
+    return Within(c0 / (1 - _shared(r, samples / len(centred))), r)
+
+
+def _settled(lag1: float, size: float) -> float:
+    """Return r where r = lag1 (1-q) + q, 0 to `_MOST_CORRELATED`, with q of `_shared`; `size` samples a seat.
+
+    Of several such r it is the first above lag1: what the two, each put into the other, come to from q = 0. Both
+    are solved at once, since of few samples they take thousands of rounds.
+    """
+    start = _bounded(lag1)
+    if _bounded(lag1 + (1 - lag1) * _shared(start, size)) <= start:
+        return start
+    # size r² - (size (1 + lag1) - 1 + lag1) r + size lag1 + 1 - lag1 = 0
+    middle = (1 + lag1 - (1 - lag1) / size) / 2
+    away = middle**2 - lag1 - (1 - lag1) / size
+    r = middle - math.sqrt(away) if away >= 0 else math.inf
+    if start <= r < _MOST_CORRELATED and _shared(r, size) < _MOST_SHARED:
+        return r
+    return _bounded(lag1 + (1 - lag1) * _MOST_SHARED)
+
+
+def _shared(r: float, size: float) -> float:
+    """Return the share of a sample's variance that the mean of a seat with `size` samples carries."""
+    return min(_MOST_SHARED, (1 + r) / ((1 - r) * size))
 
 
 def _bounded(lag1: float) -> float:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +32,10 @@ _FIRST: Final = "0" * 64
 """`prev` of the first entry."""
 _MAX_TEXT: Final = 300
 """Longest text of a detail, characters."""
+_PATIENCE: Final = 100
+"""Times that `verify` looks again at a last line without an end, before it takes it for torn …"""
+_PAUSE_S: Final = 0.01
+"""… and the pause before each, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,13 +208,18 @@ def verify(folder: Path, known: Head | None = None) -> Verdict:
 
 
 def _read_both(folder: Path) -> tuple[list[bytes], Head | None]:
-    """The log's lines and its head of one moment: an agent that runs may write between looking at one and at the other.
-    Raises OSError if there is no log."""
-    noted = read_head(folder / "audit.head")
+    """The log's lines and its head of one moment: an agent that runs may write between looking at one and at the other,
+    and half of a line may be there already. Raises OSError if there is no log."""
+    noted, patience = read_head(folder / "audit.head"), _PATIENCE
     while True:
-        before, lines = noted, _lines(folder / "audit.log", must=True)
-        if (noted := read_head(folder / "audit.head")) == before:
-            return lines, noted
+        before, content = noted, (folder / "audit.log").read_bytes()
+        if (noted := read_head(folder / "audit.head")) != before:
+            continue
+        if patience and content and not content.endswith(b"\n"):
+            patience -= 1
+            time.sleep(_PAUSE_S)
+            continue
+        return _split(content), noted
 
 
 def _end(noted: Head | None, name: str, last: Head, hashes: dict[int, str], lines: int) -> list[tuple[int, str]]:
@@ -256,13 +266,14 @@ def _parse(line: bytes) -> Entry | None:
         return None
 
 
-def _lines(path: Path, must: bool = False) -> list[bytes]:
+def _lines(path: Path) -> list[bytes]:
     try:
-        content = path.read_bytes()
+        return _split(path.read_bytes())
     except FileNotFoundError:
-        if must:
-            raise
         return []
+
+
+def _split(content: bytes) -> list[bytes]:
     lines = content.split(b"\n")
     return lines if lines[-1] else lines[:-1]
 

@@ -37,6 +37,7 @@ def test_a_broker_of_others_gets_an_id_of_this_machine(
         threads=1,
         seconds=None,
         broker=broker,
+        mqtt_version="5",
     )
     assert options.settings("x.mp4", options.address()).agent.id == expected
 

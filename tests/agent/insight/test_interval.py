@@ -42,6 +42,7 @@ def test_the_variance_is_the_formula(seats: list[np.ndarray], room: int | None) 
 
 @given(seats=_SEATS)
 @example(seats=[np.linspace(0, 100, 300), np.linspace(100, 0, 300)])  # as correlated as it may be
+@example(seats=[np.array([0.0]), np.array([0.0, 37.59375, 27.5625])])  # by rounds this would take hundreds
 def test_moments_are_set_right_for_the_seats_own_means(seats: list[np.ndarray]) -> None:
     """c0 = s²(1-q) and c1 = s²(r-q) with q = (1+r) / ((1-r) m), at most a half: the pooled moments of all deviations
     from the means of seats with two samples or more; r is 0 to 0.98."""

@@ -40,7 +40,7 @@ def test_the_minisign_tool_signs_what_is_accepted(tmp_path: Path) -> None:
     key = (tmp_path / "k.pub").read_text().splitlines()[1]
     signed = check_signature(CONTENT, (tmp_path / "SHA256SUMS.minisig").read_text(), (key,), "x")
     assert signed.timestamp > 1_700_000_000
-    assert signed.key_id in (tmp_path / "k.pub").read_text()
+    assert f" {int(signed.key_id, 16):X}\n" in (tmp_path / "k.pub").read_text()  # minisign leaves leading zeros out
 
 
 def test_every_flipped_byte_is_refused(signer: Signer) -> None:
