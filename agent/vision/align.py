@@ -68,7 +68,10 @@ def _shrunk(grey: npt.NDArray[np.uint8], box: Box, rise: float, margin: float, f
     part = grey[top:bottom, left:right]
     width, height = max(1, round(part.shape[1] / factor)), max(1, round(part.shape[0] / factor))
     small = np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-    sx, sy = width / part.shape[1], height / part.shape[0]
+    # A strip thinner than the factor cannot shrink by it; all that is seen of such a face is a border, repeated.
+    sx, sy = (
+        new / old if old >= factor else 1 / factor for new, old in ((width, part.shape[1]), (height, part.shape[0]))
+    )
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
         return (point[0] - left) * sx, (point[1] - top) * sy

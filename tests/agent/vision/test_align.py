@@ -74,6 +74,7 @@ def test_large_faces_are_shrunk_without_aliasing():
 
 @example(x=0.0, y=347.0, size=233.0, tilt=0.0, rise=0.0)  # large, and outside the picture
 @example(x=-490.0, y=-490.0, size=235.0, tilt=0.0, rise=0.0)
+@example(x=376.0, y=0.0, size=233.0, tilt=0.0, rise=0.0)  # so far outside that a strip of a pixel is its surroundings
 @given(
     x=st.floats(-500, 500), y=st.floats(-500, 500), size=st.floats(0.1, 3000), tilt=st.floats(-3, 3),
     rise=st.sampled_from([0.0, 0.08]),
