@@ -4,6 +4,7 @@ These squares are tilted, and off centre by a tenth of their side. A network err
 is undone, so that the mean of both looks is better than either.
 """
 
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -11,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from agent.vision import runtime, tiles, weights
+from agent.vision import align, runtime, tiles, weights
 from agent.vision.blazeface import BlazeFace
 
 Faces = npt.NDArray[np.uint8]
@@ -67,13 +68,5 @@ def _cut(face: Faces, points: Floats) -> Faces:
     """Return the upright square around a place in `face`, as large as that is."""
     low, high, *eyes = points
     (x0, y0), (x1, y1) = sorted(map(tuple, eyes))
-    angle, side = np.arctan2(y1 - y0, x1 - x0), (high[0] - low[0]) / BOX_SHARE
-    # Down from the eyes in the face's own frame.
-    x = (x0 + x1) / 2 - np.sin(angle) * EYES_RISE * side - 0.5
-    y = (y0 + y1) / 2 + np.cos(angle) * EYES_RISE * side - 0.5
-    # Output pixel (u, v) → pixel of `face`, pixel centres at integers.
-    n = len(face)
-    cos, sin, middle = side / n * np.cos(angle), side / n * np.sin(angle), (n - 1) / 2
-    matrix = np.array([[cos, -sin, x - (cos - sin) * middle], [sin, cos, y - (sin + cos) * middle]])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpAffine(face, matrix, (n, n), flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+    angle, side = math.atan2(y1 - y0, x1 - x0), (high[0] - low[0]) / BOX_SHARE
+    return align.square(face, ((x0 + x1) / 2, (y0 + y1) / 2), -EYES_RISE, side, angle, len(face))

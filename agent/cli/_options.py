@@ -1,10 +1,12 @@
 """What several commands do with their options."""
 
 import math
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from agent.config import Mqtt
 from agent.errors import UsageError
 from agent.insight.engagement import LEAST_SAMPLES
 
@@ -35,6 +37,13 @@ def mqtt_version(command: Any) -> Any:
     told = "Protocol; 3.1.1 for a broker without MQTT 5: it hides what the broker's ACL refuses."
     option = click.option("--mqtt-version", type=click.Choice(VERSIONS), default="5", show_default=True, help=told)
     return option(command)
+
+
+def broker_settings(broker: str, version: str, username: str | None, ca_file: Path | str | None) -> Mqtt:
+    """Return the settings of a command with --broker, --mqtt-version, --username and --ca-file, which turns TLS on."""
+    host, port = split_broker(broker)
+    where = {"host": host, "port": port, "version": version, "username": username}
+    return Mqtt.model_validate(where | {"tls": ca_file is not None, "ca_file": ca_file})
 
 
 def split_broker(text: str) -> tuple[str, int]:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import click
 
-from agent.cli._options import Number, mqtt_version, split_broker
-from agent.config import Mqtt
+from agent.cli._options import Number, broker_settings, mqtt_version
 from agent.device import logs
 from agent.simulation.rooms import SimulatedRooms, Tally
 
@@ -68,9 +67,7 @@ def command(
     dashboard will meet. Topics are fer/v1/school-01/room-01/sim-0000/…; every window says clock.source "simulated".
     The broker must be there (for a try: mosquitto -p 1883); what was said retained stays in it.
     """
-    host, port = split_broker(broker)
-    where = {"host": host, "port": port, "version": mqtt_version, "username": username}
-    mqtt = Mqtt.model_validate(where | {"tls": ca_file is not None, "ca_file": ca_file})
+    mqtt = broker_settings(broker, mqtt_version, username, ca_file)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     logs.set_up(level=logging.CRITICAL)  # a thousand rooms would tell the same; the line below tells it once
     with SimulatedRooms(

@@ -6,8 +6,8 @@ import time
 import click
 
 from agent.cli._live import WindowView, window_of
-from agent.cli._options import Number, mqtt_version, split_broker
-from agent.config import ID, Mqtt
+from agent.cli._options import Number, broker_settings, mqtt_version
+from agent.config import ID
 from agent.delivery.subscribe import Subscriber
 from agent.delivery.topics import PREFIX
 from agent.errors import UsageError
@@ -43,12 +43,10 @@ def command(
     "~" marks a late delivery, "…" a window that was cut short. Reads only; the broker must be there
     (for a try: mosquitto -p 1883).
     """
-    host, port = split_broker(broker)
+    mqtt = broker_settings(broker, mqtt_version, username, ca_file)
     for name, value in (("--site", site), ("--room", room), ("--agent", agent_id)):
         if value != "+" and not re.fullmatch(ID, value):
             raise UsageError(f'{name}: expected letters a-z, digits and "-", or + for all, got {value!r}')
-    where = {"host": host, "port": port, "version": mqtt_version, "username": username}
-    mqtt = Mqtt.model_validate(where | {"tls": ca_file is not None, "ca_file": ca_file})
     end = None if seconds is None else time.monotonic() + seconds
     topic = f"{PREFIX}/{site}/{room}/{agent_id}/window"
     with Subscriber(mqtt, [topic]) as subscriber, WindowView(as_json=as_json, rooms=rooms) as view:

@@ -18,8 +18,9 @@ from agent.delivery.security import no_welcome
 SESSION_EXPIRY_S: Final = 3600
 WILL_DELAY_S: Final = 10
 _CONNECT_TIMEOUT_S: Final = 5.0
-_CLOSED: Final = "Unspecified error"
-_NO_REASON: Final = (_CLOSED, "Protocol error")
+CLOSED: Final = "Unspecified error"
+"""What paho says of a connection that the other side ended without a word."""
+_NO_REASON: Final = (CLOSED, "Protocol error")
 """What paho says of a connection that ended, or spoke something else, without a word of MQTT."""
 _SILENT: Final = "Keep alive timeout"
 """What it says of one on which nothing came."""
@@ -218,11 +219,11 @@ class Link:
 
         def on_disconnect(_c: Any, _u: Any, flags: Any, code: Any, _p: Any) -> None:
             value, text = getattr(code, "value", code), str(code)
-            by_broker = bool(flags.is_disconnect_packet_from_server) or text == _CLOSED
+            by_broker = bool(flags.is_disconnect_packet_from_server) or text == CLOSED
             if not self._welcome and (text in _NO_REASON or text == _SILENT):
                 how = "does not answer as a broker" if text == _SILENT else "ended the connection without an answer"
                 text = f"{self._mqtt.host}:{self._mqtt.port} {how}: {no_welcome(self._mqtt)}"
-            elif text == _CLOSED:
+            elif text == CLOSED:
                 text = "the broker closed the connection"
             garbled = self._welcome and value == 130 and not flags.is_disconnect_packet_from_server
             notify(Note(self, Closed(text, by_broker, value == 142, too_large=value == 149, garbled=garbled)))

@@ -48,11 +48,26 @@ def crop(grey: npt.NDArray[np.uint8], box: Box, rise: float, margin: float = MAR
     if side > 2 * out:
         return _shrunk(grey, box, rise, margin, side / out)
     angle = correction(roll(box))
+    return square(grey, (box.x + box.width / 2, box.y + box.height / 2), rise, side, angle, out)
+
+
+def square(
+    grey: npt.NDArray[np.uint8], point: tuple[float, float], rise: float, side: float, angle: float, out: int
+) -> npt.NDArray[np.uint8]:
+    """Return a tilted square of `grey`, uint8 (h, w), as uint8 (out, out); what lies outside repeats the border.
+
+    Parameters
+    ----------
+    point : (x, y), pixels; the first pixel reaches from 0 to 1
+    rise : how far the square's centre lies above `point`, in its sides; "up" is the square's own
+    side : pixels of `grey`
+    angle : of its upper edge, radians, clockwise in the picture
+    """
     scale = side / out
     cos, sin = scale * math.cos(angle), scale * math.sin(angle)
-    # The rise points "up" in the face's own frame. Output pixel (u, v) → picture pixel, pixel centres at integers.
-    x = box.x + box.width / 2 - 0.5 + math.sin(angle) * rise * side
-    y = box.y + box.height / 2 - 0.5 - math.cos(angle) * rise * side
+    # Output pixel (u, v) → picture pixel, pixel centres at integers.
+    x = point[0] - 0.5 + math.sin(angle) * rise * side
+    y = point[1] - 0.5 - math.cos(angle) * rise * side
     middle = (out - 1) / 2
     matrix = np.array([[cos, -sin, x - (cos - sin) * middle], [sin, cos, y - (sin + cos) * middle]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

@@ -22,7 +22,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent.config import Mqtt
-from agent.delivery.link import lack
+from agent.delivery.link import CLOSED, lack
 from agent.delivery.security import Names, explain, no_welcome
 from agent.errors import ConfigError, FerAgentError
 from deploy.collector.client import Client
@@ -42,8 +42,6 @@ _RECONNECT_S: Final = (1, 30)
 """Shortest and longest pause between two tries to connect, seconds."""
 _RARELY_S: Final = 30
 """The same where each connection ends over the same thing, seconds."""
-_CLOSED: Final = "Unspecified error"
-"""What paho says of a connection that the other side ended without a word."""
 _QUIET_S: Final = 0.02
 """Nothing more will come soon after so long without a message, seconds."""
 EVERY_WINDOW: Final = "fer/v1/+/+/+/window"
@@ -257,7 +255,7 @@ class Broker:
         ended, refused = self.connected, self._refused
         self.connected = self.hears_windows = self._refused = False
         if ended:
-            if str(reason) == _CLOSED:
+            if str(reason) == CLOSED:
                 self._answers.put((None, reason))
             self._say(f"event=broker.disconnected reason={str(reason)!r}")
         elif not refused:  # what ends after a refusal is no news, and would be told with it at every try
