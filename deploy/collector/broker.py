@@ -248,7 +248,7 @@ class Broker:
 
     def _on_connect_fail(self, _: Any, __: Any) -> None:
         reason = sys.exc_info()[1]  # paho calls this while it handles what failed
-        told = explain(reason, self._where()).replace("set mqtt.ca_file", "give --ca-file") if reason else None
+        told = explain(reason, self._where(), OPTIONS) if reason else None
         self._say(f"event=broker.away reason={told!r} action='trying again'")
 
     def _on_disconnect(self, _: Any, __: Any, ___: Any, reason: Any, ____: Any) -> None:

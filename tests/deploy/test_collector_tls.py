@@ -38,4 +38,4 @@ def test_an_unknown_authority_names_the_option(tmp_path: Path, caplog: pytest.Lo
     authority = Authority(tmp_path)
     authority.sign("good", NOW - DAY, NOW + DAY)
     with _serve(tmp_path, authority, "good") as server, Broker(Address(port=server.port, tls=True)):
-        wait_for(lambda: "is not trusted" in caplog.text and "give --ca-file" in caplog.text)
+        wait_for(lambda: "is not trusted" in caplog.text and "set --ca-file" in caplog.text)
