@@ -31,19 +31,21 @@ class Batches(keras.utils.PyDataset):
         odds: npt.NDArray[np.float64] | None = None,
         teacher: OnView | None = None,
         teacher_share: float = 0.0,
+        upright: npt.NDArray[np.uint8] | None = None,
         workers: int = 1,
     ) -> None:
         """Take faces (n, 48, 48) and targets (n, 8).
 
         `weights` (n,) weigh the loss; with `odds` (n,) an epoch draws n faces with replacement. A `teacher` looks at
-        what the student will see, augmented and mixed (Beyer et al. 2022), and gives `teacher_share` of the target.
+        what the student will see, augmented and mixed (Beyer et al. 2022), and gives `teacher_share` of the target;
+        with the same faces `upright` (n, 48, 48) it looks at those, too, changed anew and mixed alike, for the mean.
         More `workers` than one prepare the batches to come in threads.
         """
         # Not Keras' own `workers`: they run ahead into the next epoch, before `start` says which one that is.
         super().__init__(workers=1, use_multiprocessing=False)
         self._faces, self._targets, self._weights, self._odds = faces, targets, weights, odds
         self._batch, self._side, self._how, self._mixup, self._seed = batch, side, how, mixup, seed
-        self._teacher, self._teacher_share = teacher, teacher_share
+        self._teacher, self._teacher_share, self._upright = teacher, teacher_share, upright
         self._at_teacher, self._at_ahead = threading.Lock(), threading.Lock()
         self._threads, self._pool = workers, ThreadPoolExecutor(workers) if workers > 1 else None
         self._ahead: dict[int, Future[tuple[Any, ...]]] = {}
@@ -87,8 +89,12 @@ class Batches(keras.utils.PyDataset):
             views, y = mixed(views, y, share)
             weights = None if weights is None else share * weights + (1 - share) * weights[::-1]
         if self._teacher is not None:
+            looks = [views]
+            if self._upright is not None:
+                again = np.stack([augment(self._upright[i], self._how, rng) for i in chosen])
+                looks.append(mixed(again, y, share)[0] if self._mixup else again)
             with self._at_teacher:  # a TFLite interpreter serves one thread
-                taught = self._teacher(views)
+                taught = np.mean([self._teacher(look) for look in looks], axis=0)
             y = (1 - self._teacher_share) * y + self._teacher_share * taught
         x = as_input(views, self._side)
         return (x, y) if weights is None else (x, y, weights)

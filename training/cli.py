@@ -25,6 +25,16 @@ with_limit = click.option(
     "--limit", type=click.IntRange(min=1), default=None, help="Use only this many faces a split (to try a command)."
 )
 
+
+def with_looks(command: Callable[P, None]) -> Callable[P, None]:
+    """Add the options of `predict.looking`."""
+    flip = click.option("--flip", is_flag=True, help="Average over each face and its mirror image (twice the cost).")
+    upright = click.option(
+        "--upright", is_flag=True, help="Average over each face and itself upright (training.upright; twice the cost)."
+    )
+    return flip(upright(command))
+
+
 with_teachers = click.option(
     "--teacher",
     "teachers",

@@ -86,6 +86,8 @@ class Config:
     """Momentum of the exponential average of weights that is validated and released; 0 turns it off."""
     teacher_share: float = 0.0
     """Share of the target that comes from the --teacher, 0-1; the votes give the rest."""
+    teacher_upright: bool = False
+    """The models of --teacher look twice: at what the student sees, and at the same faces upright, see `upright`."""
     augment: Augment = field(default_factory=lambda: Augment(flip=False))
     width: float = 1.0
     """ResNet-50 only: factor on every channel count."""
@@ -111,6 +113,8 @@ class Config:
             raise InputError(f"phases: expected one side for {self.model}, got {[phase.side for phase in phases]}")
         if self.model == "resnet29" and phases[0].side < RESNET29_SIDE:
             raise InputError(f"phases: expected a side of {RESNET29_SIDE} or more for resnet29, got {phases[0].side}")
+        if self.teacher_upright and not self.teacher_share:
+            raise InputError("teacher_upright: expected False with teacher_share 0, got True; set the share")
         if self.early_stop_epochs is not None and len(phases) > 1:
             raise InputError(
                 f"early_stop_epochs: expected None with several phases, got {self.early_stop_epochs} with {len(phases)}"

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from agent.errors import InputError
 from training import data, metrics, predict, protocol, record
-from training.cli import expect_writable, reported, with_data, with_limit
+from training.cli import expect_writable, reported, with_data, with_limit, with_looks
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def teacher_of(paths: Sequence[Path]) -> Teacher | OnView | None:
 @click.argument("teachers", nargs=-1, required=True, type=click.Path(path_type=Path))
 @with_data
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write (.npz).")
-@click.option("--flip", is_flag=True, help="Average each teacher over the face and its mirror image.")
+@with_looks
 @click.option(
     "--temperature",
     type=click.FloatRange(min=0, min_open=True),
@@ -115,18 +115,20 @@ def teacher_of(paths: Sequence[Path]) -> Teacher | OnView | None:
 @with_limit
 @reported
 def main(
-    teachers: tuple[Path, ...], directory: Path, out: Path, flip: bool, temperature: float, limit: int | None
-) -> None:
+    teachers: tuple[Path, ...], directory: Path, out: Path, flip: bool, upright: bool, temperature: float,
+    limit: int | None,
+) -> None:  # fmt: skip
     """Write the mean probabilities of TEACHERS (.keras, .tflite, bundles) for the training split."""
     expect_writable(out, ".npz")
     dataset = data.load(directory)
     if limit is not None:
         dataset = data.head(dataset, limit)
     loaded = [predict.load(path, title=str(path)) for path in teachers]
-    predictors = [predict.mirrored(p) if flip else p for p in loaded]
+    predictors = [predict.looking(p, flip=flip, upright=upright) for p in loaded]
     about = {
         "teachers": [str(t) for t in teachers],
         "flip": flip,
+        "upright": upright,
         "temperature": temperature,
         "edition": dataset.edition,
     }

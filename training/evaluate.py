@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from agent.errors import InputError, UsageError
 from training import copies, data, metrics, predict, protocol
-from training import upright as second_look
-from training.cli import expect_writable, reported, with_data, with_limit
+from training.cli import expect_writable, reported, with_data, with_limit, with_looks
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -107,11 +106,7 @@ def evaluate_file(
 
     `copied` (n,) are the near-copies in the split, without which it is scored once more.
     """
-    predictor = predict.load(path, threads=threads, title=str(path))
-    if flip:
-        predictor = predict.mirrored(predictor)
-    if upright:
-        predictor = second_look.both(predictor)
+    predictor = predict.looking(predict.load(path, threads=threads, title=str(path)), flip=flip, upright=upright)
     chosen: data.Split = getattr(dataset, split)
     answers = _answers(predictor, chosen)
     return Evaluation(
@@ -172,10 +167,7 @@ def _class_lines(scores: metrics.Scores) -> Iterable[str]:
 @click.option(
     "--without-copies", is_flag=True, help="The accuracy without near-copies of training faces, too (training.copies)."
 )
-@click.option("--flip", is_flag=True, help="Average over each face and its mirror image (twice the cost).")
-@click.option(
-    "--upright", is_flag=True, help="Average over each face and itself upright (training.upright; twice the cost)."
-)
+@with_looks
 @with_limit
 @click.option(
     "--threads", type=click.IntRange(min=1), default=2, show_default=True, help="Threads of the TFLite runtime."

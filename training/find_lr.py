@@ -71,6 +71,7 @@ def range_test(
         faces, target, batch=config.batch, side=config.phases[0].side, how=config.augment, seed=config.seed,
         mixup=config.mixup, weights=recipe.class_weights(config, target), odds=recipe.draw_odds(config, target),
         teacher=teacher if isinstance(teacher, distill.OnView) else None, teacher_share=config.teacher_share,
+        upright=recipe.second_look(config, faces),
     )  # fmt: skip
     rates = [lowest * (highest / lowest) ** (i / max(1, steps - 1)) for i in range(steps)]
     watch = ramp.Ramp(rates)

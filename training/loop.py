@@ -42,6 +42,7 @@ def fit(
     prepare(config)
     faces, target = recipe.targets(config, dataset.train, teacher)
     looking = teacher if config.teacher_share and isinstance(teacher, distill.OnView) else None
+    upright = recipe.second_look(config, faces)
     steps = recipe.steps_per_epoch(config, len(faces))
     run.mkdir(parents=True, exist_ok=True)
     done = checkpoint.to_go_on(run, resume=resume)
@@ -65,7 +66,7 @@ def fit(
         batches = Batches(
             faces, target, batch=config.batch, side=phase.side, how=config.augment, seed=config.seed,
             mixup=config.mixup, weights=recipe.class_weights(config, target), odds=recipe.draw_odds(config, target),
-            teacher=looking, teacher_share=config.teacher_share, workers=workers,
+            teacher=looking, teacher_share=config.teacher_share, upright=upright, workers=workers,
         )  # fmt: skip
         model.fit(
             batches, epochs=last, initial_epoch=start, validation_data=_validation(dataset.validation, phase.side),

@@ -11,6 +11,7 @@ from agent.emotions import LABELS
 from agent.errors import InputError, ModelError
 from agent.vision import runtime
 from agent.vision.preprocess import preprocess
+from training import upright as second_look
 from training.network import Network
 
 RESCALING: Final = (1 / 127.5, -1.0)
@@ -55,9 +56,19 @@ def _finite(predict: Predictor, path: Path) -> Predictor:
     return checked
 
 
-def mirrored(predict: Predictor) -> Predictor:
-    """Return a predictor that averages the logits of a face and of its mirror image."""
-    return lambda faces: (predict(faces) + predict(np.ascontiguousarray(faces[:, :, ::-1]))) / 2
+def looking(predict: Predictor, *, flip: bool = False, upright: bool = False) -> Predictor:
+    """Return a predictor that averages the logits of a face, of its mirror image and of itself upright; with both, of
+    all four."""
+    if not flip and not upright:
+        return predict
+
+    def average(faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        looks = [faces, second_look.turned(faces)] if upright else [faces]
+        if flip:
+            looks += [np.ascontiguousarray(look[:, :, ::-1]) for look in looks]
+        return np.asarray(np.mean([predict(look) for look in looks], axis=0))
+
+    return average
 
 
 def check_ours(model: Any, name: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.errors import InputError
-from training import data, models
+from training import data, models, upright
 from training.config import Config
 from training.distill import OnView, Teacher
 
@@ -86,9 +86,16 @@ def targets(
         raise InputError(f"config {config.name} has teacher_share {config.teacher_share}: give a --teacher")
     if not isinstance(teacher, Teacher):
         return faces, soft
+    if config.teacher_upright:
+        raise InputError(f"config {config.name} has teacher_upright: expected models as --teacher, got a .npz")
     share = config.teacher_share
     taught = teacher.of(split.faces)[data.usable(split, config.train_on)]
     return faces, (1 - share) * soft + share * taught
+
+
+def second_look(config: Config, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | None:
+    """Return `faces` (n, 48, 48) upright, where the config's teachers look at those, too; else None."""
+    return upright.turned(faces) if config.teacher_upright else None
 
 
 def class_weights(config: Config, target: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:

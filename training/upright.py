@@ -5,7 +5,6 @@ is undone, so that the mean of both looks is better than either.
 """
 
 import math
-from collections.abc import Callable
 from typing import Final
 
 import cv2
@@ -41,11 +40,6 @@ def turned(faces: Faces) -> Faces:
             for i, points in _found(network, part).items():
                 upright[start + i] = _cut(part[i], points)
     return upright
-
-
-def both(predict: Callable[[Faces], Floats]) -> Callable[[Faces], Floats]:
-    """Return a predictor that averages the logits of a face and of itself upright."""
-    return lambda faces: (predict(faces) + predict(turned(faces))) / 2
 
 
 def _found(network: BlazeFace, faces: Faces) -> dict[int, Floats]:

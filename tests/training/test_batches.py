@@ -135,6 +135,38 @@ def test_a_teacher_looks_at_what_the_student_sees(mixup: float, tiny: data.Datas
     assert np.allclose(y, 0.75 * votes + 0.25 * np.eye(8)[x.astype(int).sum(axis=(1, 2, 3)) % 8])
 
 
+@pytest.mark.parametrize("mixup", [0.0, 0.5], ids=["augmented", "mixed"])
+def test_a_teacher_that_looks_twice_gives_its_mean(mixup: float, tiny: data.Dataset) -> None:
+    """The second look is at the upright faces, in the order and mixture of the first, which stays what it was."""
+    shown = []
+
+    def teacher(views: np.ndarray) -> np.ndarray:
+        shown.append(views)
+        return np.eye(8, dtype=np.float32)[views.sum(axis=(1, 2)) % 8]
+
+    faces, _ = data.soft_targets(tiny.train, "all")
+    settings = {"teacher": teacher, "teacher_share": 1.0, "mixup": mixup, "how": Augment(flip=False)}
+    x, y = made(tiny, upright=255 - faces, **settings)[1]
+    plain_x, _ = made(tiny, **settings)[1]
+    first, second, again = shown
+    assert np.array_equal(x, plain_x)
+    assert np.array_equal(first, again)
+    assert np.abs(second.astype(int) - (255 - first.astype(int))).max() <= 1  # the inverse of what is mixed alike
+    assert np.allclose(y, np.mean([np.eye(8)[look.sum(axis=(1, 2)) % 8] for look in (first, second)], axis=0))
+
+
+def test_the_second_look_is_changed_anew(tiny: data.Dataset) -> None:
+    """The same faces as the upright ones: what is drawn for them differs."""
+    shown = []
+
+    def teacher(views: np.ndarray) -> np.ndarray:
+        shown.append(views)
+        return np.full((len(views), 8), 1 / 8, np.float32)
+
+    made(tiny, upright=data.soft_targets(tiny.train, "all")[0], teacher=teacher, teacher_share=1.0)[0]
+    assert not np.array_equal(*shown)
+
+
 def skewed() -> np.ndarray:
     """Targets of 30 faces of one class and 10 of another."""
     return np.eye(8, dtype=np.float32)[[0] * 30 + [3] * 10]

@@ -28,6 +28,7 @@ from training import (
     predict,
     recipe,
     record,
+    upright,
 )
 
 CONFIG = config.Config("cnn", "cnn", (config.Phase(1, 48),), batch=16)
@@ -331,6 +332,23 @@ class TestDistill:
         assert "1 teachers, validation accuracy" in out
         assert re.search(r"final.keras: 100%", errors)  # a bar, as an ensemble looks at every face for minutes
         return path
+
+    def test_a_second_look_counts_half(self, keras_file: Path, tiny_dir: Path, tmp_path: Path) -> None:
+        """With --upright the file has the answers to the mean of both logits."""
+        path = tmp_path / "both.npz"
+        code, _, errors = run(distill.main, keras_file, "--data", tiny_dir, "--upright", "--limit", 8, "--out", path)
+        assert code == 0, errors
+        network, faces = predict.load(keras_file), data.head(data.load(tiny_dir), 8).train.faces
+        logits = (network(faces) + network(upright.turned(faces))) / 2
+        assert np.allclose(distill.load(path).probabilities, metrics.softmax(logits), atol=1e-6)
+
+    def test_a_file_cannot_look_twice(self, soft: Path, tiny: data.Dataset) -> None:
+        """Nor can a teacher that a config does not have."""
+        settings = config.Config("s", "cnn", CONFIG.phases, teacher_share=0.5, teacher_upright=True)
+        with pytest.raises(InputError, match=r"s has teacher_upright: expected models as --teacher, got a \.npz"):
+            recipe.targets(settings, tiny.train, distill.load(soft))
+        with pytest.raises(InputError, match="teacher_upright: expected False with teacher_share 0"):
+            config.Config("s", "cnn", CONFIG.phases, teacher_upright=True)
 
     def test_a_student_learns_from_votes_and_teachers(self, soft: Path, tiny: data.Dataset) -> None:
         """With a share of 0.5 the target is the mean of both."""

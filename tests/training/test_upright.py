@@ -1,5 +1,7 @@
 """The second look: a face turned upright by the detector's eyes, in evaluation."""
 
+import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.agent.vision.scenes import cut, portraits
-from training import config, evaluate, models, upright
+from training import config, data, distill, evaluate, find_lr, loop, models, predict, upright
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +57,37 @@ def test_a_picture_without_a_face_stays_as_it_is() -> None:
 
 def test_both_looks_are_averaged(faces: npt.NDArray[np.uint8]) -> None:
     """The logits are the mean of those of the face and of itself upright."""
-    first, second = (some[:, :8, 24].astype(np.float64) for some in (faces, upright.turned(faces)))
+
+    def column(some: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        return some[:, :8, 24].astype(np.float64)
+
+    first, second = column(faces), column(upright.turned(faces))
     assert not np.array_equal(first, second)
-    assert np.allclose(upright.both(lambda some: some[:, :8, 24].astype(np.float64))(faces), (first + second) / 2)
+    assert np.allclose(predict.looking(column, upright=True)(faces), (first + second) / 2)
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["twice", "once"])
+def test_a_teacher_looks_twice_where_the_config_says_so(
+    asked: bool, faces: npt.NDArray[np.uint8], tiny: data.Dataset, tmp_path: Path
+) -> None:
+    """In training and in the search for a rate alike, at a batch as it is and then upright."""
+    shown: list[npt.NDArray[np.uint8]] = []
+
+    def predictor(some: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        shown.append(some)
+        return np.zeros((len(some), 8))
+
+    train = dataclasses.replace(tiny.train, faces=np.tile(faces, (48, 1, 1)))
+    settings = config.Config(
+        "s", "cnn", (config.Phase(1, 48),), batch=16, train_on="all", teacher_share=0.5, teacher_upright=asked
+    )
+    teacher = distill.OnView([predictor], "spy")
+    loop.fit(
+        settings, dataclasses.replace(tiny, train=train), tmp_path / "run", resume=False, verbose=0, teacher=teacher
+    )
+    find_lr.range_test(settings, train, lowest=1e-6, highest=1, steps=3, teacher=teacher)
+    looked = [np.array_equal(b, upright.turned(a)) for a, b in itertools.pairwise(shown)]
+    assert any(looked[: len(looked) // 2]) is any(looked[-3:]) is asked
 
 
 def test_the_evaluation_says_how_often_it_looked(tiny_dir: Path, tmp_path: Path) -> None:
