@@ -14,7 +14,7 @@ from agent.config import Camera
 from agent.config_words import without_login
 from agent.errors import InputError
 from agent.records import Frame
-from agent.vision import ffmpeg
+from agent.vision import ffmpeg, media_time
 from agent.vision.grabber import Image
 from agent.vision.picture import PictureJudge, bgr
 from agent.vision.waits import stopped_before
@@ -55,6 +55,7 @@ class VideoFile:
         self._waited_at = -math.inf
         self._capture: Any = None
         self._nominal = _NOMINAL_FPS
+        self._restarts = False
         self._first: Image | None = None
 
     def __enter__(self) -> "VideoFile":
@@ -69,8 +70,13 @@ class VideoFile:
         # The whole path: FFmpeg takes what stands before a colon, as in 10:30.mp4, for a protocol.
         path, limits = str(Path(self._source).absolute()), self._settings
         self._capture = ffmpeg.capture(path, open_s=limits.open_timeout_s, read_s=limits.read_timeout_s)
-        if not self._capture.isOpened():
-            raise InputError(f"expected a video, got {without_login(self._source)!r}: it cannot be opened as one")
+        try:
+            if not self._capture.isOpened():
+                what = f"expected a video, got {without_login(self._source)!r}: it cannot be opened as one"
+                raise InputError(what)
+            self._restarts = media_time.restarts(media_time.head_of(path))
+        except OSError as cause:  # a stick that was pulled out
+            raise _unreadable(self._source, cause) from cause
         # Phones store what they filmed upright as it came off the chip, and how it is to be turned beside it.
         self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
@@ -136,14 +142,10 @@ class VideoFile:
 
     def _times(self) -> Iterator[float]:
         """Grab frame after frame; yield the media time of each, seconds from the first, never going back."""
-        start = self._position()
-        last = 0.0
-        yield last
+        times = media_time.MediaTime(self._nominal, restarts=self._restarts)
+        yield times.of(self._position())
         while self._capture is not None and self._capture.grab():
-            at = self._position() - start
-            # A container without times (or with broken ones) stands still or jumps back: count frames instead.
-            last = at if at > last else last + 1 / self._nominal
-            yield last
+            yield times.of(self._position())
 
     def _position(self) -> float:
         return float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
@@ -187,6 +189,10 @@ def check_exists(source: str) -> None:
             f"expected a video file, got {source!r}: a pipe or device, which FFmpeg would wait for for ever"
         )
     try:
-        path.open("rb").close()
+        media_time.head_of(source)
     except OSError as cause:
-        raise InputError(f"expected a readable video file, got {source!r}: {cause.strerror}") from cause
+        raise _unreadable(source, cause) from cause
+
+
+def _unreadable(source: str, cause: OSError) -> InputError:
+    return InputError(f"expected a readable video file, got {source!r}: {cause.strerror}")
