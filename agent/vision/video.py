@@ -23,6 +23,8 @@ _NOMINAL_FPS: Final = 25.0
 """Taken for a container that states no rate and no times."""
 _TOLERANCE_S: Final = 0.0005
 """A frame this much early counts as on the grid: containers round times to milliseconds."""
+_PLAYLISTS: Final = (b"#EXTM3U", b"ffconcat version")
+"""How the lists of files begin that FFmpeg plays as if they were one: HLS, and its own."""
 
 
 class VideoFile:
@@ -189,9 +191,12 @@ def check_exists(source: str) -> None:
             f"expected a video file, got {source!r}: a pipe or device, which FFmpeg would wait for for ever"
         )
     try:
-        media_time.head_of(source)
+        head = media_time.head_of(source)
     except OSError as cause:
         raise _unreadable(source, cause) from cause
+    if head.startswith(_PLAYLISTS):
+        # Law: what is live passes the policy gate. A list may name a pipe, or grow as a camera fills it.
+        raise InputError(f"expected a video file, got the playlist {source!r}: give one of the files that it lists")
 
 
 def _unreadable(source: str, cause: OSError) -> InputError:

@@ -253,3 +253,14 @@ def test_a_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "v.mp4")
     with pytest.raises(InputError, match="a pipe or device"):
         times(tmp_path / "v.mp4", 5)
+
+
+@pytest.mark.parametrize(
+    "text", ["#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nv.ts\n", "ffconcat version 1.0\nfile v.ts\n"]
+)
+def test_a_playlist_is_refused(tmp_path: Path, text: str) -> None:
+    """A list names a pipe as well as a film: what is live would be watched without a policy."""
+    os.mkfifo(tmp_path / "v.ts")
+    (tmp_path / "v.m3u8").write_text(text)
+    with pytest.raises(InputError, match="got the playlist"):
+        times(tmp_path / "v.m3u8", 5)
