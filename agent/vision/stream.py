@@ -71,7 +71,8 @@ class StreamGrabber:
 
     def retrieve(self) -> Image | None:
         good, image = self._capture.retrieve()
-        return bgr(image) if good else None
+        picture = bgr(image) if good else None
+        return None if picture is None else ffmpeg.squared(self._capture, picture)
 
     def close(self) -> None:
         self._capture.release()

@@ -9,12 +9,13 @@ from types import TracebackType
 from typing import Any, Final
 
 import cv2
+import numpy as np
 
 from agent.config import Camera
 from agent.config_words import without_login
 from agent.errors import InputError
 from agent.records import Frame
-from agent.vision import ffmpeg, media_time
+from agent.vision import ffmpeg, media_time, mp4
 from agent.vision.grabber import Image
 from agent.vision.picture import PictureJudge, bgr
 from agent.vision.waits import stopped_before
@@ -23,6 +24,7 @@ _NOMINAL_FPS: Final = 25.0
 """Taken for a container that states no rate and no times."""
 _TOLERANCE_S: Final = 0.0005
 """A frame this much early counts as on the grid: containers round times to milliseconds."""
+_CUT_OFF: Final = "; its index (moov) is missing: the copy or the recording stopped before its end"
 _PLAYLISTS: Final = (b"#EXTM3U", b"ffconcat version")
 """How the lists of files begin that FFmpeg plays as if they were one: HLS, and its own."""
 
@@ -57,7 +59,7 @@ class VideoFile:
         self._waited_at = -math.inf
         self._capture: Any = None
         self._nominal = _NOMINAL_FPS
-        self._restarts = False
+        self._mirrored = self._restarts = False
         self._first: Image | None = None
 
     def __enter__(self) -> "VideoFile":
@@ -75,8 +77,8 @@ class VideoFile:
         try:
             if not self._capture.isOpened():
                 what = f"expected a video, got {without_login(self._source)!r}: it cannot be opened as one"
-                raise InputError(what)
-            self._restarts = media_time.restarts(media_time.head_of(path))
+                raise InputError(what + (_CUT_OFF if mp4.cut_off(path) else ""))
+            self._mirrored, self._restarts = mp4.mirrored(path), media_time.restarts(media_time.head_of(path))
         except OSError as cause:  # a stick that was pulled out
             raise _unreadable(self._source, cause) from cause
         # Phones store what they filmed upright as it came off the chip, and how it is to be turned beside it.
@@ -153,11 +155,15 @@ class VideoFile:
         return float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
 
     def _decode(self) -> Image | None:
-        """Return the grabbed frame, uint8 (h, w, 3) BGR; None, and count it, if it is broken."""
+        """Return the grabbed frame as a player shows it, uint8 (h, w, 3) BGR; None, and count it, if it is broken."""
         good, image = self._capture.retrieve()
         picture = bgr(image) if good else None
         self.bad += picture is None
-        return picture
+        if picture is None:
+            return None
+        if self._mirrored:  # OpenCV turns it so that one axis is right; the other then points the wrong way
+            picture = np.asarray(cv2.flip(picture, int(ffmpeg.on_its_side(self._capture))), np.uint8)
+        return ffmpeg.squared(self._capture, picture)
 
     def _advice(self) -> str:
         """Return what to do where the codec is the trouble: OpenCV's wheel opens AV1, as video sites serve it, and

@@ -106,6 +106,57 @@ def test_a_film_of_a_phone_is_upright(tmp_path: Path) -> None:
     assert np.abs(turned.astype(int) - np.rot90(picture(0), -1)).mean() < 12
 
 
+@pytest.mark.parametrize(
+    ("matrix", "expected"),
+    [
+        ((-ONE, 0, 0, 0, ONE, 0, 160 * ONE, 0, 1 << 30), picture(0)[:, ::-1]),
+        ((ONE, 0, 0, 0, -ONE, 0, 0, 120 * ONE, 1 << 30), picture(0)[::-1]),
+        ((0, ONE, 0, ONE, 0, 0, 0, 0, 1 << 30), np.transpose(picture(0), (1, 0, 2))),
+        ((0, -ONE, 0, -ONE, 0, 0, 120 * ONE, 160 * ONE, 1 << 30), np.rot90(picture(0), 2).transpose(1, 0, 2)),
+    ],
+    ids=["left and right", "up and down", "and turned left", "and turned right"],
+)
+def test_a_film_of_a_front_camera_is_upright(tmp_path: Path, matrix: tuple[int, ...], expected: np.ndarray) -> None:
+    """One that is to be mirrored is no film that stands on its head."""
+    got = shown_by(tmp_path / "v.mp4", *matrix)
+    assert got.shape == expected.shape
+    assert np.abs(got.astype(int) - expected).mean() < 12
+
+
+def with_pixels_of(content: bytes, width: int, height: int) -> bytes:
+    """Return an MP4 whose index is its last box, with a `pasp` box (ISO/IEC 14496-12, 12.1.4) in its only track."""
+    changed, pasp = bytearray(content), struct.pack(">I4sII", 16, b"pasp", width, height)
+    for outer in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd"):
+        at = content.rindex(outer) - 4
+        changed[at : at + 4] = struct.pack(">I", int.from_bytes(changed[at : at + 4]) + len(pasp))
+    entry = content.rindex(b"stsd") + 12
+    size = int.from_bytes(content[entry : entry + 4])
+    changed[entry : entry + 4] = struct.pack(">I", size + len(pasp))
+    return bytes(changed[: entry + size]) + pasp + bytes(changed[entry + size :])
+
+
+@pytest.mark.parametrize(
+    ("pixel", "turned", "shape"),
+    [
+        ((4, 3), False, (120, 213, 3)),
+        ((3, 4), False, (160, 160, 3)),
+        ((4, 3), True, (213, 120, 3)),
+        ((1, 100), False, (120, 160, 3)),
+    ],
+    ids=["wide", "high", "wide and turned", "absurd"],
+)
+def test_faces_are_not_squeezed(tmp_path: Path, pixel: tuple[int, int], turned: bool, shape: tuple[int, ...]) -> None:
+    """Pixels that are no squares, as a camcorder's, become squares; none is lost."""
+    path = write_video(tmp_path / "v.mp4", frames=3, codec="mp4v")
+    content = bytearray(path.read_bytes())
+    if turned:
+        at = content.index(b"tkhd") + 44
+        content[at : at + 36] = struct.pack(">9i", 0, ONE, 0, -ONE, 0, 0, 120 * ONE, 0, 1 << 30)
+    path.write_bytes(with_pixels_of(bytes(content), *pixel))
+    with open_source(str(path), fps=25) as source:
+        assert next(iter(source)).image.shape == shape
+
+
 def test_a_film_that_cannot_be_read_in_time_goes_on(tmp_path: Path) -> None:
     """Each frame costs 50 ms where 40 are between them, as 4K does on a Pi: late as it is, something is shown."""
     path, now = write_video(tmp_path / "v.avi", frames=250), iter(np.arange(0, 1000, 0.05))
@@ -264,3 +315,11 @@ def test_a_playlist_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "v.m3u8").write_text(text)
     with pytest.raises(InputError, match="got the playlist"):
         times(tmp_path / "v.m3u8", 5)
+
+
+def test_half_a_copy_is_told_from_what_is_no_video(tmp_path: Path) -> None:
+    """The index of an MP4 is at its end: without it nothing can be shown, and the file is to be copied again."""
+    path = write_video(tmp_path / "v.mp4", codec="mp4v")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match=r"index \(moov\) is missing"):
+        times(path, 5)
