@@ -65,10 +65,13 @@ def command(video: str | None, options: Playing) -> None:
         name = file_name(video) if video else "eight seats of a made-up classroom"
         headline = f"{name} → {bundle.card.id} on {stages.made_by.backend}"
         live = video is not None and is_camera(video)
-        film = video is not None and not live
-        screen = stack.enter_context(
-            _Screen(settings, stages.made_by.k_min, headline, film=film, as_json=options.as_json)
+        tally = Tally(
+            stages.made_by.k_min,
+            options.fps,
+            film=video is not None and not live,
+            frames=frames,
         )
+        screen = stack.enter_context(_Screen(settings, tally, headline, as_json=options.as_json))
         clock = system_clock if live else media_clock()
         publisher = stack.enter_context(Publisher(settings, stages.made_by, clock=clock))
         publisher.state("ready")
@@ -116,13 +119,13 @@ def _lesson(fps: float) -> Iterator[Frame]:
 class _Screen:
     """Context manager: shows the windows as they come back from the broker; without one there, as they are sent."""
 
-    def __init__(self, settings: Settings, k_min: int, headline: str, *, film: bool, as_json: bool) -> None:
-        """Args: headline: what is played, and by what; film: it is a video file."""
+    def __init__(self, settings: Settings, tally: Tally, headline: str, *, as_json: bool) -> None:
+        """Args: headline: what is played, and by what."""
         ids = settings.agent
         self._mqtt: Mqtt = settings.mqtt
         self._topic = f"{PREFIX}/{ids.site}/{ids.room}/{ids.id}/window"
         self._view, self._json = WindowView(as_json=as_json, one_room=True), as_json
-        self._tally = Tally(k_min, settings.camera.fps, film=film)
+        self._tally = tally
         self._headline = headline
         self._subscriber: Subscriber | None = None
         self._thread = threading.Thread(target=self._watch, name="screen", daemon=True)

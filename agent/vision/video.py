@@ -51,6 +51,8 @@ class VideoFile:
             raise ValueError(f"expected fps > 0, got {fps}")
         self.bad = 0
         """Frames that could not be decoded."""
+        self.late = 0
+        """Frames that were left out because their time was over (`realtime`)."""
         self.live = False
         self._source, self._fps, self._realtime = source, fps, realtime
         self._settings = settings or Camera()
@@ -130,6 +132,7 @@ class VideoFile:
                 # Too slow for this video: drop frames, as a camera would. Where grabbing alone is too slow, dropping
                 # never catches up, and something must be shown.
                 if late > 1 / self._fps and now - asked < 1 / self._fps:
+                    self.late += 1
                     continue
                 if stopped_before(began + at, self._stop, self._clock, self._tick):
                     return

@@ -10,6 +10,7 @@ from agent.cli._live import WindowView
 from agent.cli._play import Playing, Tally
 from agent.cli.replay import command
 from agent.errors import UsageError
+from agent.vision.video import VideoFile
 
 
 @pytest.mark.parametrize(
@@ -67,6 +68,18 @@ def test_the_last_line_names_what_is_at_fault(
     told = capsys.readouterr().err
     assert says in told
     assert told.count("\n") == (1 if "withheld\n" in says else 2)
+
+
+def test_a_film_of_few_frames_is_no_slow_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A time lapse has fewer than are asked for, and nothing came too late."""
+    film = VideoFile(str(tmp_path / "v.avi"), fps=2)
+    tally = Tally(5, fps=2, frames=film)
+    tally.add(_window(4, "k_min"))
+    tally.tell("x")
+    assert "the film has 4 of the 10 frames that --fps 2 asks for" in capsys.readouterr().err
+    film.late += 1
+    tally.tell("x")
+    assert "too slow or busy" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("columns", "whole"), [(80, False), (110, True)])

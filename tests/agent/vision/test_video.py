@@ -84,6 +84,7 @@ def test_realtime_drops_what_comes_late(tmp_path: Path) -> None:
             time.sleep(0.2)
     assert time.monotonic() - began < 8  # all fifty would take ten seconds
     assert seen < 20
+    assert source.late == 50 - seen
 
 
 ONE = 1 << 16
