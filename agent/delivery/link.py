@@ -29,6 +29,7 @@ _IN_FLIGHT: Final = 20
 MENDS: Final = {
     **dict.fromkeys((134, 135), "check mqtt.username and mqtt.password_file, and the broker's log"),
     132: 'set mqtt.version = "3.1.1"',
+    144: "allow mqtt.username to write the agent's own status, the topic of its will, in the broker's ACL",
     154: "set retain_available true there",
     155: "set max_qos 1 or more there",
 }

@@ -16,7 +16,8 @@ from agent.errors import ConfigError, FerAgentError
 
 log = logging.getLogger("agent.delivery")
 
-_NOT_AUTHORISED: Final = 135
+_DENIED: Final = (135, 144)
+"""What a broker says of a topic that its ACL forbids: not authorised, or (ejabberd) that it is no topic."""
 _TOO_LARGE: Final = 149
 _REFUSED: Final = 128
 """MQTT 5 reason codes from here on mean no."""
@@ -130,7 +131,7 @@ class Reception:
                 self._sender.post(self._births.status())
                 self._sender.requeue()
             return
-        if news.code == _NOT_AUTHORISED:
+        if news.code in _DENIED:
             why = f"the broker denies publishing to {topic}: allow {self._acl('write', topic)}"
             if topic == self._speaker.topics("window"):
                 self._desk.denied = why

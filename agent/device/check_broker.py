@@ -209,18 +209,23 @@ def _will(client: Any, inbox: "queue.Queue[Any]", settings: Settings) -> Iterato
         schema="fer.status/1.0", agent=agent.id, site=agent.site, room=agent.room, state="lost", reason="doctor",
         session=0, boot_id="doctor", started_ms=0, epoch="doctor", newest_seq=0,
     ).encode()  # fmt: skip
-    with _client(settings, "doctor-will", (topic, payload)) as (other, _):
-        other.loop_stop()
-        if (sock := other.socket()) is not None:
-            sock.shutdown(socket.SHUT_RDWR)
-        end = time.monotonic() + _WAIT_S
-        while (left := end - time.monotonic()) > 0:
-            news = _wait(inbox, "message", topic)
-            if news is None or news[2] == payload or left <= 0:
-                break
+    mend = f"add to the broker's ACL: pattern readwrite {_pattern(topic, settings)}"
+    try:
+        with _client(settings, "doctor-will", (topic, payload)) as (other, _):
+            other.loop_stop()
+            if (sock := other.socket()) is not None:
+                sock.shutdown(socket.SHUT_RDWR)
+            end = time.monotonic() + _WAIT_S
+            while (left := end - time.monotonic()) > 0:
+                news = _wait(inbox, "message", topic)
+                if news is None or news[2] == payload or left <= 0:
+                    break
+    except _Refused as error:  # the same login was taken without a will: it is the will's topic
+        yield fail("mqtt.will", f"{topic}: {error}", mend)
+        return
     if news is None:
-        mend = f"add to the broker's ACL: pattern readwrite {_pattern(topic, settings)}"
-        yield fail("mqtt.will", f"{topic}: a lost device would not be noticed", mend)
+        more = "; if it is there, this broker publishes no wills"
+        yield fail("mqtt.will", f"{topic}: a lost device would not be noticed", mend + more)
     else:
         yield good("mqtt.will", "published when the connection broke")
 

@@ -50,7 +50,11 @@ _EVERYONE: Final = tuple(f"fer/v1/+/+/+/{kind}" for kind in ("status", "meta", "
 _EVERY_ACK: Final = "fer/v1/+/+/+/ack"
 _EVERY_COMMAND: Final = "fer/v1/+/+/+/cmd/#"
 _NO_SHARES: Final = 158
-_OTHER_VERSION: Final = 132
+_MENDS: Final = {
+    **dict.fromkeys((134, 135), "check --username and --password-file, and the broker's log"),
+    132: f"give {OPTIONS.old}",
+}
+"""Reason code of a refusal → what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +205,8 @@ class Broker:
     def _on_connect(self, client: Client, _: Any, __: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
             self._refused = True
-            mend = f" action='give {OPTIONS.old}'" if reason.value == _OTHER_VERSION else ""
-            return self._say(f"event=broker.refused reason={str(reason)!r}{mend}")
+            mend = _MENDS.get(reason.value)
+            return self._say(f"event=broker.refused reason={str(reason)!r}" + (f" action={mend!r}" if mend else ""))
         lacking = lack(properties)
         if self._address.share and getattr(properties, "SharedSubscriptionAvailable", 1) == 0:
             lacking = "the broker has no shared subscriptions", "leave --share out"

@@ -97,7 +97,7 @@ def test_a_refused_login_is_said_once(tmp_path: Path, said: pytest.LogCaptureFix
         wait_for(lambda: (server.folder / "mosquitto.log").read_text().count("not authori") >= 3, 30)
         lines = [record.getMessage() for record in said.records]
         assert len(lines) == 1
-        assert lines[0].startswith("event=broker.refused reason='Not authorized'")
+        assert lines[0].startswith("event=broker.refused reason='Not authorized' action=\"check --username")
         subprocess.run([*make, "right"], check=True)
         server.send(1)  # SIGHUP
         wait_for(lambda: broker.hears_windows, 60)

@@ -131,6 +131,16 @@ def test_a_resend_is_refused_while_the_broker_denies_windows(desk: tuple[Recepti
     assert ask() == (True, "")
 
 
+def test_a_topic_that_is_called_invalid_is_one_that_the_acl_forbids(desk: tuple[Reception, SharedSpool, Sent]) -> None:
+    """Ejabberd says so (144) of a topic that its rules do not allow: the line to add is named."""
+    reception, _, sent = desk
+    reception.answered(link.Answered(1, 144, "Topic name invalid"), speaker().topics("health"), None)
+    assert sent.state[0] == "degraded"
+    assert 'allow "topic write fer/v1/test/room/fer/#" to the anonymous user' in str(sent.state[1])
+    reception.answered(WELL, speaker().topics("health"), None)
+    assert sent.state == ("ready", None)
+
+
 def test_a_refusal_is_forgotten_with_its_connection(desk: tuple[Reception, SharedSpool, Sent]) -> None:
     """What was refused once is tried again over the next connection, also what was too large for the last one; what
     ended a connection is not, unless the broker takes larger packets now."""

@@ -25,6 +25,17 @@ def test_a_welcome_that_names_a_lack_is_a_refusal(lacks: int, says: str) -> None
         assert {packet[0] for packet in heard if packet} == {0xE0}  # DISCONNECT
 
 
+def test_a_broker_that_refuses_the_will_is_told_as_such() -> None:
+    """Ejabberd asks its ACL about the will's topic before it says welcome, and calls a forbidden one invalid."""
+    with (
+        answering(b"\x20\x03\x00\x90\x00", []) as port,
+        Publisher(settings(port), MADE_BY, pace=FAST) as publisher,
+    ):
+        wait_until(lambda: publisher.report()["broker"]["reason"], 20)
+        reason = publisher.report()["broker"]["reason"]
+    assert reason.startswith("the broker refused: Topic name invalid; allow mqtt.username to write")
+
+
 @pytest.mark.parametrize(("version", "other"), [("5", "3.1.1"), ("3.1.1", "5")])
 def test_a_port_that_never_answers_is_told_as_such(version: str, other: str) -> None:
     """It may be no broker, or one that speaks the other version of MQTT alone."""

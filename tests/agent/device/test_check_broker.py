@@ -1,8 +1,10 @@
 """What the doctor asks of a broker: whether the agent's own topics would be taken, without anything said on them."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import paho.mqtt.client as paho
@@ -23,7 +25,47 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 
 
 def found(broker: Mosquitto, **mqtt: object) -> dict[str, Finding]:
-    return {f.name: f for f in run({"mqtt": lambda: check(settings(broker.port, **mqtt))})}
+    return report_of(broker.port, **mqtt)
+
+
+def report_of(port: int, **mqtt: object) -> dict[str, Finding]:
+    return {f.name: f for f in run({"mqtt": lambda: check(settings(port, **mqtt))})}
+
+
+@contextmanager
+def refusing_wills(broker: Mosquitto) -> Iterator[int]:
+    """A port of `broker` that refuses who brings a will, as ejabberd does where the will's topic is forbidden."""
+
+    def pass_on(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(4096):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def serve(client: socket.socket) -> None:
+        with client, socket.create_connection(("127.0.0.1", broker.port)) as server:
+            first = client.recv(4096)
+            _, name, rest = first.partition(b"MQTT")
+            if name and rest[1] & 4:  # the flags, after the version
+                client.sendall(b"\x20\x03\x00\x90\x00")
+                return
+            server.sendall(first)
+            back = threading.Thread(target=pass_on, args=(server, client), daemon=True)
+            back.start()
+            pass_on(client, server)
+            back.join(10)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):  # closed: the end
+            while True:
+                threading.Thread(target=serve, args=(port.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as port:
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield port.getsockname()[1]
+        port.shutdown(socket.SHUT_RDWR)
+    thread.join(10)
 
 
 @pytest.mark.parametrize("name", ["window", "last", "meta", "event", "health", "homeassistant/device/fer/config"])
@@ -91,6 +133,15 @@ def test_who_answers_and_is_no_broker_for_us_has_a_remedy_of_its_own(answer: byt
         threading.Thread(target=serve, daemon=True).start()
         report = {f.name: f for f in run({"mqtt": lambda: check(settings(server.getsockname()[1]))})}
     assert (report["mqtt.auth"].verdict, says in report["mqtt.auth"].mend) == ("FAIL", True), report["mqtt.auth"]
+
+
+def test_a_will_that_is_refused_with_its_connection_is_no_wrong_password(broker: Mosquitto) -> None:
+    """The same login was welcome without a will: the line that the ACL lacks is named, not the login."""
+    with refusing_wills(broker) as port:
+        report = report_of(port)
+    assert {name for name, finding in report.items() if finding.verdict == "FAIL"} == {"mqtt.will"}
+    assert report["mqtt.will"].found == f"{ROOT}/status: the broker refused: Topic name invalid"
+    assert report["mqtt.will"].mend == "add to the broker's ACL: pattern readwrite fer/v1/+/+/%u/status"
 
 
 def test_a_command_that_an_old_broker_drops_in_silence(broker: Mosquitto, tmp_path: Path) -> None:
