@@ -20,6 +20,8 @@ WILL_DELAY_S: Final = 10
 _CONNECT_TIMEOUT_S: Final = 5.0
 CLOSED: Final = "Unspecified error"
 """What paho says of a connection that the other side ended without a word."""
+HUNG_UP: Final = "the broker closed the connection"
+"""What is said of it instead."""
 _NO_REASON: Final = (CLOSED, "Protocol error")
 """What paho says of a connection that ended, or spoke something else, without a word of MQTT."""
 _SILENT: Final = "Keep alive timeout"
@@ -225,7 +227,7 @@ class Link:
                 how = "does not answer as a broker" if text == _SILENT else "ended the connection without an answer"
                 text = f"{self._mqtt.host}:{self._mqtt.port} {how}: {no_welcome(self._mqtt)}"
             elif text == CLOSED:
-                text = "the broker closed the connection"
+                text = HUNG_UP
             garbled = self._welcome and value == 130 and not flags.is_disconnect_packet_from_server
             notify(Note(self, Closed(text, by_broker, value == 142, too_large=value == 149, garbled=garbled)))
 

@@ -159,8 +159,12 @@ def _loop_back(client: Any, inbox: "queue.Queue[Any]", settings: Settings) -> It
     """Subscribe to commands and send oneself one: brokers say "granted" to subscriptions that their ACL mutes."""
     topics = Topics(settings.agent.site, settings.agent.room, settings.agent.id)
     _, mid = client.subscribe(topics("cmd/#"), qos=1)
-    _wait(inbox, "suback", mid)
+    granted = _wait(inbox, "suback", mid)
     yield (found := _publish(client, inbox, settings, topics))
+    if granted is not None and granted[2][0].is_failure:
+        mend = f"add to the broker's ACL: pattern read {_pattern(topics('cmd/#'), settings)} (see {_MIN_ACL})"
+        yield fail("mqtt.subscribe", f"{topics('cmd/#')}: the broker refused: {granted[2][0]}", mend)
+        return
     if found.verdict == "FAIL" and topics("cmd/doctor") in found.found:
         return
     # Sent again: the answer above may have come after the message itself and dropped it from the queue.

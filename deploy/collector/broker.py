@@ -22,7 +22,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent.config import Mqtt
-from agent.delivery.link import CLOSED, lack
+from agent.delivery.link import CLOSED, HUNG_UP, lack
 from agent.delivery.security import Names, explain, no_welcome
 from agent.errors import ConfigError, FerAgentError
 from deploy.collector.client import Client
@@ -259,9 +259,11 @@ class Broker:
         ended, refused = self.connected, self._refused
         self.connected = self.hears_windows = self._refused = False
         if ended:
-            if str(reason) == CLOSED:
+            told = str(reason)
+            if told == CLOSED:
                 self._answers.put((None, reason))
-            self._say(f"event=broker.disconnected reason={str(reason)!r}")
+                told = HUNG_UP
+            self._say(f"event=broker.disconnected reason={told!r}")
         elif not refused:  # what ends after a refusal is no news, and would be told with it at every try
             mend = f"trying again; {no_welcome(self._where(), OPTIONS)}"
             self._say(f"event=broker.away reason='ended the connection without an answer' action={mend!r}")

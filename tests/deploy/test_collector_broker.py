@@ -108,6 +108,14 @@ def test_a_refused_login_is_said_once(tmp_path: Path, said: pytest.LogCaptureFix
     ]
 
 
+def test_a_broker_that_ends_is_told_in_words(said: pytest.LogCaptureFixture) -> None:
+    """MQTT has no reason for a connection that was only closed, and paho's "Unspecified error" is none either."""
+    with StrictBroker(1) as strict, Broker(Address(port=strict.port)) as broker:
+        wait_for(lambda: broker.connected)
+        strict.cut()
+        wait_for(lambda: "event=broker.disconnected reason='the broker closed the connection'" in said.text)
+
+
 def test_a_port_that_hangs_up_is_said_once(said: pytest.LogCaptureFixture) -> None:
     """Something that is no broker, and ends each connection without an answer, is one line that says so."""
     tries: list[int] = []

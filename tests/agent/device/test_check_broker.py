@@ -1,6 +1,7 @@
 """What the doctor asks of a broker: whether the agent's own topics would be taken, without anything said on them."""
 
 import contextlib
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -133,6 +134,25 @@ def test_who_answers_and_is_no_broker_for_us_has_a_remedy_of_its_own(answer: byt
         threading.Thread(target=serve, daemon=True).start()
         report = {f.name: f for f in run({"mqtt": lambda: check(settings(server.getsockname()[1]))})}
     assert (report["mqtt.auth"].verdict, says in report["mqtt.auth"].mend) == ("FAIL", True), report["mqtt.auth"]
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_a_refused_subscription_is_no_silence(version: str, broker: Mosquitto, tmp_path: Path) -> None:
+    """A broker that says no to a subscription, as NATS, ejabberd and mosquitto's dynamic security do, is quoted, and
+    the line that lets the agent read is named."""
+    plugin = next(Path("/usr/lib").glob("*/mosquitto_dynamic_security.so"), None)
+    if plugin is None:
+        pytest.skip("mosquitto's dynamic security is not installed")
+    rules = tmp_path / "rules.json"
+    access = {"publishClientSend": True, "publishClientReceive": True, "subscribe": False, "unsubscribe": True}
+    everyone = {"groups": [{"groupname": "everyone", "roles": []}], "anonymousGroup": "everyone"}
+    rules.write_text(json.dumps({"defaultACLAccess": access, "clients": [], "roles": [], **everyone}))
+    broker.configure(f"plugin {plugin}", f"plugin_opt_config_file {rules}")
+    broker.restart()
+    denied = found(broker, version=version)["mqtt.subscribe"]
+    reason = "Not authorized" if version == "5" else "Unspecified error"
+    assert (denied.verdict, denied.found) == ("FAIL", f"{ROOT}/cmd/#: the broker refused: {reason}")
+    assert denied.mend.startswith("add to the broker's ACL: pattern read fer/v1/+/+/%u/cmd/# (")
 
 
 def test_a_will_that_is_refused_with_its_connection_is_no_wrong_password(broker: Mosquitto) -> None:
