@@ -1,5 +1,5 @@
-"""A broker of MQTT 3.1.1 that ends the connection of who publishes what it forbids, without a word, as RabbitMQ does.
-(Mosquitto takes it, and throws it away.) And a port that says one thing to everybody."""
+"""A broker of MQTT 3.1.1 that ends the connection of who publishes or reads what it forbids, without a word, as
+RabbitMQ does. (Mosquitto takes it, and throws it away.) And a port that says one thing to everybody."""
 
 import socket
 import socketserver
@@ -20,7 +20,7 @@ class CurtBroker(socketserver.ThreadingTCPServer):
     def __init__(self, *forbidden: str) -> None:
         super().__init__(("127.0.0.1", 0), _Connection)
         self.forbidden = set(forbidden)
-        """Last parts of the topics that nobody may publish to."""
+        """Last parts of the topics that nobody may publish to; "#": nobody may read anything."""
         self.welcomes = 0
         self.taken: list[str] = []
         """Topics of the publishes that were answered."""
@@ -45,6 +45,8 @@ class _Connection(socketserver.StreamRequestHandler):
                 self.server.welcomes += 1
                 self.wfile.write(b"\x20\x02\x00\x00")
             elif first >> 4 == _SUBSCRIBE:
+                if "#" in self.server.forbidden:
+                    return
                 topics = body.count(b"/")  # more than there are; nobody counts the rest
                 self.wfile.write(bytes([0x90, 2 + topics]) + body[:2] + bytes([1] * topics))
             elif first >> 4 == _PING:

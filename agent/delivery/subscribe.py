@@ -100,17 +100,26 @@ class Subscriber:
     def _set_callbacks(self) -> None:
         where = f"{self._mqtt.host}:{self._mqtt.port}"
 
+        welcome = False
+
         def on_connect(client: Any, _u: Any, _f: Any, code: Any, properties: Any) -> None:
+            nonlocal welcome
             if code.is_failure:
                 mend = _MENDS.get(code.value)
                 self._ready.put(f"the broker refused: {code}" + (f"; {mend}" if mend else ""))
             elif getattr(properties, "WildcardSubscriptionAvailable", 1) == 0:
                 self._ready.put(f"{where} takes no wildcard in a subscription; allow them on the broker")
             else:
+                welcome = True
                 client.subscribe([(topic, 1) for topic in self._topics])
 
         def on_disconnect(*_: Any) -> None:
-            # Before the first welcome only; later ones are reconnected and nobody reads this queue.
+            # Before the first answer to `subscribe` only; later ones are reconnected and nobody reads this queue.
+            if welcome:  # RabbitMQ's way to say no, with MQTT 3.1.1
+                who = self._mqtt.username or "the anonymous user"
+                why = f"does its ACL let {who} read {', '.join(self._topics)}?"
+                self._ready.put(f"{where} ended the connection over what is to be read: {why}")
+                return
             why = security.no_welcome(self._mqtt, security.OPTIONS)
             self._ready.put(f"{where} ended the connection without an answer: {why}")
 

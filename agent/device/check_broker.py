@@ -25,6 +25,7 @@ from agent.device.checks import Check, Finding, fail, good, warn
 
 _WAIT_S: Final = 5.0
 _MIN_ACL: Final = "deploy/mosquitto/fer.acl"
+_ENDED: Final = "the broker ended the connection"
 _REFUSED: Final = 0x80
 """MQTT 5 reason codes from here on are failures."""
 _WRITTEN: Final = ("window", "last", "meta", "event", "health")
@@ -42,11 +43,14 @@ class _Refused(Exception):
 
 
 class _Client(mqtt_client.Client):
-    """Never releases what it sends at QoS 2, and keeps the broker's answer, of which paho keeps nothing."""
+    """Connects once. Never releases what it sends at QoS 2, and keeps the broker's answer, of which paho keeps
+    nothing."""
 
     inbox: "queue.Queue[Any]"
     asks = False
     """Whether the broker answers so: MQTT 5, and a broker that takes QoS 2."""
+    ended = False
+    """There is no connection any more. RabbitMQ ends it over what its ACL forbids, with MQTT 3.1.1."""
 
     def _handle_pubrec(self) -> MQTTErrorCode:
         packet = bytes(self._in_packet["packet"])
@@ -79,7 +83,8 @@ def broker(settings: Settings) -> Iterator[Finding]:
             who = f"as {mqtt.username}" if mqtt.username else "without a user name"
             yield good("mqtt.auth", f"connected {who}, MQTT {mqtt.version}")
             yield from _loop_back(client, inbox, settings)
-            yield from _will(client, inbox, settings)
+            if not client.ended:
+                yield from _will(client, inbox, settings)
     except _Refused as error:
         yield fail("mqtt.auth", str(error), error.mend)
 
@@ -112,8 +117,14 @@ def _client(
     mqtt = settings.mqtt
     inbox: queue.Queue[Any] = queue.Queue()
     version = mqtt_client.MQTTv5 if mqtt.version == "5" else mqtt_client.MQTTv311
-    client = _Client(CallbackAPIVersion.VERSION2, f"fer-{settings.agent.id}-{role}", protocol=version)
-    client.inbox = inbox
+    name = f"fer-{settings.agent.id}-{role}"
+    client = _Client(CallbackAPIVersion.VERSION2, name, protocol=version, reconnect_on_failure=False)
+
+    def on_disconnect(*_: Any) -> None:
+        client.ended = True
+        inbox.put(("ended",))
+
+    client.inbox, client.on_disconnect = inbox, on_disconnect
     client.on_connect = lambda _c, _u, _f, code, properties: inbox.put(("connect", code, properties))
     client.on_message = lambda _c, _u, message: inbox.put(("message", message.topic, message.payload))
     client.on_publish = lambda _c, _u, mid, code, _p: inbox.put(("puback", mid, code))
@@ -143,7 +154,8 @@ def _client(
 
 
 def _wait(inbox: "queue.Queue[Any]", kind: str, match: Any = None) -> Any:
-    """Return the next news of `kind` (whose second part is `match`, if given); None after 5 s."""
+    """Return the next news of `kind` (whose second part is `match`, if given); None after 5 s, or when the connection
+    has ended."""
     end = time.monotonic() + _WAIT_S
     while (left := end - time.monotonic()) > 0:
         try:
@@ -152,6 +164,8 @@ def _wait(inbox: "queue.Queue[Any]", kind: str, match: Any = None) -> Any:
             break
         if news[0] == kind and match in (None, news[1]):
             return news
+        if news[0] == "ended":
+            break
     return None
 
 
@@ -160,12 +174,15 @@ def _loop_back(client: Any, inbox: "queue.Queue[Any]", settings: Settings) -> It
     topics = Topics(settings.agent.site, settings.agent.room, settings.agent.id)
     _, mid = client.subscribe(topics("cmd/#"), qos=1)
     granted = _wait(inbox, "suback", mid)
+    may_read = f"add to the broker's ACL: pattern read {_pattern(topics('cmd/#'), settings)} (see {_MIN_ACL})"
+    if client.ended:
+        yield fail("mqtt.subscribe", f"{topics('cmd/#')}: {_ENDED}", may_read)
+        return
     yield (found := _publish(client, inbox, settings, topics))
     if granted is not None and granted[2][0].is_failure:
-        mend = f"add to the broker's ACL: pattern read {_pattern(topics('cmd/#'), settings)} (see {_MIN_ACL})"
-        yield fail("mqtt.subscribe", f"{topics('cmd/#')}: the broker refused: {granted[2][0]}", mend)
+        yield fail("mqtt.subscribe", f"{topics('cmd/#')}: the broker refused: {granted[2][0]}", may_read)
         return
-    if found.verdict == "FAIL" and topics("cmd/doctor") in found.found:
+    if client.ended or (found.verdict == "FAIL" and topics("cmd/doctor") in found.found):
         return
     # Sent again: the answer above may have come after the message itself and dropped it from the queue.
     client.publish(topics("cmd/doctor"), b"{}", qos=1)
@@ -188,7 +205,8 @@ def _publish(client: Any, inbox: "queue.Queue[Any]", settings: Settings, topics:
         sent = client.publish(topic, _NO_JSON if topic in asked else b"{}", qos=2 if topic in asked else 1)
         answer = _wait(inbox, "pubrec" if topic in asked else "puback", sent.mid)
         if answer is None or getattr(answer[2], "value", 0) >= _REFUSED:
-            denied[topic] = "no answer" if answer is None else str(answer[2])
+            silent = _ENDED if client.ended else "no answer"
+            denied[topic] = silent if answer is None else str(answer[2])
         if answer is None:
             break
     if denied:
@@ -207,13 +225,16 @@ def _will(client: Any, inbox: "queue.Queue[Any]", settings: Settings) -> Iterato
     """Connect with a will, break the connection, and see whether the broker publishes it."""
     agent = settings.agent
     topic = Topics(agent.site, agent.room, agent.id)("status")
+    mend = f"add to the broker's ACL: pattern readwrite {_pattern(topic, settings)}"
     _, mid = client.subscribe(topic, qos=1)
     _wait(inbox, "suback", mid)
+    if client.ended:
+        yield fail("mqtt.will", f"{topic}: {_ENDED}", mend)
+        return
     payload = Status(
         schema="fer.status/1.0", agent=agent.id, site=agent.site, room=agent.room, state="lost", reason="doctor",
         session=0, boot_id="doctor", started_ms=0, epoch="doctor", newest_seq=0,
     ).encode()  # fmt: skip
-    mend = f"add to the broker's ACL: pattern readwrite {_pattern(topic, settings)}"
     try:
         with _client(settings, "doctor-will", (topic, payload)) as (other, _):
             other.loop_stop()

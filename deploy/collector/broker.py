@@ -108,7 +108,10 @@ class Broker:
         self._published: dict[int, str] = {}
         """Packet numbers that the broker has not answered, and what the ACL calls their topics."""
         self._answers: queue.SimpleQueue[tuple[int | None, Any]] = queue.SimpleQueue()
-        """Packet number and answer; no number: the broker ended the connection."""
+        """Packet number and answer; no number: the broker ended the connection, and whether it did so before it had
+        answered what is to be read, or (None) it has answered that."""
+        self._asked = False
+        """What is to be read has had no answer on this connection."""
         self._refusals = Refusals(address.username)
         self.acl_line = self._refusals.acl_line
         self._five = address.version == "5"
@@ -220,6 +223,7 @@ class Broker:
         if not self._five and not self._warned:
             self._warned = True
             log.warning("event=broker.old MQTT 3.1.1 hides what the broker's ACL refuses: acks and commands may vanish")
+        self._asked = True
         client.subscribe([(topic, 1) for topic in self._topics()])
         return None
 
@@ -228,6 +232,8 @@ class Broker:
         return [f"{group}{EVERY_WINDOW}", *_EVERYONE]
 
     def _on_subscribe(self, _: Any, __: Any, ___: Any, reasons: Sequence[Any], ____: Any) -> None:
+        self._asked = False
+        self._answers.put((None, None))
         self.hears_windows = reasons[0].value < REFUSED
         if self.hears_windows:
             self._say("event=broker.subscribed")
@@ -242,8 +248,11 @@ class Broker:
         told the number of what is answered already."""
         while not self._answers.empty():
             mid, reason = self._answers.get()
-            if mid is None:
-                if self._refusals.ended(self._published.values()):
+            if mid is None and reason is None:
+                if self._refusals.heard():
+                    self._client.reconnect_delay_set(*_RECONNECT_S)
+            elif mid is None:
+                if self._refusals.ended(self._published.values(), unheard=reason):
                     self._client.reconnect_delay_set(_RARELY_S, _RARELY_S)
             elif (topic := self._published.pop(mid, None)) is not None and self._refusals.answered(
                 topic, reason.value, str(reason)
@@ -261,7 +270,7 @@ class Broker:
         if ended:
             told = str(reason)
             if told == CLOSED:
-                self._answers.put((None, reason))
+                self._answers.put((None, self._asked))
                 told = HUNG_UP
             self._say(f"event=broker.disconnected reason={told!r}")
         elif not refused:  # what ends after a refusal is no news, and would be told with it at every try

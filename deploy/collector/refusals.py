@@ -8,6 +8,9 @@ log = logging.getLogger("fer.collector")
 
 REFUSED: Final = 128
 """MQTT 5 reason codes from here on mean no."""
+_EVERYTHING: Final = "fer/v1/#"
+"""What a collector reads, in one line of an ACL."""
+_HANGS_UP: Final = "ends each connection and leaves it without an answer"
 
 
 class Refusals:
@@ -19,6 +22,8 @@ class Refusals:
         """What may not be read or written; said once, and again if it was allowed in between."""
         self._mute: set[str] = set()
         """Topics that had no answer when the broker ended the connection, and none since."""
+        self._unheard = False
+        """So had what was to be read."""
 
     def acl_line(self, how: str, topic: str) -> str:
         """Return the line that the broker's ACL file needs, and for whom."""
@@ -41,13 +46,24 @@ class Refusals:
         self.note("writing", topic, code, reason, f"allow {self.acl_line('write', topic)}")
         return not self._mute
 
-    def ended(self, unanswered: Iterable[str]) -> bool:
-        """The broker ended the connection; whether it did over the same topics before. One that cannot answer no does
-        so over what its ACL forbids (RabbitMQ, with MQTT 3.1.1), at every try."""
+    def heard(self) -> bool:
+        """Note that what was to be read was answered; whether nothing is left over which the broker ended a
+        connection."""
+        self._unheard = False
+        self.note("reading", _EVERYTHING, 0, "", "")
+        return not self._mute
+
+    def ended(self, unanswered: Iterable[str], *, unheard: bool) -> bool:
+        """The broker ended the connection; whether it did over the same topics before, or, as before, without an
+        answer to what was to be read (`unheard`). One that cannot answer no does so over what its ACL forbids
+        (RabbitMQ, with MQTT 3.1.1), at every try."""
         topics = set(unanswered)
         again = self._mute & topics
         self._mute = again or topics
         for topic in sorted(again):
-            why = "ends each connection and leaves it without an answer"
-            self.note("writing", topic, REFUSED, why, f"allow {self.acl_line('write', topic)}")
-        return bool(again)
+            self.note("writing", topic, REFUSED, _HANGS_UP, f"allow {self.acl_line('write', topic)}")
+        unheard = unheard and not topics  # what waits for an answer is sent again before the broker is asked to read
+        deaf, self._unheard = unheard and self._unheard, unheard
+        if deaf:
+            self.note("reading", _EVERYTHING, REFUSED, _HANGS_UP, f"allow {self.acl_line('read', _EVERYTHING)}")
+        return bool(again) or deaf

@@ -143,3 +143,20 @@ def test_a_broker_that_ends_each_connection_over_an_ack(said: pytest.LogCaptureF
         lines = [record.getMessage() for record in said.records if "broker.denied" in record.getMessage()]
     assert len(lines) == 1
     assert """action='allow "topic write fer/v1/+/+/+/ack" to coll'""" in lines[0]
+
+
+def test_a_broker_that_ends_each_connection_over_what_is_to_be_read(said: pytest.LogCaptureFixture) -> None:
+    """The same of a subscription: the line is named once, tries get rare, and that it is allowed again is said."""
+    with CurtBroker("#") as server, Broker(Address(port=server.port, version="3.1.1", username="coll")) as broker:
+        wait_for(lambda: broker.take(1, 0.1, 0) or server.welcomes >= 2, 30)
+        for _ in range(50):
+            broker.take(1, 0.1, 0)
+        assert server.welcomes <= 4
+        lines = [record.getMessage() for record in said.records if "broker.denied" in record.getMessage()]
+        assert len(lines) == 1
+        assert """what=reading topic=fer/v1/# reason='ends each connection""" in lines[0]
+        assert """action='allow "topic read fer/v1/#" to coll'""" in lines[0]
+        server.forbidden.clear()
+        wait_for(lambda: broker.take(1, 0.1, 0) or broker.hears_windows, 40)
+        broker.take(1, 0.1, 0)
+    assert any("event=broker.allowed what=reading topic=fer/v1/#" in record.getMessage() for record in said.records)

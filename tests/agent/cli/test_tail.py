@@ -109,6 +109,7 @@ def test_an_authority_that_is_none_is_named_by_its_option(tmp_path: Path) -> Non
         ((UNAUTHORISED,), False, "refused: Not authorized; check --username and FER_MQTT_PASSWORD"),
         ((NO_WILDCARD,), True, "takes no wildcard in a subscription"),
         ((HTTP,), False, "ended the connection without an answer"),
+        ((CONNACK, b""), False, r"over what is to be read: does its ACL let the anonymous user read fer/v1/\+\?"),
         ((CONNACK, DENIED), True, r"does not let us read fer/v1/\+: Not authorized"),
     ],
 )

@@ -14,6 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.device.check_broker import broker as check
 from agent.device.checks import Finding, run
+from tests.curt_broker import CurtBroker
 from tests.mqtt_world import Mosquitto, settings, wait_until
 
 ROOT = "fer/v1/test/room/fer"
@@ -153,6 +154,23 @@ def test_a_refused_subscription_is_no_silence(version: str, broker: Mosquitto, t
     reason = "Not authorized" if version == "5" else "Unspecified error"
     assert (denied.verdict, denied.found) == ("FAIL", f"{ROOT}/cmd/#: the broker refused: {reason}")
     assert denied.mend.startswith("add to the broker's ACL: pattern read fer/v1/+/+/%u/cmd/# (")
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "step", "found", "line"),
+    [
+        ("doctor", "mqtt.publish", "rsp/doctor", "pattern write fer/v1/+/+/%u/rsp/doctor"),
+        ("#", "mqtt.subscribe", "cmd/#", "pattern read fer/v1/+/+/%u/cmd/#"),
+    ],
+)
+def test_a_broker_that_ends_the_connection_over_a_topic(forbidden: str, step: str, found: str, line: str) -> None:
+    """RabbitMQ's way to say no: what it ended the connection over is named, and nothing that then cannot be asked."""
+    with CurtBroker(forbidden) as curt:
+        report = report_of(curt.port, version="3.1.1")
+        assert curt.welcomes == 1
+    assert list(report)[-1] == step
+    assert (report[step].verdict, report[step].found) == ("FAIL", f"{ROOT}/{found}: the broker ended the connection")
+    assert line in report[step].mend
 
 
 def test_a_will_that_is_refused_with_its_connection_is_no_wrong_password(broker: Mosquitto) -> None:
