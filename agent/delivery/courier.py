@@ -156,21 +156,24 @@ class Courier:
 
     def _closed(self, news: link.Closed) -> None:
         was_up, self._up = self._up, False
+        # What is to be read is asked first: a broker that garbles that answer does not do so for a packet's size.
+        babble = news.garbled and not self.connected.is_set()
         self.connected.clear()
         if self._link is not None:
             self._link.close()
             self._link = None
         # Windows stay in the spool, and births come again; nobody else remembers the rest.
         others = [p for p, _ in self._sent.values() if p.body and not p.retain]
-        self._guessed_limit = self._guess() if news.garbled else None
+        self._guessed_limit = self._guess() if news.garbled and not babble else None
         # One of these may be the packet that was too large: sent again, it would end each connection to come.
         self._reception.closed(news, set() if others else set(self.outbox.in_flight()))
         mute = was_up and self._reception.ended(news, {parcel.topic for parcel, _ in self._sent.values()})
-        self._ends = self._ends + 1 if mute else 0
+        self._ends = self._ends + 1 if mute or babble else 0
         self._waiting.extend(() if news.too_large else others)
         self.outbox.reset()
         self._sent.clear()
-        self._retry(news.reason, herd=was_up and news.by_broker and not mute)
+        why = news.reason if not babble else f"the broker's answers are no MQTT {self._mqtt.version}: {news.reason}"
+        self._retry(why, herd=was_up and news.by_broker and not mute)
 
     def _guess(self) -> int | None:
         """Bytes that a packet may have at a broker that answered the oldest one on its way with words of its own."""

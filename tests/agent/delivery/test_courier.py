@@ -230,6 +230,7 @@ def test_a_limit_that_was_guessed_holds_for_the_next_connection(limit: int | Non
     world.welcome()
     size = link.size(*world.line.sent[0][:2])
     for _ in range(2):
+        world.tell(link.Granted((1, 1, 1)))
         world.tell(link.Closed("130", by_broker=False, garbled=True))
         world.courier.step()
         world.welcome(limit)

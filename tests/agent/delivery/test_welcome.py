@@ -49,6 +49,19 @@ def test_a_port_that_never_answers_is_told_as_such(version: str, other: str) -> 
     assert reason.endswith(f'or does it speak MQTT {other} alone (mqtt.version = "{other}")?')
 
 
+def test_a_broker_whose_answers_are_no_mqtt(caplog: pytest.LogCaptureFixture) -> None:
+    """Said as such, and no packet is called too large for it; it is asked ever more rarely."""
+    with (
+        answering(b"\x20\x03\x00\x00\x00\x90\x01\x00", []) as port,
+        Publisher(settings(port), MADE_BY, pace=FAST) as publisher,
+    ):
+        publisher(summary(0))
+        wait_until(lambda: publisher._courier._ends >= 3, 30)
+        reason = publisher.report()["broker"]["reason"]
+    assert reason == "the broker's answers are no MQTT 5: Protocol error"
+    assert "too_large" not in caplog.text
+
+
 def test_a_broker_that_ends_each_connection_over_a_topic(caplog: pytest.LogCaptureFixture) -> None:
     """It cannot say no: the agent names the topic and the line that the ACL may lack, once, comes back ever more
     rarely, and sends all when it may."""
