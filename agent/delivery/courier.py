@@ -156,15 +156,17 @@ class Courier:
 
     def _closed(self, news: link.Closed) -> None:
         was_up, self._up = self._up, False
-        # What is to be read is asked first: a broker that garbles that answer does not do so for a packet's size.
-        babble = news.garbled and not self.connected.is_set()
+        # What is to be read is asked first: a broker that garbles that answer does not do so for a packet's size; nor
+        # does one that was sent nothing.
+        heard = self.connected.is_set()
+        babble = news.garbled and not (heard and self._sent)
         self.connected.clear()
         if self._link is not None:
             self._link.close()
             self._link = None
         # Windows stay in the spool, and births come again; nobody else remembers the rest.
         others = [p for p, _ in self._sent.values() if p.body and not p.retain]
-        self._guessed_limit = self._guess() if news.garbled and not babble else None
+        self._guessed_limit = self._guess() if news.garbled and heard else None
         # One of these may be the packet that was too large: sent again, it would end each connection to come.
         self._reception.closed(news, set() if others else set(self.outbox.in_flight()))
         mute = was_up and self._reception.ended(news, {parcel.topic for parcel, _ in self._sent.values()})
