@@ -85,9 +85,14 @@ class Mosquitto:
         self.process.send_signal(number)
 
     def end(self, number: int = signal.SIGTERM) -> None:
-        """End it by a signal, and wait for that."""
-        self.send(number)
-        self.process.wait(10)
+        """End it by a signal, and wait for that. Mosquitto listens, and takes signals, a moment before it heeds them:
+        one that came then is sent again."""
+        for _ in range(10):
+            self.send(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(1)
+                return
+        raise TimeoutError(f"mosquitto does not end by signal {number}")
 
     def restart(self, number: int = signal.SIGTERM) -> None:
         """End it by a signal and start it again."""
