@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from agent.cli._options import Number
 from agent.errors import CheckFailed
 from quantize import elsewhere, golden, onnx_peer, pack, peak, verify
 from quantize.elsewhere import Job, Places
@@ -233,7 +234,7 @@ def _numbers(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ..
 )
 @click.option("--threads", default="1,2", show_default=True, callback=_numbers, help="Of each engine.")
 @click.option("--batches", default="1,4,16", show_default=True, callback=_numbers, help="Faces a pass.")
-@click.option("--seconds", type=click.FloatRange(0.01), default=0.5, show_default=True, help="A row and round.")
+@click.option("--seconds", type=Number(0.01, 3600), default=0.5, show_default=True, help="A row and round.")
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="The fastest counts.")
 @click.option("--check", is_flag=True, help="Exit 1 where a bar is missed or not measured.")
 @click.option("--json", "json_wanted", is_flag=True, help="One JSON object on stdout.")

@@ -10,6 +10,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from agent.cli._options import Number
 from agent.emotions import LABELS
 from agent.errors import InputError, ModelError
 from agent.vision import runtime
@@ -214,7 +215,7 @@ def _say(text: str) -> None:
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of their choice.")
 @click.option(
     "--equalize",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     default=Options.equalize,
     show_default=True,
     help="How far channels of one tensor get one range; 0 is not at all.",

@@ -12,6 +12,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from agent.cli._options import Number
 from agent.vision import runtime
 from quantize import equalize, lite, representative, scores, source
 from training import data, metrics
@@ -71,7 +72,7 @@ def _compared(floats: Floats, ints: Floats, label: npt.NDArray[np.int64], streng
 @click.argument("model", type=click.Path(path_type=Path))
 @with_data
 @click.option(
-    "--strength", "strengths", type=click.FloatRange(0, 1), multiple=True, default=(0.0, 1.0), show_default=True,
+    "--strength", "strengths", type=Number(0, 1), multiple=True, default=(0.0, 1.0), show_default=True,
     help="Of equalisation; repeat it.",
 )  # fmt: skip
 @click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="Of the runtime.")

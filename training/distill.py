@@ -14,6 +14,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from agent.cli._options import Number
 from agent.errors import InputError
 from training import data, metrics, predict, protocol, record
 from training.cli import expect_writable, reported, with_data, with_limit, with_looks
@@ -107,7 +108,7 @@ def teacher_of(paths: Sequence[Path]) -> Teacher | OnView | None:
 @with_looks
 @click.option(
     "--temperature",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(0, 100, min_open=True),
     default=1.0,
     show_default=True,
     help="Divides the teachers' logits, and nothing of the student's.",
@@ -137,7 +138,7 @@ def main(
     kept, label = protocol.majority(dataset.validation.votes)
     if not kept.any():
         raise InputError(f"expected a validation face with a majority, got none in {len(kept)}; raise --limit")
-    scores = metrics.measure(ensemble(predictors, dataset.validation.faces[kept]), label[kept])
+    scores = metrics.measure(ensemble(predictors, dataset.validation.faces[kept], temperature), label[kept])
     save(out, Teacher(data.digest(dataset.train.faces), soft), about)
     a = scores.accuracy
     click.echo(

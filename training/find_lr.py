@@ -12,6 +12,7 @@ import click
 import numpy as np
 import plotly.graph_objects as go
 
+from agent.cli._options import Number
 from agent.errors import UsageError
 from training import data, distill
 from training.cli import expect_writable, reported, with_data, with_teachers
@@ -98,11 +99,9 @@ def plot(config: Config, found: RangeTest) -> str:
 @with_data
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="HTML file to write.")
 @click.option(
-    "--from", "lowest", type=click.FloatRange(min=0, min_open=True), default=1e-6, show_default=True, help="First rate."
+    "--from", "lowest", type=Number(0, 100, min_open=True), default=1e-6, show_default=True, help="First rate."
 )
-@click.option(
-    "--to", "highest", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, help="Last rate."
-)
+@click.option("--to", "highest", type=Number(0, 100, min_open=True), default=1.0, show_default=True, help="Last rate.")
 @click.option("--steps", type=click.IntRange(min=3), default=150, show_default=True, help="Steps from first to last.")
 @with_teachers
 @reported

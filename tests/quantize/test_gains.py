@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
-from quantize import equalize, gains
+from quantize import bench, convert, equalize, gains
 from training import data
 
 
@@ -32,3 +33,18 @@ def test_a_network_without_sums_gains_nothing_by_narrowing(cnn_file: Path, drawn
     assert (wide.narrowed, narrow.narrowed) == (False, True)
     assert wide.snr_db == pytest.approx(narrow.snr_db)
     assert wide.agreement == narrow.agreement
+
+
+@pytest.mark.parametrize(
+    ("command", "given"),
+    [
+        (gains.main, ["m.keras", "--data", "d", "--strength", "nan"]),
+        (convert.main, ["m.keras", "--data", "d", "--out", "b", "--equalize", "nan"]),
+        (bench.main, ["b", "f.tflite", "--seconds", "nan"]),
+        (bench.main, ["b", "f.tflite", "--seconds", "inf"]),  # a row that never ends
+    ],
+)
+def test_what_is_no_number_is_refused(command: click.Command, given: list[str]) -> None:
+    """Click lets "nan" pass: a network would stay as it is, for layers that it does not have."""
+    done = CliRunner().invoke(command, given)
+    assert (done.exit_code, given[-1] in done.stderr) == (2, True), done.output

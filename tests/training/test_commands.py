@@ -118,6 +118,12 @@ class TestFindLr:
         assert re.search(r"small, rates from 1e-06 to 1: .*\d/6", errors)  # a bar, beside the answer and not in it
         assert alone((tmp_path / "lr.html").read_text())
 
+    @pytest.mark.parametrize("rates", [("--from", "nan"), ("--to", "nan"), ("--to", "inf")])
+    def test_a_rate_is_a_number(self, rates: tuple[str, str], tiny_dir: Path, tmp_path: Path) -> None:
+        """A range without an end, or without a number, would suggest a rate of nan or inf."""
+        code, out, _ = run(find_lr.main, small(tmp_path), "--data", tiny_dir, "--out", tmp_path / "lr.html", *rates)
+        assert (code, out) == (2, "")
+
     def test_a_student_has_its_teacher(self, keras_file: Path, tiny_dir: Path, tmp_path: Path) -> None:
         """With --teacher a config with teacher_share runs; one without it is told that it wants none."""
         arguments = ("--data", tiny_dir, "--out", tmp_path / "lr.html", "--steps", 3, "--teacher", keras_file)
@@ -332,6 +338,27 @@ class TestDistill:
         assert "1 teachers, validation accuracy" in out
         assert re.search(r"final.keras: 100%", errors)  # a bar, as an ensemble looks at every face for minutes
         return path
+
+    @pytest.mark.parametrize("temperature", ["nan", "inf"])
+    def test_a_temperature_that_leaves_no_answer_is_refused(
+        self, temperature: str, keras_file: Path, tiny_dir: Path, tmp_path: Path
+    ) -> None:
+        """By none a file of NaN was written, by infinity one that gives every emotion an eighth."""
+        arguments = ("--data", tiny_dir, "--out", tmp_path / "s.npz", "--temperature", temperature)
+        code, _, errors = run(distill.main, keras_file, *arguments)
+        assert (code, (tmp_path / "s.npz").exists()) == (2, False), errors
+
+    def test_the_accuracy_is_of_the_softened_answers(self, keras_file: Path, tiny_dir: Path, tmp_path: Path) -> None:
+        """One teacher is sure of class 0, one torn between 1 and 2: softened, their mean names class 1."""
+        network = checkpoint.read(keras_file)
+        for name, logits in (("sure", [10, 0, 0, 0, 0, 0, 0, 0]), ("torn", [0, 12, 12, 0, 0, 0, 0, 0])):
+            head = network.get_layer("logits")
+            head.set_weights([np.zeros_like(head.get_weights()[0]), np.array(logits)])
+            network.save(tmp_path / f"{name}.keras")
+        arguments = (tmp_path / "sure.keras", tmp_path / "torn.keras", "--data", tiny_dir, "--out", tmp_path / "s.npz")
+        for temperature, of_class in ((1, 4 / 25), (100, 3 / 25)):
+            _, out, errors = run(distill.main, *arguments, "--temperature", temperature)
+            assert f"2 teachers, validation accuracy {of_class:.4f}" in out, errors
 
     def test_a_second_look_counts_half(self, keras_file: Path, tiny_dir: Path, tmp_path: Path) -> None:
         """With --upright the file has the answers to the mean of both logits."""
