@@ -111,6 +111,9 @@ class Config:
         _check(self, _RANGES)
         if self.model != "resnet50" and len({phase.side for phase in phases}) > 1:
             raise InputError(f"phases: expected one side for {self.model}, got {[phase.side for phase in phases]}")
+        for name, usual in (("width", 1), ("stem_stride", 2)):
+            if self.model != "resnet50" and getattr(self, name) != usual:
+                raise InputError(f"{name}: expected {usual}, as {self.model} has no other, got {getattr(self, name)}")
         if self.model == "resnet29" and phases[0].side < RESNET29_SIDE:
             raise InputError(f"phases: expected a side of {RESNET29_SIDE} or more for resnet29, got {phases[0].side}")
         if self.teacher_upright and not self.teacher_share:

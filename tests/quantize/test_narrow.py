@@ -53,7 +53,7 @@ def test_nothing_is_lost_at_the_same_width(resnet_file: Path) -> None:
     ("other", "message"),
     [
         (dataclasses.replace(HALF, width=0.25), "wants 16 channels, it has 8"),
-        (dataclasses.replace(HALF, model="cnn"), "expected the layers of config half"),
+        (dataclasses.replace(HALF, model="cnn", width=1), "expected the layers of config half"),
     ],
 )
 def test_another_network_is_refused(resnet_file: Path, other: Config, message: str) -> None:

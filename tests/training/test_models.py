@@ -92,6 +92,8 @@ ONE = (config.Phase(1, 48),)
         ({"augment": True}, "augment: expected an Augment, got True"),
         ({"early_stop_epochs": 2, "phases": ONE * 2}, "early_stop_epochs: expected None with several phases, got 2"),
         ({"phases": (*ONE, config.Phase(1, 64))}, "phases: expected one side for cnn, got [48, 64]"),
+        ({"width": 0.5}, "width: expected 1, as cnn has no other, got 0.5"),
+        ({"stem_stride": 1}, "stem_stride: expected 2, as cnn has no other, got 1"),
         ({"model": "resnet29"}, "phases: expected a side of 103 or more for resnet29, got 48"),
     ],
 )
