@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -138,8 +139,9 @@ def to_go_on(run: Path, *, resume: bool) -> Checkpoint | None:
 
 
 def _epochs(run: Path) -> list[Path]:
-    """Return the checkpoints in `run`, oldest first, also past epoch 9,999."""
-    return sorted(run.glob("epoch-*"), key=lambda path: (len(path.name), path.name))
+    """Return the checkpoints in `run`, oldest first, also past epoch 9,999; what has another name is somebody's own."""
+    named = [path for path in run.glob("epoch-*") if re.fullmatch(r"epoch-\d{4,}", path.name)]
+    return sorted(named, key=lambda path: (len(path.name), path.name))
 
 
 def _fsync(path: Path) -> None:

@@ -167,6 +167,18 @@ def test_only_the_last_checkpoints_stay(keep: int, tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.glob("epoch-*")) == [f"epoch-{n:04d}" for n in range(5 - keep, 5)]
 
 
+def test_what_is_named_like_a_checkpoint_stays_and_counts_for_none(tmp_path: Path) -> None:
+    """Notes and copies that somebody puts beside them: one was deleted as the oldest, and the newest is an epoch."""
+    (tmp_path / "epoch-notes.txt").write_text("the best so far")
+    for name in ("epoch-3", "epoch-0001-copy"):
+        (tmp_path / name).mkdir()
+    model = trained()
+    for epoch in (1, 2, 3):
+        checkpoint.save(tmp_path, model, [{"epoch": 1}] * epoch)
+    names = ["epoch-0001-copy", "epoch-0002", "epoch-0003", "epoch-3", "epoch-notes.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
 def test_checkpoints_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     """Epoch 10,000 is newer than epoch 9,999."""
     for epoch in (9_999, 10_000):
