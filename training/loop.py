@@ -37,7 +37,8 @@ def fit(
     Raises
     ------
     InputError
-        `run` holds another run, `start_from` is not of this network, or as `checkpoint.to_go_on`, `recipe.targets`
+        `run` holds another run, or a run.json of another program; `start_from` is not of this network; or as
+        `checkpoint.to_go_on`, `recipe.targets`
     """
     prepare(config)
     faces, target = recipe.targets(config, dataset.train, teacher)
@@ -49,6 +50,8 @@ def fit(
     mine = record.of(config, dataset, start_from, teacher.name if teacher else None)
     if resume:
         record.expect(run, mine, begun=done is not None)
+    else:
+        record.read(run)  # a file that is somebody else's is refused here, where it is still whole
     keep = keeper.Keeper(run, list(done.history) if done else [], config.early_stop_epochs, checkpoints)
     last = 0
     for phase in config.phases:

@@ -361,6 +361,15 @@ def test_another_run_does_not_go_on_there(
         loop.fit(changed.get("config", STILL), dataset, tmp_path, resume=True, verbose=0, start_from=start)
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_run_json_of_another_program_is_not_overwritten(resume: bool, tiny: data.Dataset, tmp_path: Path) -> None:
+    """The folder is somebody else's: one line says so, and the file stays."""
+    (tmp_path / record.FILE).write_text('{"command": "make"}')
+    with pytest.raises(InputError, match=r"run\.json: expected the record of a run, got TypeError"):
+        loop.fit(STILL, tiny, tmp_path, resume=resume, verbose=0)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(record.FILE, '{"command": "make"}')]
+
+
 def test_a_folder_without_a_record_is_gone_on_with(tiny: data.Dataset, tmp_path: Path) -> None:
     """Runs of older versions have none."""
     record.expect(tmp_path, record.of(STILL, tiny), begun=True)
