@@ -42,10 +42,9 @@ def load(path: Path, side: int | None = None) -> Any:
     """
     check_file(path)
     keras = tensorflow_keras()
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except Exception as cause:  # whatever is wrong inside, the reader of this line can only replace the file
-        raise ModelError(f"{path}: not a readable Keras model: {_first_line(cause)}") from cause
+    from training import checkpoint  # not at the top: it brings Keras, whose backend is chosen in the line above
+
+    model = checkpoint.read(path)
     if isinstance(model, keras.Sequential):
         model = keras.Model(model.inputs, model.outputs, name=model.name)
     check_ours(model, str(path))
@@ -63,7 +62,7 @@ def check_file(path: Path) -> None:
 def _side(model: Any, side: int | None, path: Path) -> int:
     own = model.input_shape[1]
     if side is None and own is None:
-        raise ModelError(f"{path}: its input side is open; name one with --side (48 is the size of a FER2013 face)")
+        raise ModelError(f"{path}: its input side is open; take the run's final.keras, or convert with --side")
     if side is not None and own is not None and side != own:
         raise ModelError(f"{path}: its input side is {own}, not {side}")
     return int(side or own)
@@ -82,10 +81,7 @@ def _rebuilt(keras: Any, model: Any, side: int) -> Any:
     try:
         fixed = keras.Model.from_config(config)
     except (ValueError, TypeError) as cause:
-        raise ModelError(f"{model.name}: cannot take {side} px faces: {_first_line(cause)}") from cause
+        reason = (str(cause).strip() or type(cause).__name__).splitlines()[0][:200]
+        raise ModelError(f"{model.name}: cannot take {side} px faces: {reason}") from cause
     fixed.set_weights(model.get_weights())
     return fixed
-
-
-def _first_line(cause: BaseException) -> str:
-    return (str(cause).strip() or type(cause).__name__).splitlines()[0][:200]
