@@ -225,8 +225,8 @@ def _read_csvs(pixels_path: Path, votes_path: Path) -> dict[str, Split]:
                     f"{votes_path}:{number}: rows do not align: Usage is {vote['Usage']!r} here and "
                     f"{usage!r} in {pixels_path.name}"
                 )
-            if not vote["Image name"]:
-                continue  # FERPlus names no image where FER2013's row is not a face
+            if not vote["Image name"] and None not in vote.values():
+                continue  # FERPlus names no image where FER2013's row is not a face; a row cut short has no votes
             faces[usage].append(_pixels(pixel["pixels"] or "", f"{pixels_path}:{number}"))
             votes[usage].append(_votes([vote[c] or "" for c in FERPLUS_COLUMNS], f"{votes_path}:{number}"))
             labels[usage].append(_fer2013_label(pixel["emotion"], f"{pixels_path}:{number}"))

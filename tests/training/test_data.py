@@ -194,6 +194,16 @@ def test_a_row_without_an_image_name_is_left_out(tiny_dir: Path, tmp_path: Path)
     assert len(data.load(folder).train.faces) == 95
 
 
+@pytest.mark.parametrize("left", ["PrivateTest", "PrivateTest,"])
+def test_a_row_that_is_cut_short_is_named(left: str, tiny_dir: Path, tmp_path: Path) -> None:
+    """A file that ends early, in its last row, before the votes: its face was left out without a word."""
+    folder = Path(shutil.copytree(tiny_dir, tmp_path / "set"))
+    votes = folder / "fer2013new.csv"
+    votes.write_text("".join([*votes.read_text().splitlines(keepends=True)[:-1], left]))
+    with pytest.raises(InputError, match=r"fer2013new\.csv:146: expected 10 vote counts"):
+        data.load(folder)
+
+
 @pytest.mark.parametrize(("side", "says"), [(None, "is missing or no image"), (40, r"expected a 48x48 face, got \(40")])
 def test_a_bad_picture_is_named(side: int | None, says: str, tiny: data.Dataset, tmp_path: Path) -> None:
     """A missing picture, or one of another size: the row of label.csv that names it."""
