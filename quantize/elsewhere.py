@@ -74,7 +74,13 @@ def places(pythons: Sequence[str] = ()) -> Places:
     others = [p for p in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if p]
     found, versions = {}, {}
     for python in (sys.executable, *pythons, *others):
-        for engine, version in json.loads(_call(python, "list")).items():
+        try:
+            listed = json.loads(_call(python, "list"))
+        except ValueError as cause:
+            raise ConfigError(
+                f"{python}: expected the path of a Python, got a program that lists no engines"
+            ) from cause
+        for engine, version in listed.items():
             if engine not in found:
                 found[engine], versions[engine] = python, version
     return Places(found, versions)

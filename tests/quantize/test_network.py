@@ -121,6 +121,12 @@ def test_a_python_that_is_not_there_is_named(tmp_path: Path) -> None:
         elsewhere.places([str(tmp_path / "nosuch")])
 
 
+def test_a_program_that_is_no_python_is_named() -> None:
+    """It runs, ends well and says nothing of engines: that was an internal error."""
+    with pytest.raises(ConfigError, match=r"^true: expected the path of a Python"):
+        elsewhere.places(["true"])
+
+
 def test_an_engine_that_fails_says_so_in_one_line(tmp_path: Path) -> None:
     """A file that the runtime refuses comes back as one line, not as another process' traceback."""
     path = tmp_path / "model.tflite"
