@@ -60,6 +60,13 @@ def test_the_table_has_the_cards_epochs_and_accuracies(name: str) -> None:
     assert f"{found['test']:.4f}" in test
 
 
+@pytest.mark.parametrize("name", ["released", "compact", "coral"])
+def test_the_way_to_a_bundle_begins_where_its_config_says(name: str) -> None:
+    """README sends to the commit that the config's text names, not to that of an older release."""
+    (commit,) = re.findall(r"in commit (\w{7})", text(Bundle.load(MODELS / name).card.training.config))
+    assert f"commit {commit}" in README.split("## Reproduce")[1].split("\n## ")[0]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_command_can_be_copied(name: str) -> None:
     """A line that goes on ends in one backslash, as a shell wants it."""
