@@ -40,7 +40,8 @@ class Result:
 
 
 def variants(config: Config, changes: Sequence[str]) -> dict[str, Config]:
-    """Return {name: config}, the unchanged one first; a change is "field=value,value" or "augment.field=value".
+    """Return {name: config}, the unchanged one first and none twice; a change is "field=value,value" or
+    "augment.field=value".
 
     Raises
     ------
@@ -54,7 +55,7 @@ def variants(config: Config, changes: Sequence[str]) -> dict[str, Config]:
             raise UsageError(f"--vary {change}: expected FIELD=VALUE,VALUE…, such as balance=weights,sampler")
         for text in values.split(","):
             changed = _changed(config, name, text)
-            if changed != config:
+            if changed not in found.values():
                 found[f"{name} = {text}"] = changed
     if len(found) == 1:
         raise UsageError("--vary: every value is what the config has already; nothing to compare")

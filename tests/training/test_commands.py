@@ -505,6 +505,11 @@ class TestAblate:
         code, _, errors = run(ablate.main, "cnn", "--vary", "balance=weights", *arguments)
         assert (code, "teacher_share 0: expected no --teacher" in errors) == (66, True)
 
+    def test_a_value_that_is_written_twice_is_one_variant(self) -> None:
+        """1e-2 and 0.01 would be trained, and stand in the table, as two."""
+        names = list(ablate.variants(config.load("cnn"), ["learning_rate=1e-2,0.01", "learning_rate=0.01,0.001"]))
+        assert names == [ablate.BASE, "learning_rate = 1e-2"]
+
     @pytest.mark.parametrize(
         ("change", "says"),
         [
