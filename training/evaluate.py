@@ -40,6 +40,11 @@ class Evaluation:
     without_copies: dict[str, metrics.Scores] | None = None
     """The same without the faces that `training.copies` finds in the training split; None where it was not asked."""
 
+    @property
+    def looks(self) -> str:
+        """What was looked at beside each face as it is: the end of a sentence; nothing where that is all."""
+        return (", with mirror image" if self.flip else "") + (", and upright" if self.upright else "")
+
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict."""
         asked = {} if self.without_copies is None else {"without_copies": _plain(self.without_copies)}
@@ -129,8 +134,7 @@ def as_text(found: Iterable[Evaluation]) -> str:
     """Return the evaluations for a terminal."""
     lines = []
     for one in found:
-        looks = (", with mirror image" if one.flip else "") + (", and upright" if one.upright else "")
-        lines.append(f"{one.model}  ({one.split} split, votes of {one.edition}{looks})")
+        lines.append(f"{one.model}  ({one.split} split, votes of {one.edition}{one.looks})")
         for name, s in one.scores.items():
             values = {"accuracy": s.accuracy, "macro-F1": s.macro_f1, "ECE": s.ece}
             text = "   ".join(f"{k} {_interval(v)}" for k, v in values.items())

@@ -37,8 +37,8 @@ def compare(found: Sequence["Evaluation"]) -> str:
     """Return a page that sets the evaluations side by side."""
     first, names = found[0], _names([one.model for one in found])
     intro = (
-        f"<p>Split: {first.split}. Votes: {html.escape(first.edition)}. Whiskers are 95 % intervals over faces "
-        "(Wilson's by class, else bootstrapped); they do not cover another training seed. "
+        f"<p>Split: {first.split}{first.looks}. Votes: {html.escape(first.edition)}. Whiskers are 95 % intervals over "
+        "faces (Wilson's by class, else bootstrapped); they do not cover another training seed. "
         "Classes with few faces carry no claim of their own.</p>"
     )
     parts: list[str | go.Figure] = [intro, _table(found, names)]

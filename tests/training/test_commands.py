@@ -188,6 +188,14 @@ class TestEvaluate:
             assert part in html
         assert alone(html)
 
+    @pytest.mark.parametrize(("more", "looks"), [((), ""), (("--flip",), ", with mirror image")])
+    def test_the_report_says_how_often_was_looked(
+        self, more: tuple[str, ...], looks: str, keras_file: Path, tiny_dir: Path, tmp_path: Path
+    ) -> None:
+        """A page of two looks a face, passed on, is not taken for what the device does with one."""
+        run(evaluate.main, keras_file, "--data", tiny_dir, "--html", tmp_path / "r.html", *more)
+        assert f"Split: validation{looks}. " in (tmp_path / "r.html").read_text()
+
     @pytest.mark.parametrize(
         ("name", "code"), [("none.keras", 66), ("text.keras", 78), ("text.tflite", 78), ("a.h5", 66)]
     )
