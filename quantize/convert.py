@@ -55,10 +55,10 @@ def convert(path: Path, dataset: data.Dataset, options: Options) -> Converted:
     Raises
     ------
     InputError, ModelError
-        see `source.load`, `representative.choose`, `lite.to_integer`, `integers.check`, `check_batches`
+        see `source.load`, `record.read`, `representative.choose`, `lite.to_integer`, `integers.check`, `check_batches`
     """
     model = source.load(path, options.side)
-    side = model.input_shape[1]
+    side, origin = model.input_shape[1], _training(path, model.name, dataset)
     chosen, label = representative.choose(dataset.train, options.faces, options.seed)
     faces = representative.pinned(chosen, side)
     _say(f"converting {model.name}, {side} px, {len(faces)} representative faces")
@@ -87,7 +87,7 @@ def convert(path: Path, dataset: data.Dataset, options: Options) -> Converted:
         bytes=len(model_bytes),
         parameters=layout.parameters,
         macs=layout.macs,
-        training=_training(path, model.name, dataset),
+        training=origin,
         quantization=Quantization(
             method="post-training, min-max activation ranges, those of residual branches by the sum's error, "
             "per-channel weights",

@@ -3,18 +3,19 @@
 import dataclasses
 import json
 import resource
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from agent.errors import CannotWriteError, ModelError
+from agent.errors import CannotWriteError, InputError, ModelError
 from agent.vision import runtime
 from agent.vision.model_card import Bundle
 from quantize import convert as command
 from quantize import equalize, graph, integers, lite, pack, representative, scores, source
-from quantize.convert import Converted, convert
+from quantize.convert import Converted, Options, convert
 from training import data, record
 from training.config import Config, Phase
 from training.network import Network
@@ -68,6 +69,16 @@ def test_the_card_takes_the_runs_own_word(drawn: data.Dataset, tmp_path: Path) -
     record.of(settings, dataclasses.replace(data.head(drawn, 40), edition="fer2013new.csv")).write(tmp_path)
     training = command._training(tmp_path / "final.keras", "cnn", drawn)
     assert (training.faces, training.data) == (40, "FER2013 + FERPlus, votes of fer2013new.csv")
+
+
+def test_a_run_json_of_another_program_is_said_before_the_work(
+    cnn_file: Path, drawn: data.Dataset, tmp_path: Path
+) -> None:
+    """It was read for the card, minutes later; here even the faces, which lack classes, are not looked at."""
+    path = Path(shutil.copy(cnn_file, tmp_path))
+    (tmp_path / record.FILE).write_text("{}")
+    with pytest.raises(InputError, match=r"run\.json: expected the record of a run"):
+        convert(path, data.head(drawn, 8), Options())
 
 
 def test_the_integers_keep_what_the_network_learned(converted: Converted) -> None:
