@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from agent.errors import CannotWriteError
-from agent.trust.files import sync_folder
+from agent.trust.files import sync
 from agent.trust.signed_bundle import SIGNATURE
 from agent.vision.model_card import EDGETPU, SUMS, Bundle, Card, Goldens, read_checked, sums
 
@@ -56,7 +56,7 @@ def _put(out: Path, files: dict[str, bytes], others: Sequence[Path] = ()) -> Bun
             _write(partial / name, content)
         for path in others:
             (shutil.copytree if path.is_dir() else shutil.copy2)(path, partial / path.name)
-        sync_folder(partial)
+        sync(partial)
         Bundle.load(partial)
         _swap(partial, out)
     except OSError as cause:
@@ -102,7 +102,7 @@ def _swap(partial: Path, out: Path) -> None:
         if aside.exists():
             aside.rename(out)
         raise
-    sync_folder(out.parent)
+    sync(out.parent)
     shutil.rmtree(aside, ignore_errors=True)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from agent.errors import InputError, ModelError
+from agent.trust.files import sync
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,12 @@ def write(model: keras.Model, path: Path) -> None:
     partial = path.with_suffix(".partial.keras")
     try:
         bare.save(partial)
-        _fsync(partial)
+        sync(partial)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)  # a full disk gets its room back
         raise
-    _fsync(path.parent)
+    sync(path.parent)
 
 
 def save(run: Path, model: keras.Model, history: list[dict[str, float]], keep: int = 2) -> None:
@@ -97,14 +98,14 @@ def save(run: Path, model: keras.Model, history: list[dict[str, float]], keep: i
         model.save(temporary / "model.keras")
         (temporary / "history.json").write_text(json.dumps(history, indent=1))
         for path in (*temporary.iterdir(), temporary):
-            _fsync(path)
+            sync(path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)  # a full disk gets its room back
         raise
     if target.exists():  # an epoch run again after its checkpoint was refused as unreadable
         shutil.rmtree(target)
     temporary.rename(target)
-    _fsync(run)
+    sync(run)
     for old in _epochs(run)[:-keep]:
         shutil.rmtree(old)
 
@@ -142,11 +143,3 @@ def _epochs(run: Path) -> list[Path]:
     """Return the checkpoints in `run`, oldest first, also past epoch 9,999; what has another name is somebody's own."""
     named = [path for path in run.glob("epoch-*") if re.fullmatch(r"epoch-\d{4,}", path.name)]
     return sorted(named, key=lambda path: (len(path.name), path.name))
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

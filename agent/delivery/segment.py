@@ -11,7 +11,7 @@ from typing import Literal
 from agent.delivery import frames
 from agent.delivery.frames import Header, Record, Scan
 from agent.errors import TryAgainError
-from agent.trust.files import sync_folder
+from agent.trust.files import sync
 
 
 class Segment:
@@ -47,7 +47,7 @@ class Segment:
             with contextlib.suppress(OSError):
                 making.unlink()
             raise
-        sync_folder(folder)
+        sync(folder)
         return cls(path, header, Scan((), frames.HEADER_BYTES + len(content), damaged=False, torn=False))
 
     def fits(self, length: int) -> bool:

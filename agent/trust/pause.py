@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from agent.trust.files import sync_folder, write_atomically
+from agent.trust.files import sync, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Pause:
         """
         self._remote.unlink(missing_ok=True)
         if self._remote.parent.is_dir():
-            sync_folder(self._remote.parent)
+            sync(self._remote.parent)
         self._asked = False
         return not self.local
 

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Final
 
 from agent.errors import ModelError
-from agent.trust.files import sync_folder
+from agent.trust.files import sync
 from agent.trust.minisign import Signed, check_signature
 from agent.vision.model_card import EDGETPU, FILES, SUMS, Bundle
 
@@ -49,7 +49,7 @@ class SignedBundle:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-        sync_folder(folder)
+        sync(folder)
 
     def load(self, source: Path) -> Bundle:
         """Return what these bytes, which came from `source`, are. Raises ModelError."""

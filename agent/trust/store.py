@@ -18,7 +18,7 @@ from agent.errors import CannotWriteError, ConfigError, ModelError
 from agent.trust import store_state
 from agent.trust.audit import AuditLog
 from agent.trust.fetch import from_https
-from agent.trust.files import locked, make_private, sync_folder, write_atomically
+from agent.trust.files import locked, make_private, sync, write_atomically
 from agent.trust.signed_bundle import Read, SignedBundle, from_folder, read_signed
 from agent.trust.store_state import Slot, State, Trial
 from agent.vision.model_card import Bundle, find
@@ -220,7 +220,7 @@ class ModelStore:
         except BaseException:
             self._sweep()  # on a full disk the spool needs this room
             raise
-        sync_folder(self.folder)
+        sync(self.folder)
         self._write(state.installed(bundle.digest, stamp))
         self._audit.note(
             "model.installed", id=loaded.card.id, digest=bundle.digest, key=bundle.signed.key_id, forced=force
