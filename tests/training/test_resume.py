@@ -394,6 +394,19 @@ def test_a_record_of_an_older_version_is_gone_on_with(tiny: data.Dataset, tmp_pa
         record.expect(tmp_path, dataclasses.replace(mine, edition="label.csv"), begun=True)
 
 
+def test_a_field_that_is_younger_than_the_run_was_not_set(tiny: data.Dataset, tmp_path: Path) -> None:
+    """Its record lacks it: gone on with where it has its default, and not where it makes the next epochs others."""
+    student = dataclasses.replace(STILL, teacher_share=0.5)
+    record.of(student, tiny).write(tmp_path)
+    old = json.loads((tmp_path / record.FILE).read_text())
+    del old["config"]["teacher_upright"]
+    (tmp_path / record.FILE).write_text(json.dumps(old))
+    record.expect(tmp_path, record.of(student, tiny), begun=True)
+    twice = dataclasses.replace(student, teacher_upright=True)
+    with pytest.raises(InputError, match=r"expected config.teacher_upright False, .* got True"):
+        record.expect(tmp_path, record.of(twice, tiny), begun=True)
+
+
 def test_what_a_run_began_with_is_asked_again_until_its_first_epoch(tiny: data.Dataset, tmp_path: Path) -> None:
     """Killed in the first epoch, it has no weights yet: random ones would be another run. Later it has its own."""
     (tmp_path / "start.keras").write_bytes(b"weights")
