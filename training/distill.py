@@ -67,8 +67,12 @@ def ensemble(
 def save(path: Path, teacher: Teacher, about: dict[str, object]) -> None:
     """Write `teacher` whole or not at all; `about` says where it comes from."""
     temporary = path.with_name(f".{path.name}.partial.npz")
-    np.savez(temporary, faces_sha256=teacher.faces_sha256, probabilities=teacher.probabilities, about=json.dumps(about))
-    temporary.replace(path)
+    arrays = {"faces_sha256": teacher.faces_sha256, "probabilities": teacher.probabilities, "about": json.dumps(about)}
+    try:
+        np.savez(temporary, **arrays)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # a full disk gets its room back
 
 
 def load(path: Path) -> Teacher:

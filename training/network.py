@@ -16,7 +16,7 @@ class Network:
         self, model: bytes, runtime: Runtime, *, threads: int = 2, reference: bool = False, batch: int = 1
     ) -> None:
         """Take `model`'s bytes, which must come from a trusted or hashed file; `batch` faces run at a time."""
-        self.runtime, self.batch = runtime, batch
+        self.batch = batch
         self._interpreter = runtime.interpreter(model, threads, reference=reference)
         self._input = self._interpreter.get_input_details()[0]
         if batch != 1:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -402,6 +403,18 @@ class TestDistill:
         alone = metrics.softmax(predict.load(keras_file)(tiny.train.faces))
         assert callable(teacher)
         assert np.allclose(teacher(tiny.train.faces), alone, atol=1e-6)
+
+    def test_a_file_that_may_not_grow_leaves_nothing(self, tiny: data.Dataset, tmp_path: Path) -> None:
+        """A quota or a full disk: an OSError, and no half file under another name."""
+        teacher = distill.Teacher(data.digest(tiny.train.faces), np.zeros((96, 8), np.float32))
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+        try:
+            with pytest.raises(OSError, match=r"."):
+                distill.save(tmp_path / "soft.npz", teacher, {})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize("keep", [0, 4, 3000])
     def test_a_damaged_file_is_one_line(self, keep: int, soft: Path, tmp_path: Path) -> None:
