@@ -25,6 +25,7 @@ def tensorflow_keras() -> Any:
 
     if keras.backend.backend() != "tensorflow":
         raise UsageError(f"expected Keras on TensorFlow, got {keras.backend.backend()}; unset KERAS_BACKEND")
+    keras.config.set_image_data_format("channels_last")  # of layers made anew, whatever ~/.keras/keras.json has
     return keras
 
 

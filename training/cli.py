@@ -83,6 +83,11 @@ def reported(command: Callable[P, None]) -> Callable[P, None]:
                     raise
                 what = f"expected {error.name}, the backend that KERAS_BACKEND or ~/.keras/keras.json names, got none"
                 raise UsageError(f"{what}; run: pip install {error.name}, or unset it") from error
+            except ValueError as error:  # Keras knows no backend of that name, and says so while it is imported
+                if not str(error).startswith("Unable to import backend"):
+                    raise
+                what = f"expected KERAS_BACKEND or ~/.keras/keras.json to name one of {', '.join(_BACKENDS)}"
+                raise UsageError(f"{what}, got {str(error).rpartition(' ')[2]}") from error
             except OSError as error:  # numpy and Keras write through libraries that forget the file's name
                 raise CannotWriteError(str(error)) from error
 

@@ -14,6 +14,7 @@ def build(config: Config, side: int | None) -> keras.Model:
 
     `side` None leaves height and width open, for progressive sizes; only ResNet-50 can do that.
     """
+    keras.config.set_image_data_format("channels_last")  # whatever ~/.keras/keras.json has: grey levels come last
     inputs = keras.Input((side, side, 1), name="face")
     scaled = layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(inputs)
     networks = {"cnn": _cnn, "cnn_bn_dropout": _cnn_bn_dropout, "resnet29": _resnet29, "resnet50": _resnet50}

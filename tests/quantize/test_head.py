@@ -21,6 +21,16 @@ def test_it_computes_the_same(network: str, request: pytest.FixtureRequest) -> N
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+def test_where_channels_are_is_not_the_users_to_say(cnn_file: Path) -> None:
+    """~/.keras/keras.json may put them first, for another project: the new layers take those of the network."""
+    keras = source.tensorflow_keras()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        assert head.as_convolutions(source.load(cnn_file)).output_shape == (None, 8)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+
+
 def test_a_network_that_ends_otherwise_is_left_alone() -> None:
     """What is not ours is refused elsewhere, by a rule of its own."""
     keras = source.tensorflow_keras()

@@ -2,11 +2,13 @@
 
 import importlib.util
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.training.conftest import BACKENDS, probe
+from tests.training.conftest import BACKENDS, environment, probe
 
 NAMES = ("tensorflow", "torch", "jax")
 LOSS = 4.579
@@ -50,6 +52,14 @@ def test_a_seed_reproduces_a_run(backend: str, tmp_path: Path) -> None:
     losses = {name: [record["loss"] for record in curve] for name, curve in found.items()}
     assert losses["a"] == pytest.approx(losses["b"], rel=1e-4)
     assert losses["a"] != pytest.approx(losses["other"], rel=1e-4)
+
+
+def test_a_backend_that_nobody_has_is_one_line(tiny_dir: Path, tmp_path: Path) -> None:
+    """A misspelt KERAS_BACKEND: what it may be, and what it is."""
+    command = [sys.executable, "-m", "training.fit", "cnn", "--data", str(tiny_dir), "--run", str(tmp_path / "run")]
+    done = subprocess.run(command, env=environment("tensorflwo", tmp_path), capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.endswith("to name one of tensorflow, torch, jax, got tensorflwo\n")
 
 
 def test_two_devices_train_as_one(tmp_path: Path) -> None:

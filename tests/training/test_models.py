@@ -24,6 +24,15 @@ def test_grey_levels_in_logits_out(name: str) -> None:
     assert isinstance(model.layers[1], keras.layers.Rescaling)
 
 
+def test_where_channels_are_is_not_the_users_to_say() -> None:
+    """~/.keras/keras.json may put them first, for another project: 48 rows were taken for 48 channels."""
+    keras.config.set_image_data_format("channels_first")
+    try:
+        assert models.build(config.load("cnn"), 48).output_shape == (None, 8)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+
+
 def test_resnet50_is_the_standard_one() -> None:
     """As many parameters as keras.applications.ResNet50 with one grey channel and 8 classes."""
     standard = keras.applications.ResNet50(weights=None, input_shape=(48, 48, 1), classes=8)
