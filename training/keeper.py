@@ -36,7 +36,10 @@ class Keeper(keras.callbacks.Callback):
         """Keep what epoch `epoch` (0-based) gave."""
         record = {"epoch": epoch + 1, "side": self.side, **{k: float(v) for k, v in (logs or {}).items()}}
         if not math.isfinite(record["loss"]):
-            raise FerAgentError(f"epoch {epoch + 1}: the loss is {record['loss']}; lower learning_rate")
+            what = f"epoch {epoch + 1}: the loss is {record['loss']}"
+            raise FerAgentError(
+                f"{what}; lower learning_rate and name another folder: --resume takes the same rate alone"
+            )
         best = max(self.accuracies(), default=-1.0)
         self.history.append(record)
         # best.keras comes first: a kill in between repeats this epoch, and writes the same best.keras again.

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 
-from agent.errors import InputError, ModelError
+from agent.errors import FerAgentError, InputError, ModelError
 from tests.training.conftest import environment
 from training import checkpoint, data, distill, keeper, loop, models, recipe, record
 from training.config import Augment, Config, Phase
@@ -302,6 +302,14 @@ def test_training_stops_without_progress(tmp_path: Path) -> None:
     kept(tmp_path, model, 48, [0.5, 0.4, 0.45], patience=2)
     assert model.stop_training
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 5
+
+
+def test_a_loss_that_is_no_number_says_how_to_begin_again(tmp_path: Path) -> None:
+    """Nothing of that epoch is kept, and the folder is another run's as soon as the rate is another."""
+    keep = keeper.Keeper(tmp_path, [], None)
+    with pytest.raises(FerAgentError, match="epoch 1: the loss is nan; lower learning_rate and name another folder"):
+        keep.on_epoch_end(0, {"loss": float("nan"), "val_accuracy": 0.5})
+    assert list(tmp_path.iterdir()) == []
 
 
 STILL = Config(name="still", model="cnn", phases=(Phase(1, 48),), batch=16, learning_rate=1e-12, weight_decay=0)
