@@ -78,3 +78,9 @@ class ModelError(ConfigError):
 
 class PolicyError(ConfigError):
     """The privacy policy forbids what was asked."""
+
+
+def first_line(cause: BaseException) -> str:
+    """Return what a library's error says, for the end of a message: its first line, 200 characters at most; its type
+    where it says nothing."""
+    return (str(cause).strip() or type(cause).__name__).splitlines()[0][:200]

@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from agent.errors import InputError, ModelError, UsageError
+from agent.errors import InputError, ModelError, UsageError, first_line
 from training.predict import check_ours
 
 
@@ -82,7 +82,6 @@ def _rebuilt(keras: Any, model: Any, side: int) -> Any:
     try:
         fixed = keras.Model.from_config(config)
     except (ValueError, TypeError) as cause:
-        reason = (str(cause).strip() or type(cause).__name__).splitlines()[0][:200]
-        raise ModelError(f"{model.name}: cannot take {side} px faces: {reason}") from cause
+        raise ModelError(f"{model.name}: cannot take {side} px faces: {first_line(cause)}") from cause
     fixed.set_weights(model.get_weights())
     return fixed

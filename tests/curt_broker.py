@@ -1,11 +1,12 @@
 """A broker of MQTT 3.1.1 that ends the connection of who publishes or reads what it forbids, without a word, as
 RabbitMQ does. (Mosquitto takes it, and throws it away.) And a port that says one thing to everybody."""
 
+import contextlib
 import socket
 import socketserver
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, Self
 
@@ -81,12 +82,18 @@ def answering(answer: bytes, heard: list[bytes]) -> Iterator[int]:
             client.sendall(answer)
             heard.append(client.recv(4096))
 
+    with serving(serve) as port:
+        yield port
+
+
+@contextmanager
+def serving(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A port each of whose connections is given to `serve`, in a thread of its own."""
+
     def accept() -> None:
-        try:
+        with contextlib.suppress(OSError):  # closed: the end
             while True:
                 threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
-        except OSError:
-            return
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=accept, daemon=True)

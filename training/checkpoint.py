@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from agent.errors import InputError, ModelError
+from agent.errors import InputError, ModelError, first_line
 from agent.trust.files import sync
 
 
@@ -64,8 +64,9 @@ def read(path: Path, *, compiled: bool = False) -> keras.Model:
     try:
         return keras.saving.load_model(path, compile=compiled)
     except Exception as cause:  # Keras, zipfile and h5py each have their own; the reader can only replace the file
-        reason = (str(cause).strip() or type(cause).__name__).splitlines()[0][:200]
-        raise ModelError(f"{path}: expected a readable Keras model, got {type(cause).__name__}: {reason}") from cause
+        raise ModelError(
+            f"{path}: expected a readable Keras model, got {type(cause).__name__}: {first_line(cause)}"
+        ) from cause
 
 
 def write(model: keras.Model, path: Path) -> None:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from agent.errors import InputError, ModelError
+from agent.errors import InputError, ModelError, first_line
 from training import checkpoint, data, distill, keeper, models, progress, protocol, recipe, record
 from training.batches import Batches, as_input
 from training.config import Config
@@ -43,7 +43,6 @@ def fit(
     prepare(config)
     faces, target = recipe.targets(config, dataset.train, teacher)
     looking = teacher if config.teacher_share and isinstance(teacher, distill.OnView) else None
-    upright = recipe.second_look(config, faces)
     steps = recipe.steps_per_epoch(config, len(faces))
     run.mkdir(parents=True, exist_ok=True)
     done = checkpoint.to_go_on(run, resume=resume)
@@ -69,7 +68,8 @@ def fit(
         batches = Batches(
             faces, target, batch=config.batch, side=phase.side, how=config.augment, seed=config.seed,
             mixup=config.mixup, weights=recipe.class_weights(config, target), odds=recipe.draw_odds(config, target),
-            teacher=looking, teacher_share=config.teacher_share, upright=upright, workers=workers,
+            teacher=looking, teacher_share=config.teacher_share, upright=recipe.second_look(config, faces),
+            workers=workers,
         )  # fmt: skip
         model.fit(
             batches, epochs=last, initial_epoch=start, validation_data=_validation(dataset.validation, phase.side),
@@ -109,8 +109,8 @@ def _begin_with(model: keras.Model, path: Path) -> str:
         given = checkpoint.read(path)
         model.set_weights(given.get_weights())
     except (ValueError, ModelError) as cause:
-        reason = (str(cause).strip() or type(cause).__name__).splitlines()[0][:200]
-        raise InputError(f"{path}: expected a .keras file of the network {model.name}: {reason}") from cause
+        what = f"{path}: expected a .keras file of the network {model.name}"
+        raise InputError(f"{what}: {first_line(cause)}") from cause
     return str(given.name)
 
 

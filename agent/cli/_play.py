@@ -175,17 +175,17 @@ def _until(frames: Iterable[Frame], seconds: float | None) -> Iterator[Iterable[
 class Tally:
     """Counts what was shown, for the last lines."""
 
-    def __init__(self, k_min: int, fps: float, *, film: bool = True, frames: object = None) -> None:
+    def __init__(self, k_min: int, fps: float, played: object = None) -> None:
         """Take what the counts are to be compared with.
 
         Parameters
         ----------
         k_min : people that a result needs
         fps : frames that should be looked at, a second
-        film : a video file is played, not a camera or the demo's own classroom
-        frames : what is played: a film tells at the end how many of its frames came too late to be looked at
+        played : the source; a film tells at the end how many of its frames came too late to be looked at
         """
-        self._k_min, self._fps, self._film, self._played = k_min, fps, film, frames
+        self._k_min, self._fps = k_min, fps
+        self._film = played if isinstance(played, VideoFile) else None
         self.windows = self.withheld = self._whole = self._few = self._frames = 0
         self._seconds = 0.0
 
@@ -203,7 +203,7 @@ class Tally:
         """Say on stderr what came, and what to do about windows that were withheld."""
         click.echo(f"{what}: {self.windows} window{'s' * (self.windows != 1)}, {self.withheld} withheld", err=True)
         wanted = round(self._seconds * self._fps)
-        if self._frames < _TOO_FEW * wanted and self._kept_up():
+        if self._frames < _TOO_FEW * wanted and self._film and self._film.late == 0:
             rare = f"the film has {self._frames} of the {wanted} frames that --fps {self._fps:g} asks for"
             click.echo(f"{rare}; try a lower --fps, and a longer --window with it", err=True)
         elif self._frames < _TOO_FEW * wanted:
@@ -215,10 +215,6 @@ class Tally:
             click.echo(few + advice, err=True)
         elif self.windows and not self._whole:
             click.echo("cut short (…): it ended before its first window did; try a shorter --window", err=True)
-
-    def _kept_up(self) -> bool:
-        """Whether every frame that was due was looked at; only a film says so."""
-        return isinstance(self._played, VideoFile) and self._played.late == 0
 
 
 def file_name(source: str) -> str:

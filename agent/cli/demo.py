@@ -65,12 +65,7 @@ def command(video: str | None, options: Playing) -> None:
         name = file_name(video) if video else "eight seats of a made-up classroom"
         headline = f"{name} → {bundle.card.id} on {stages.made_by.backend}"
         live = video is not None and is_camera(video)
-        tally = Tally(
-            stages.made_by.k_min,
-            options.fps,
-            film=video is not None and not live,
-            frames=frames,
-        )
+        tally = Tally(stages.made_by.k_min, options.fps, frames)
         screen = stack.enter_context(_Screen(settings, tally, headline, as_json=options.as_json))
         clock = system_clock if live else media_clock()
         publisher = stack.enter_context(Publisher(settings, stages.made_by, clock=clock))

@@ -43,7 +43,7 @@ def command(video: str, options: Playing, realtime: bool) -> None:
     settings = options.settings(video, address)
     bundle = Bundle.load(find(options.model))
     with open_source(video, fps=options.fps, realtime=realtime) as source, opened(settings, bundle) as stages:
-        tally = Tally(stages.made_by.k_min, options.fps, frames=source)
+        tally = Tally(stages.made_by.k_min, options.fps, source)
         with (
             WindowView(as_json=options.as_json, one_room=True) as view,
             _sink(settings, stages, address is not None) as publish,

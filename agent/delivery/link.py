@@ -13,7 +13,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.config import Mqtt
-from agent.delivery.security import no_welcome
+from agent.delivery.security import KEYS, mends, no_welcome
 
 SESSION_EXPIRY_S: Final = 3600
 WILL_DELAY_S: Final = 10
@@ -29,8 +29,7 @@ _SILENT: Final = "Keep alive timeout"
 _IN_FLIGHT: Final = 20
 """Most messages of QoS 1 without an answer, if the broker takes so many: paho's own number."""
 MENDS: Final = {
-    **dict.fromkeys((134, 135), "check mqtt.username and mqtt.password_file, and the broker's log"),
-    132: 'set mqtt.version = "3.1.1"',
+    **mends("mqtt.username and mqtt.password_file", f"set {KEYS.old}"),
     144: "allow mqtt.username to write the agent's own status, the topic of its will, in the broker's ACL",
     154: "set retain_available true there",
     155: "set max_qos 1 or more there",

@@ -31,6 +31,11 @@ KEYS: Final = Names()
 OPTIONS: Final = Names("--broker", "--ca-file", "--broker", "--ca-file", "--mqtt-version 3.1.1")
 
 
+def mends(login: str, old: str) -> dict[int, str]:
+    """Return reason code of a refused connection → what to do about `login`, or to speak the `old` version."""
+    return {**dict.fromkeys((134, 135), f"check {login}, and the broker's log"), 132: old}
+
+
 def context(mqtt: Mqtt, names: Names = KEYS) -> ssl.SSLContext | None:
     """TLS 1.2 or newer, certificate and host name always checked; None without TLS.
 

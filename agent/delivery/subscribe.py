@@ -14,10 +14,7 @@ from agent.config import Mqtt
 from agent.delivery import security
 from agent.errors import ConfigError, InputError, UnavailableError
 
-_MENDS: Final = {
-    **dict.fromkeys((134, 135), f"check --username and {security.PASSWORD_VARIABLE}, and the broker's log"),
-    132: f"give {security.OPTIONS.old}",
-}
+_MENDS: Final = security.mends(f"--username and {security.PASSWORD_VARIABLE}", f"give {security.OPTIONS.old}")
 """Reason code of a refusal → what to do."""
 
 

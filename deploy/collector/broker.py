@@ -23,7 +23,7 @@ from paho.mqtt.properties import Properties
 
 from agent.config import Mqtt
 from agent.delivery.link import CLOSED, HUNG_UP, lack
-from agent.delivery.security import Names, explain, no_welcome
+from agent.delivery.security import Names, explain, mends, no_welcome
 from agent.errors import ConfigError, FerAgentError
 from deploy.collector.client import Client
 from deploy.collector.messages import Source
@@ -50,10 +50,7 @@ _EVERYONE: Final = tuple(f"fer/v1/+/+/+/{kind}" for kind in ("status", "meta", "
 _EVERY_ACK: Final = "fer/v1/+/+/+/ack"
 _EVERY_COMMAND: Final = "fer/v1/+/+/+/cmd/#"
 _NO_SHARES: Final = 158
-_MENDS: Final = {
-    **dict.fromkeys((134, 135), "check --username and --password-file, and the broker's log"),
-    132: f"give {OPTIONS.old}",
-}
+_MENDS: Final = mends("--username and --password-file", f"give {OPTIONS.old}")
 """Reason code of a refusal → what to do."""
 
 

@@ -61,7 +61,9 @@ def test_the_last_line_names_what_is_at_fault(
     windows: list[dict[str, object]], film: bool, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Too few people, a machine that is too slow for them, or a film that is too short: each has its own remedy."""
-    tally = Tally(5, fps=2, film=film)
+    played = VideoFile("x.mp4", fps=2)
+    played.late = 1
+    tally = Tally(5, fps=2, played=played if film else None)
     for window in windows:
         tally.add(window)
     tally.tell("x")
@@ -73,7 +75,7 @@ def test_the_last_line_names_what_is_at_fault(
 def test_a_film_of_few_frames_is_no_slow_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A time lapse has fewer than are asked for, and nothing came too late."""
     film = VideoFile(str(tmp_path / "v.avi"), fps=2)
-    tally = Tally(5, fps=2, frames=film)
+    tally = Tally(5, fps=2, played=film)
     tally.add(_window(4, "k_min"))
     tally.tell("x")
     assert "the film has 4 of the 10 frames that --fps 2 asks for" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.device.check_broker import broker as check
 from agent.device.checks import Finding, run
-from tests.curt_broker import CurtBroker
+from tests.curt_broker import CurtBroker, serving
 from tests.mqtt_world import Mosquitto, settings, wait_until
 
 ROOT = "fer/v1/test/room/fer"
@@ -57,17 +57,8 @@ def refusing_wills(broker: Mosquitto) -> Iterator[int]:
             pass_on(client, server)
             back.join(10)
 
-    def accept() -> None:
-        with contextlib.suppress(OSError):  # closed: the end
-            while True:
-                threading.Thread(target=serve, args=(port.accept()[0],), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as port:
-        thread = threading.Thread(target=accept, daemon=True)
-        thread.start()
-        yield port.getsockname()[1]
-        port.shutdown(socket.SHUT_RDWR)
-    thread.join(10)
+    with serving(serve) as port:
+        yield port
 
 
 @pytest.mark.parametrize("name", ["window", "last", "meta", "event", "health", "homeassistant/device/fer/config"])
