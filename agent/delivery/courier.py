@@ -90,6 +90,10 @@ class Courier:
 
     def _run(self) -> None:
         """Work until `Stop`. An unforeseen error is reported: the agent must not look alive without this."""
+        if self._mqtt.version != "5":
+            log.warning(
+                "event=mqtt.old MQTT 3.1.1 hides refusals by the broker's ACL: forbidden windows vanish silently"
+            )
         try:
             while not self._finished():
                 with contextlib.suppress(queue.Empty):
@@ -191,10 +195,6 @@ class Courier:
         self._max_packet = min(filter(None, (news.max_packet, self._guessed_limit)), default=None)
         self._reception.welcome(self._max_packet)
         log.info("event=mqtt.up host=%s port=%d session=%d", self._mqtt.host, self._mqtt.port, self._births.session)
-        if not news.assured:
-            log.warning(
-                "event=mqtt.old MQTT 3.1.1 hides refusals by the broker's ACL: forbidden windows vanish silently"
-            )
         self._link.subscribe(self._births.subscriptions())
         for parcel in self._births.all():
             self.post(parcel)

@@ -51,8 +51,6 @@ class Connected:
 
     max_packet: int | None
     """Largest packet that the broker takes, bytes; None if it did not say."""
-    assured: bool
-    """The broker reports refusals (MQTT 5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +215,7 @@ class Link:
                 # paho does not look at it, and lets its own number be changed only while there is no connection.
                 client._max_inflight_messages = min(_IN_FLIGHT, getattr(properties, "ReceiveMaximum", _IN_FLIGHT))
                 limit = getattr(properties, "MaximumPacketSize", None)
-                notify(Note(self, Connected(limit, self._five)))
+                notify(Note(self, Connected(limit)))
 
         def on_disconnect(_c: Any, _u: Any, flags: Any, code: Any, _p: Any) -> None:
             value, text = getattr(code, "value", code), str(code)

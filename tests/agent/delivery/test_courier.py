@@ -90,7 +90,7 @@ class World:
     def welcome(self, max_packet: int | None = None) -> None:
         self.courier._next_try = 0.0
         self.courier.step()
-        self.tell(link.Connected(max_packet, assured=True))
+        self.tell(link.Connected(max_packet))
 
     def window(self, length: int = 0) -> None:
         body = {"seq": 1, "pad": "x" * length}
@@ -104,7 +104,7 @@ def test_a_herd_is_whom_the_broker_sent_away(*, welcomed: bool, by_broker: bool)
     world = World()
     world.courier.step()
     if welcomed:
-        world.tell(link.Connected(None, assured=True))
+        world.tell(link.Connected(None))
     world.tell(link.Closed("gone", by_broker=by_broker))
     world.window()
     assert (world.courier.step() > SOON_S) == (welcomed and by_broker)
@@ -248,7 +248,7 @@ def test_a_stop_waits_for_the_welcome_and_for_all_answers() -> None:
     world.courier.step()
     world.courier._take(Stop(failed=False))
     assert world.courier.step() > 0, "not welcome yet"
-    world.tell(link.Connected(None, assured=True))
+    world.tell(link.Connected(None))
     world.window()
     assert world.courier.step() > 0, "no answer yet"
     for mid in range(1, len(world.line.sent) + 1):
@@ -305,7 +305,7 @@ def test_an_unforeseen_error_is_told_and_fires_the_will() -> None:
 
     world = World(Broken)
     world.courier.step()
-    world.courier.inbox.put(link.Note(world.line, link.Connected(None, assured=True)))
+    world.courier.inbox.put(link.Note(world.line, link.Connected(None)))
     world.courier.thread.start()
     world.courier.thread.join(60)
     assert [str(error) for error in world.errors] == ["delivery: RuntimeError: unforeseen"]
@@ -396,15 +396,6 @@ def test_a_window_of_before_the_connection_is_live_while_it_is_fresh(*, fresh_s:
     assert (wait is not None) == replay
     world.courier._pump(time.monotonic() + 2e6)
     assert [json.loads(body)["replay"] for _, body, _ in world.line.sent] == [True] * replay
-
-
-@pytest.mark.parametrize("assured", [True, False])
-def test_a_broker_that_hides_refusals_is_named(caplog: pytest.LogCaptureFixture, *, assured: bool) -> None:
-    """MQTT 3.1.1 is a warning with each connection."""
-    world = World()
-    world.courier.step()
-    world.tell(link.Connected(None, assured=assured))
-    assert caplog.text.count("event=mqtt.old") == (not assured)
 
 
 def test_a_note_of_a_line_that_was_given_up_is_old_news() -> None:
