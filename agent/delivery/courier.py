@@ -21,14 +21,13 @@ from agent.delivery.pace import Pace
 from agent.delivery.reception import Reception
 from agent.delivery.retained import RetainedTopics
 from agent.delivery.shared import SharedSpool
+from agent.delivery.underway import UnderWay
 from agent.errors import FerAgentError
 
 log = logging.getLogger("agent.delivery")
 
 _EVENTS_KEPT: Final = 100
 """Messages of QoS 1 that wait for a connection; older ones are dropped."""
-
-_NOTHING: Final = Parcel("", b""), 0
 
 Connect = Callable[[Mqtt, str, ssl.SSLContext | None, str | None, link.Will], link.Link]
 """Makes a link that is not open yet."""
@@ -66,9 +65,7 @@ class Courier:
         self._waiting: deque[Parcel] = deque(maxlen=_EVENTS_KEPT)
         self._link: link.Link | None = None
         self._up = False
-        self._max_packet: int | None = None
-        self._guessed_limit: int | None = None
-        self._sent: dict[int, tuple[Parcel, int]] = {}
+        self._under_way = UnderWay()
         self._failures = self._ends = 0
         self._next_try = self._deadline = 0.0
         self._stopping: Stop | None = None
@@ -162,38 +159,27 @@ class Courier:
         was_up, self._up = self._up, False
         # What is to be read is asked first: a broker that garbles that answer does not do so for a packet's size; nor
         # does one that was sent nothing.
-        heard = self.connected.is_set()
-        babble = news.garbled and not (heard and self._sent)
+        heard, unanswered = self.connected.is_set(), self._under_way.topics()
+        babble = news.garbled and not (heard and unanswered)
         self.connected.clear()
         if self._link is not None:
             self._link.close()
             self._link = None
-        # Windows stay in the spool, and births come again; nobody else remembers the rest.
-        others = [p for p, _ in self._sent.values() if p.body and not p.retain]
-        self._guessed_limit = self._guess() if news.garbled and heard else None
+        others = self._under_way.closed(garbled=news.garbled and heard)
         # One of these may be the packet that was too large: sent again, it would end each connection to come.
         self._reception.closed(news, set() if others else set(self.outbox.in_flight()))
-        mute = was_up and self._reception.ended(news, {parcel.topic for parcel, _ in self._sent.values()})
+        mute = was_up and self._reception.ended(news, unanswered)
         self._ends = self._ends + 1 if mute or babble else 0
         self._waiting.extend(() if news.too_large else others)
         self.outbox.reset()
-        self._sent.clear()
         why = news.reason if not babble else f"the broker's answers are no MQTT {self._mqtt.version}: {news.reason}"
         self._retry(why, herd=was_up and news.by_broker and not mute)
-
-    def _guess(self) -> int | None:
-        """Bytes that a packet may have at a broker that answered the oldest one on its way with words of its own."""
-        if not self._sent:
-            return self._guessed_limit
-        parcel, size = next(iter(self._sent.values()))
-        log.error("event=mqtt.too_large the broker refuses %d bytes for %s: raise its limit", size, parcel.topic)
-        return size - 1
 
     def _welcome(self, news: link.Connected) -> None:
         assert self._link is not None
         self._up, self._failures, self.away = True, 0, None
-        self._max_packet = min(filter(None, (news.max_packet, self._guessed_limit)), default=None)
-        self._reception.welcome(self._max_packet)
+        self._under_way.welcome(news.max_packet)
+        self._reception.welcome(self._under_way.limit)
         log.info("event=mqtt.up host=%s port=%d session=%d", self._mqtt.host, self._mqtt.port, self._births.session)
         self._link.subscribe(self._births.subscriptions())
         for parcel in self._births.all():
@@ -244,16 +230,16 @@ class Courier:
             self._retained.add(topic)
         mid = self._link.publish(topic, body, qos=parcel.qos, retain=retain, correlation=parcel.correlation)
         if parcel.qos:
-            self._sent[mid] = parcel, link.size(topic, body, parcel.correlation)
+            self._under_way.add(mid, parcel, link.size(topic, body, parcel.correlation))
         return mid
 
     def _fits(self, topic: str, body: bytes, correlation: bytes | None = None) -> bool:
         """Whether the broker takes so large a packet; sending it would end the connection, again and again."""
-        size = link.size(topic, body, correlation)
-        if self._max_packet is None or size <= self._max_packet:
+        size, most = link.size(topic, body, correlation), self._under_way.limit
+        if most is None or size <= most:
             return True
         name = topic.rpartition("/")[2]
-        limit = f"the broker takes packets of {self._max_packet} bytes, too few for {name}"
+        limit = f"the broker takes packets of {most} bytes, too few for {name}"
         if correlation is not None:  # whoever asked made it so large: one reply is lost, nothing is wrong here
             log.warning("event=cmd.reply_too_large %s (%d): send shorter correlation data", limit, size)
             return False
@@ -281,7 +267,7 @@ class Courier:
             self._reception.poison.add(item.position)
             return
         mid = self._link.publish(topic, body)
-        self._sent[mid] = Parcel(topic, b""), link.size(topic, body)
+        self._under_way.add(mid, Parcel(topic, b""), link.size(topic, body))
         self.outbox.sent(mid, item)
         if not gap and not item.replay:
             expiry = max(1, round(3 * self._births.made_by.window_s))
@@ -323,7 +309,7 @@ class Courier:
         elif isinstance(news, link.Closed):
             self._closed(news)
         elif isinstance(news, link.Answered):
-            topic, item = self._sent.pop(news.mid, _NOTHING)[0].topic, self.outbox.taken(news.mid)
+            topic, item = self._under_way.taken(news.mid), self.outbox.taken(news.mid)
             if topic in self._retained.stale(self._births.retained()):
                 self._retained.forget(topic)
                 self._reception.cleared(news, topic)

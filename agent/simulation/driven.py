@@ -76,7 +76,7 @@ class DrivenCourier(Courier):
             self._link, self._up = None, False
             self.connected.clear()
             self.outbox.reset()
-            self._sent.clear()
+            self._under_way.closed(garbled=False)
         self._next_try = float("inf") if offline else time.monotonic() + self._pace.wait(0, herd=False)
 
     def say_goodbye(self) -> None:
@@ -86,7 +86,7 @@ class DrivenCourier(Courier):
     @property
     def answered(self) -> bool:
         """Every publish of QoS 1 has its PUBACK."""
-        return not self._sent
+        return not self._under_way.topics()
 
     @property
     def finished(self) -> bool:

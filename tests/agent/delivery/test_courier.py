@@ -234,12 +234,12 @@ def test_a_limit_that_was_guessed_holds_for_the_next_connection(limit: int | Non
         world.tell(link.Closed("130", by_broker=False, garbled=True))
         world.courier.step()
         world.welcome(limit)
-        assert world.courier._max_packet == min(size - 1, limit or size)
+        assert world.courier._under_way.limit == min(size - 1, limit or size)
         assert "status" not in world.line.topics(), "it is what was too large"
-        world.courier._sent.clear()
+        world.courier._under_way._sent.clear()
     world.tell(link.Closed("gone", by_broker=False))
     world.welcome(limit)
-    assert world.courier._max_packet == limit
+    assert world.courier._under_way.limit == limit
 
 
 def test_a_stop_waits_for_the_welcome_and_for_all_answers() -> None:

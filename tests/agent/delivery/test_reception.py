@@ -176,7 +176,8 @@ def test_a_reply_that_ended_a_connection_does_not_end_the_next(*, too_large: boo
     courier = _courier()
     courier.outbox.sent(1, Item(0, replay=False))
     reply = Parcel("fer/v1/test/room/fer/rsp/ping", b"{}", correlation=b"c" * 9999)
-    courier._sent = {1: (Parcel(WINDOW, b""), 999), 2: (reply, 9999)}
+    courier._under_way.add(1, Parcel(WINDOW, b""), 999)
+    courier._under_way.add(2, reply, 9999)
     courier._closed(link.Closed("gone", by_broker=True, too_large=too_large))
     assert len(courier._waiting) == kept
     courier._reception.welcome(None)
