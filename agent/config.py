@@ -88,7 +88,8 @@ class Engagement(Stage):
     weights: str = "sharma2019-affine/1"
     """Id of a weight table in the package, or the path of a TOML file with your own."""
     room_seats: int | None = Field(default=None, ge=1, le=1000)
-    """People in the room; unset counts those seen, and the interval is wider: it allows for others."""
+    """People in the room: coverage and interval count those who are not seen. Unset, coverage is of those seen, and the
+    interval is wider: it allows for others."""
     calibration: Path | None = None
     """calibration.json; unset looks for it in agent.state_dir."""
 

@@ -130,11 +130,12 @@ class Window:
     scheduled: int
     """Frames that should have been looked at in this time."""
     seats: int
-    """People seen (N): distinct seats, or the configured number if that is larger."""
+    """People seen: distinct seats."""
     contributing: int
     """Seats with enough accepted samples to count (k)."""
     coverage: float
-    """Accepted seat-samples ÷ (seats x scheduled, without the turns that a face waited for), 0-1."""
+    """Accepted seat-samples ÷ (N x scheduled, without the turns that a face waited for), 0-1; N is the seats, or the
+    people that the configuration says the room has if they are more."""
     moods: Moods | None
     """None when no seat contributes."""
     person_scores: tuple[float, ...] = ()

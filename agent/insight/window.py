@@ -84,8 +84,8 @@ class WindowAggregator:
         weights : what each emotion counts for
         window_s : length of a window, seconds
         fps : frames that should come, per second
-        room_seats : people in the room, if known; otherwise those seen are counted, and the interval allows for any
-            number of others
+        room_seats : people in the room, if known: coverage and interval count those who are not seen, too; otherwise
+            coverage is of those seen, and the interval allows for any number of others
         baseline : the room's own resting index, points (calibration)
         prior_ratio : eight factors on the probabilities (calibration's prior correction), or None
 
@@ -175,7 +175,8 @@ class WindowAggregator:
             return self._unusable(window, end, scheduled, partial=partial)
         by_seat = {seat: self._corrected(rows) for seat, rows in samples_by_seat(window.samples, merged).items()}
         seats = list(by_seat.values())
-        room = max(len(set(merged.values())), self._room_seats or 0)
+        seen = len(set(merged.values()))
+        room = max(seen, self._room_seats or 0)
         waited = sum(waits for _, i, waits in window.sighted if i in merged)
         accepted, due = sum(len(seat) for seat in seats), room * scheduled - waited
         measured = engagement.measure(seats, self._weights, self._room_seats and room, self._baseline)
@@ -185,7 +186,7 @@ class WindowAggregator:
             end=end,
             frames=window.frames,
             scheduled=scheduled,
-            seats=room,
+            seats=seen,
             contributing=contributing,
             coverage=min(1.0, accepted / due) if due > 0 else 0.0,
             moods=moods,
@@ -216,7 +217,7 @@ class WindowAggregator:
             end=end,
             frames=window.frames,
             scheduled=scheduled,
-            seats=self._room_seats or 0,
+            seats=0,
             contributing=0,
             coverage=0.0,
             moods=None,

@@ -158,14 +158,13 @@ def test_a_window_that_was_paused_for_a_moment_has_no_result() -> None:
     assert (closed.trouble, closed.moods, closed.person_scores) == ("paused", None, ())
 
 
-def test_seats_that_nobody_was_seen_on_count() -> None:
-    """Three people in a room of six: half of it is covered, and what the others feel is not known; of five in a room
-    of two, five count."""
-    closed = [
-        [window.add(float(t), _people(people)) for t in range(11)][10]
-        for window, people in ((_window(), 3), (_window(room_seats=6), 3), (_window(room_seats=2), 5))
-    ]
-    assert [(w.seats, w.contributing, w.coverage) for w in closed] == [(3, 3, 1.0), (6, 3, 0.5), (5, 5, 1.0)]
+def test_people_whom_nobody_saw_lower_the_coverage_alone() -> None:
+    """Three people in a room of six: half of it is covered, and three were seen; of five in a room of two, five count;
+    in an empty room of six nobody was seen, whatever the configuration says."""
+    rooms = [(_window(room_seats=room), people) for room, people in ((None, 3), (6, 3), (2, 5), (6, 0))]
+    closed = [[window.add(float(t), _people(people)) for t in range(11)][10] for window, people in rooms]
+    told = [(w.seats, w.contributing, w.coverage) for w in closed]
+    assert told == [(3, 3, 1.0), (3, 3, 0.5), (5, 5, 1.0), (0, 0, 0.0)]
 
 
 def test_without_the_rooms_seats_the_interval_allows_for_others() -> None:
@@ -181,11 +180,11 @@ def test_without_the_rooms_seats_the_interval_allows_for_others() -> None:
     assert unknown.ci95[0] + 10 < known.value < unknown.ci95[1] - 10
 
 
-def test_an_unusable_window_keeps_the_seats_that_are_known() -> None:
-    """The camera was covered: the room still has its six seats, and none of them contributed."""
+def test_an_unusable_window_tells_of_no_people() -> None:
+    """The camera was covered: the room of six may be full, and nobody was seen."""
     window = _window(room_seats=6)
     closed = [window.add(float(t), (), "camera.covered") for t in range(11)][10]
-    assert (closed.seats, closed.contributing, closed.coverage) == (6, 0, 0.0)
+    assert (closed.seats, closed.contributing, closed.coverage) == (0, 0, 0.0)
 
 
 @pytest.mark.parametrize(("ratio", "shares", "index"), [(None, 0.5, 78.57143), ((4.0, *[1.0] * 7), 0.8, 91.42857)])
