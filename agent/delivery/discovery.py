@@ -17,7 +17,9 @@ BIRTH: Final = f"{PREFIX}/status"
 
 _LIVE: Final = "{%%set v=value_json%%}{{''if v.replay else %s}}"
 """An empty result is ignored: late windows must not move live gauges. Short, because 15 of them must fit into 4 KB."""
-_RESULT: Final = "'None'if v.suppressed else %s"
+_RESULT: Final = "none if v.suppressed else %s"
+_LOOKED: Final = "v.seats if v.suppressed in(none,'k_min','budget','invalid')else none"
+"""With the camera off or blind nobody was looked for: 0 would be an empty room."""
 _SCALARS: Final = (("valence", "Valence", None), ("arousal", "Arousal", None), ("expressivity", "Expressivity", "%"))
 
 
@@ -31,11 +33,12 @@ def payload(topics: Topics, window_s: float, *, index_only: bool = False) -> byt
     windows instead of coming back with every restart. `index_only`: the privacy profile sends nothing but the index."""
     fresh = {"stat_cla": "measurement", "frc_upd": True, "exp_aft": max(1, round(3 * window_s))}
     percent, diagnostic = {"unit_of_meas": "%"}, {"ent_cat": "diagnostic"}
+    coverage = _sensor(topics, "coverage", "Coverage", _RESULT % "(v.coverage*100)|round")
     state = {"stat_t": "~/status", "val_tpl": "{{value_json.state}}"}
     sensors = {
         "engagement": _sensor(topics, "engagement", "Engagement", _RESULT % "v.engagement.value") | fresh,
-        "seats": _sensor(topics, "seats", "People", "v.seats") | fresh,
-        "coverage": _sensor(topics, "coverage", "Coverage", "(v.coverage*100)|round") | fresh | percent | diagnostic,
+        "seats": _sensor(topics, "seats", "People", _LOOKED) | fresh,
+        "coverage": coverage | fresh | percent | diagnostic,
         "state": _sensor(topics, "state", "State", "") | state | diagnostic,
     }
     if not index_only:
@@ -49,7 +52,7 @@ def payload(topics: Topics, window_s: float, *, index_only: bool = False) -> byt
         "~": topics.root,
         "dev": {
             "ids": [_digest(topics)],
-            "name": f"{topics.site} {topics.room}",
+            "name": f"{topics.site} {topics.room}"[:48],  # so that the longest ids fit into 4 KB
             "sw": __version__,
         },
         "o": {"name": "fer-agent"},

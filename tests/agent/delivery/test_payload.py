@@ -154,10 +154,14 @@ def test_discovery_of_the_strict_profile_has_only_what_it_sends() -> None:
         ({"suppressed": "k_min"}, "engagement", "None"),
         ({"suppressed": "k_min"}, "con", "None"),
         ({"suppressed": "k_min"}, "seats", "12"),
+        ({"suppressed": "k_min"}, "coverage", "None"),
+        ({"suppressed": "camera.black"}, "seats", "None"),
+        ({"suppressed": "paused"}, "seats", "None"),
+        ({}, "seats", "12"),
     ],
 )
 def test_templates_of_discovery_say(change: dict, key: str, says: str) -> None:
-    """A value; nothing for a late window; unknown without a result."""
+    """A value; nothing for a late window; unknown without a result, and where nobody was looked for."""
     jinja2 = pytest.importorskip("jinja2", reason="jinja2 is not installed")
     window = _window(summary(1)) | change
     if "suppressed" in change:
