@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 
 VERSION: Final = 1
 _JUMP_S: Final = 7200.0
-"""Seconds that the wall clock may gain on the boot clock within one boot before a new day is not believed."""
+"""Seconds that the wall clock may gain on the boot clock within one boot and day, in one step or in many, before a new
+day is not believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +73,11 @@ class BudgetFile:
         now = self._now()
         try:
             with locked(self._lock):
-                before = self._read(now)
+                before, gained = self._read(now)
                 after = None if before is None else spend(before, now.day)
                 if after is None:
                     return None
-                self._write(after, now)
+                self._write(after, now, gained if before and after.day == before.day else 0.0)
         except OSError as error:
             log.error("event=budget.closed reason=%r path=%s", error.strerror, self.path)
             return None
@@ -84,26 +85,28 @@ class BudgetFile:
             self._audit.note("budget.closed", reason="spent", day=str(now.day))
         return after.windows
 
-    def _read(self, now: Moment) -> Spent | None:
-        """What the file says; None if it must stay as it is and closed."""
+    def _read(self, now: Moment) -> tuple[Spent | None, float]:
+        """What the file says, None if it must stay as it is and closed; and the seconds that the wall clock gained
+        since that day was opened."""
         try:
             content = self.path.read_bytes()
         except FileNotFoundError:
-            return self._opened(now)
+            return self._opened(now), 0.0
         try:
-            spent, jumped = _parse(content, now)
+            spent, gained = _parse(content, now)
         except _NewerError as why:
             log.error("event=budget.closed reason=%r path=%s", str(why), self.path)
-            return None
+            return None, 0.0
         except _UnreadableError as why:
             write_atomically(self.path.with_name("budget.json.bad"), content)
-            return self._closed_today(now, str(why))
-        if jumped:
+            return self._closed_today(now, str(why)), 0.0
+        if gained > _JUMP_S and spent.day < now.day:
             # Written even if it is spent: from here on a day that really passes counts again.
             spent = replace(spent, day=now.day)
             self._write(spent, now)
             log.warning("event=budget.clock-jump day=%s spent=%d", now.day, spent.windows)
-        return spent
+            return spent, 0.0
+        return spent, gained
 
     def _opened(self, now: Moment) -> Spent:
         """A first budget on a new device; a lost one is closed for today."""
@@ -119,20 +122,21 @@ class BudgetFile:
         log.error("event=budget.closed reason=%r path=%s", reason, self.path)
         return spent
 
-    def _write(self, spent: Spent, now: Moment) -> None:
+    def _write(self, spent: Spent, now: Moment, gained: float = 0.0) -> None:
         state = {
             "version": VERSION,
             "day": spent.day.isoformat(),
             "windows": spent.windows,
-            "wall_s": round(now.wall_s, 3),
+            "wall_s": round(now.wall_s - gained, 3),
             "boot_s": round(now.boot_s, 3),
             "boot_id": now.boot_id,
         }
         write_atomically(self.path, json.dumps(state).encode() + b"\n")
 
 
-def _parse(content: bytes, now: Moment) -> tuple[Spent, bool]:
-    """What was spent, and whether only a jump of the clock made a new day of it, which keeps the count."""
+def _parse(content: bytes, now: Moment) -> tuple[Spent, float]:
+    """What was spent, and the seconds that the wall clock gained on the boot clock since that day was opened; 0 after
+    another boot."""
     try:
         state = json.loads(content)
         version = state["version"]
@@ -148,4 +152,4 @@ def _parse(content: bytes, now: Moment) -> tuple[Spent, bool]:
         same_boot = state["boot_id"] == now.boot_id
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as cause:
         raise _UnreadableError("not a budget") from cause
-    return spent, same_boot and gained > _JUMP_S and spent.day < now.day
+    return spent, gained if same_boot else 0.0

@@ -146,6 +146,17 @@ def test_a_clock_that_gains_less_than_two_hours_is_believed(
     assert budget(tmp_path, clock).spend() == spent
 
 
+def test_many_small_steps_are_one_jump(tmp_path: Path, clock: Clock) -> None:
+    """Set forward by 1.9 hours before each window: past midnight it is still the same day's twelve."""
+    spent = []
+    for _ in range(14):
+        clock.jump_days(1.9 / 24)
+        spent.append(budget(tmp_path, clock).spend())
+    assert spent == [*range(1, 13), None, None]
+    clock.pass_days(1)
+    assert budget(tmp_path, clock).spend() == 1
+
+
 def test_a_jump_carries_what_was_spent(tmp_path: Path, clock: Clock) -> None:
     """The clock syncs after boot (years ahead): five windows spent before count with those after."""
     for _ in range(5):
