@@ -46,7 +46,7 @@ class Engagement(Wire):
     ci95: Interval | None
     """95 % interval, points; null where it is not defined."""
     delta: float | None
-    """Value minus the room's own baseline, points; null without a baseline."""
+    """Value minus the room's own baseline, points; null without a baseline, and in `strict`."""
     weights_id: Text
     """Which weight table made it."""
 
@@ -115,14 +115,17 @@ class Window(Wire):
     """Monotonic clock (media time when a file is played), nanoseconds."""
     clock: Clock
     seats: int = Field(ge=0)
-    """People seen, not frames."""
+    """People seen, not frames: places, so that somebody who changes places counts at each. Says
+    nothing where sensing was off or the camera gave nothing to look at."""
     n_eff: float = Field(ge=0)
-    """People with at least 5 accepted looks; 0 where they are fewer than k_min."""
+    """People behind the result: those with at least 5 accepted looks; 0 where they are fewer than k_min."""
     coverage: Share
-    """Accepted seat-samples of those scheduled."""
+    """Accepted looks of those that everybody in the room was due: everybody seen, or the people that the configuration
+    says the room has if they are more (`engagement.room_seats`)."""
     frames: int = Field(ge=0)
+    """Those without a usable picture included."""
     partial: bool
-    """Cut short: the agent stopped, or the video ended."""
+    """Cut short: the agent stopped, or the video ended or began anew."""
     suppressed: Text | None
     """Why there is no result ("k_min", "camera.frozen", "budget", "paused", …), or null."""
     model: ModelRef

@@ -56,6 +56,16 @@ def test_of_too_many_groups_those_seen_least_are_put_together(order: tuple[str, 
     assert sorted("".join(sorted(group)) for group in groups) == ["A", "BC"]
 
 
+@pytest.mark.parametrize(("readable", "least", "most"), [(0.15, 1, 4), (0.3, 5, 20)])
+def test_twenty_people_who_are_seldom_readable_are_not_guessed(readable: float, least: int, most: int) -> None:
+    """At 15 % of 60 looks nothing proves that five were there; at 30 % enough were read at the same time."""
+    for seed in range(10):
+        chance = random.Random(seed)
+        seen = {person: {look for look in range(60) if chance.random() < readable} for person in range(20)}
+        counting = {person: looks for person, looks in seen.items() if len(looks) >= 5}
+        assert least <= len(people.certain(counting)) <= most
+
+
 def _closed(places: list[list[int]], length: int = 60) -> Window:
     """Return the window of people who stay equally long at each of their places; the last one is sad, others calm."""
     window = WindowAggregator(Seats(), weights.load(weights.DEFAULT), window_s=length, fps=1)
