@@ -20,7 +20,7 @@ from agent.stages import opened
 from agent.trust.guard import models_of
 from agent.trust.sensing import local_zone
 from agent.vision.model_card import Bundle
-from agent.vision.video import check_exists
+from agent.vision.video import VideoFile
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,12 @@ def check_pause(settings: Settings, *, served: bool) -> None:
 
 
 def check_source(settings: Settings) -> None:
-    """Raise ConfigError for a source that is neither a camera nor a video file that can be read: most often a typo."""
+    """Raise ConfigError for a source that is neither a camera nor a video file that can be played: most often a typo."""
     source = settings.camera.source
     try:
         if not is_live(source):
-            check_exists(source)
+            with VideoFile(source, fps=1, settings=settings.camera):  # half a copy, or a codec unknown here, shows here
+                pass
     except InputError as error:
         raise ConfigError(f"camera.source: {error}") from error.__cause__ or error
 

@@ -7,6 +7,7 @@ The noise of the logits tells them apart long before accuracy does: a tenth of a
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import click
 import numpy as np
@@ -19,6 +20,10 @@ from training import data, metrics
 from training.cli import reported, with_data, with_limit
 from training.network import Network
 
+_HEAD: Final = (
+    "| equalised | branches narrowed | logits, signal to noise, dB | same top class | drop, points [95 %] |\n"
+    "|---|---|---|---|---|"
+)
 Floats = npt.NDArray[np.float64]
 
 
@@ -84,9 +89,9 @@ def main(model: Path, directory: Path, strengths: tuple[float, ...], threads: in
     dataset = data.load(directory)
     if limit is not None:
         dataset = data.head(dataset, limit)
-    click.echo("| equalised | branches narrowed | logits, signal to noise, dB | same top class | drop, points [95 %] |")
-    click.echo("|---|---|---|---|---|")
-    for gain in measure(model, dataset, strengths, threads=threads):
+    for number, gain in enumerate(measure(model, dataset, strengths, threads=threads)):
+        if number == 0:  # a model that is refused has no table
+            click.echo(_HEAD)
         click.echo(
             f"| {gain.equalized:g} | {'yes' if gain.narrowed else 'no'} | {gain.snr_db:.1f} | "
             f"{gain.agreement:.1%} | {gain.drop.value:.2f} [{gain.drop.low:.2f}, {gain.drop.high:.2f}] |"

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -21,6 +22,15 @@ def picture(number: int = 0, size: tuple[int, int] = (120, 160), seed: int = 1) 
     scene = np.kron(blocks, np.ones((8, 8, 1)))
     noise = np.random.default_rng(number).normal(0, 4, scene.shape)
     return np.clip(scene + noise, 0, 255).astype(np.uint8)
+
+
+def film(path: Path, seconds: int, codec: str = "MJPG") -> str:
+    """Write a film of one frame a second; return its path."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 1, (160, 120))
+    for number in range(seconds):
+        writer.write(picture(number))
+    writer.release()
+    return str(path)
 
 
 class FakeDriver:

@@ -135,11 +135,10 @@ def table(results: dict[str, list[Result]], n: int) -> Iterator[str]:
         yield f"| {name} | {accuracy.mean():.4f} | {by_seed} | {f1:.3f} | {minutes:.1f} |"
 
 
-def _shortened(config: Config, epochs: int | None, side: int | None, seed: int) -> Config:
-    phases = config.phases
-    if epochs is not None or side is not None:
-        phases = (Phase(epochs or config.epochs, side or phases[-1].side),)
-    return dataclasses.replace(config, phases=phases, seed=seed)
+def _shortened(config: Config, epochs: int | None, side: int | None) -> Config:
+    if epochs is None and side is None:
+        return config
+    return dataclasses.replace(config, phases=(Phase(epochs or config.epochs, side or config.phases[-1].side),))
 
 
 @click.command(
@@ -161,7 +160,7 @@ def main(
     epochs: int | None, side: int | None, teachers: tuple[Path, ...], limit: int | None,
 ) -> None:  # fmt: skip
     """Train CONFIG, and CONFIG with each change alone; print validation accuracy, the change and the cost."""
-    chosen = variants(load(config), changes)
+    chosen = variants(_shortened(load(config), epochs, side), changes)
     if teachers and not any(variant.teacher_share for variant in chosen.values()):
         raise InputError(f"config {config} and its changes have teacher_share 0: expected no --teacher, got one")
     dataset = data.load(directory)
@@ -172,7 +171,7 @@ def main(
     for seed in dict.fromkeys(seeds):  # one that is named twice is one run, and no second witness
         for name, variant in chosen.items():
             folder = out / f"{name.replace(' ', '')}-seed{seed}"
-            result = run(_shortened(variant, epochs, side, seed), dataset, folder, teacher)
+            result = run(dataclasses.replace(variant, seed=seed), dataset, folder, teacher)
             click.echo(f"{name}, seed {seed}: {result.accuracy:.4f} in {result.minutes:.1f} minutes", err=True)
             results[name].append(result)
     lines = "\n".join(table(results, int(protocol.majority(dataset.validation.votes)[0].sum())))

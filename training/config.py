@@ -118,6 +118,8 @@ class Config:
             raise InputError(f"phases: expected a side of {RESNET29_SIDE} or more for resnet29, got {phases[0].side}")
         if self.teacher_upright and not self.teacher_share:
             raise InputError("teacher_upright: expected False with teacher_share 0, got True; set the share")
+        if self.warmup_epochs > self.epochs:
+            raise InputError(f"warmup_epochs: expected at most all epochs, {self.epochs}, got {self.warmup_epochs}")
         if self.early_stop_epochs is not None and len(phases) > 1:
             raise InputError(
                 f"early_stop_epochs: expected None with several phases, got {self.early_stop_epochs} with {len(phases)}"

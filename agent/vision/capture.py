@@ -9,6 +9,7 @@ from pathlib import Path
 
 from agent.config import Camera
 from agent.config_words import without_login
+from agent.errors import ConfigError
 from agent.insight.policy import is_live
 from agent.trust.hardening import keep_memory_private
 from agent.vision.camera import LiveCamera, Notice
@@ -74,8 +75,12 @@ def _grabber(source: str, settings: Camera) -> Grabber:
 
 
 def is_camera(source: str) -> bool:
-    """True for what is opened as a camera: what is live, save a folder or pipe, which the video's own check refuses."""
-    return is_live(source) and (source.startswith("/dev/") or not _there(source))
+    """True for what is opened as a camera: what is live, save a folder or pipe, or a path in a closed folder, which the
+    video's own check refuses."""
+    try:
+        return is_live(source) and (source.startswith("/dev/") or not _there(source))
+    except ConfigError:
+        return False
 
 
 def _there(source: str) -> bool:

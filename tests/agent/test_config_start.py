@@ -18,15 +18,15 @@ from agent.errors import ConfigError
 from agent.service import Service
 from agent.vision.model_card import MODELS, Bundle
 from tests.agent.calibration.test_record import made
+from tests.cameras import film
 
 pytestmark = pytest.mark.skipif(not (MODELS / "compact").is_dir(), reason="no compact model")
 
 
-def written(folder: Path, text: str = "", source: str = "lesson.mp4") -> Path:
-    """Write an agent.toml that a start takes as it is, and `text` after it; a video is there, and empty."""
-    if source.endswith(".mp4"):
-        source = str(folder / source)
-        Path(source).touch()
+def written(folder: Path, text: str = "", source: str = "lesson.avi") -> Path:
+    """Write an agent.toml that a start takes as it is, and `text` after it; a video is there."""
+    if source.endswith(".avi"):
+        source = film(folder / source, 1)
     path = folder / "agent.toml"
     path.write_text(
         f'[agent]\nstate_dir = "{folder}"\n[camera]\nsource = "{source}"\n[classify]\nmodel = "compact"\n{text}'
@@ -53,10 +53,10 @@ def test_nothing_is_refused_of_what_starts(tmp_path: Path) -> None:
     """Good settings have no refusal, with a fitting calibration and with one of another model, and leave no file."""
     path = written(tmp_path)
     assert reasons(path) == []
-    assert {file.name for file in tmp_path.iterdir()} == {"agent.toml", "lesson.mp4"}
-    calibrated(tmp_path, f"{tmp_path}/lesson.mp4", Bundle.load(MODELS / "compact").card.sha256)
+    assert {file.name for file in tmp_path.iterdir()} == {"agent.toml", "lesson.avi"}
+    calibrated(tmp_path, f"{tmp_path}/lesson.avi", Bundle.load(MODELS / "compact").card.sha256)
     assert reasons(path) == []
-    calibrated(tmp_path, f"{tmp_path}/lesson.mp4", "b" * 64)
+    calibrated(tmp_path, f"{tmp_path}/lesson.avi", "b" * 64)
     assert reasons(path) == []
 
 
@@ -129,9 +129,9 @@ def test_a_reload_that_could_not_start_keeps_the_old(tmp_path: Path, caplog: pyt
     assert reload.wanted() is None
     assert "event=config.kept-old" in caplog.text
     assert "needs a filled [policy]" in caplog.text
-    written(tmp_path, source="other.mp4")
+    written(tmp_path, source="other.avi")
     reload.ask()
-    assert reload.wanted().settings.camera.source == f"{tmp_path}/other.mp4"
+    assert reload.wanted().settings.camera.source == f"{tmp_path}/other.avi"
 
 
 def test_a_reload_whose_checks_fail_keeps_the_old(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -144,7 +144,7 @@ def test_a_reload_whose_checks_fail_keeps_the_old(tmp_path: Path, caplog: pytest
 
     for text, checks in (('[mqtt]\nusername = "a"\npassword_file = "%s"\n' % ("x" * 300), refusals), ("", refuse)):
         reload = Reload(path, load(written(tmp_path), environ={}), refuse=checks, environ={})
-        written(tmp_path, text, source="other.mp4")
+        written(tmp_path, text, source="other.avi")
         reload.ask()
         assert reload.wanted() is None
     assert caplog.text.count("event=config.kept-old") == 2

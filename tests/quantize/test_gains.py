@@ -19,6 +19,13 @@ def test_a_row_for_every_combination(cnn_file: Path, drawn_dir: Path) -> None:
     assert all(float(r[2]) > 10 for r in rows)
 
 
+def test_a_model_that_is_refused_has_no_table(drawn_dir: Path, tmp_path: Path) -> None:
+    """Not its head either: stdout is what a page is made of."""
+    (tmp_path / "m.keras").write_bytes(b"x")
+    done = CliRunner().invoke(gains.main, [str(tmp_path / "m.keras"), "--data", str(drawn_dir)])
+    assert (done.exit_code, done.stdout) == (78, ""), done.output
+
+
 def test_a_strength_that_was_not_taken_is_not_claimed(
     cnn_file: Path, drawn: data.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

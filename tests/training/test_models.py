@@ -97,6 +97,7 @@ ONE = (config.Phase(1, 48),)
         ({"teacher_share": 60}, "teacher_share: expected a number from 0 to 1, got 60"),
         ({"seed": -1}, "seed: expected a whole number from 0 to 4294967295, got -1"),
         ({"name": "a/b"}, "name: expected letters, digits and ._- (it names a folder), got 'a/b'"),
+        ({"warmup_epochs": 1.5}, "warmup_epochs: expected at most all epochs, 1, got 1.5"),
         ({"phases": ()}, "phases: expected a tuple of at least one Phase, got ()"),
         ({"augment": True}, "augment: expected an Augment, got True"),
         ({"early_stop_epochs": 2, "phases": ONE * 2}, "early_stop_epochs: expected None with several phases, got 2"),

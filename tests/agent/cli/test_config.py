@@ -11,6 +11,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from tests.cameras import film
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -62,9 +64,9 @@ def test_what_another_user_cannot_read_is_not_checked() -> None:
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
         folder = Path(name)  # pytest's own folders are closed to other users
         folder.chmod(0o755)
-        text = f'[agent]\nstate_dir = "{folder}"\n[camera]\nsource = "{folder}/a.mp4"\n'
+        text = f'[agent]\nstate_dir = "{folder}"\n[camera]\nsource = "{folder}/a.avi"\n'
         text += '[classify]\nmodel = "compact"\n[mqtt]\n'
-        (folder / "a.mp4").touch(mode=0o644)
+        film(folder / "a.avi", 1)
         (folder / "agent.toml").write_text(f'{text}username = "a"\npassword_file = "password"\n')
         (folder / "password").write_text("secret")
         (folder / "password").chmod(0o600)
@@ -111,8 +113,8 @@ def test_what_the_service_cannot_look_at_is_exit_78(text: str) -> None:
         folder.chmod(0o755)
         closed.mkdir(parents=True)
         closed.parent.chmod(0o700)
-        (folder / "lesson.mp4").touch(mode=0o644)
-        base = f'camera.source = "{folder}/lesson.mp4"\nclassify.model = "compact"\nagent.state_dir = "{folder}"\n'
+        film(folder / "lesson.avi", 1)
+        base = f'camera.source = "{folder}/lesson.avi"\nclassify.model = "compact"\nagent.state_dir = "{folder}"\n'
         section = text.split("]")[0].lstrip("[")
         lines = [line for line in base.splitlines() if not line.startswith(f"{section}.")]
         (folder / "agent.toml").write_text("\n".join(lines) + "\n" + text.format(closed=closed))
@@ -139,8 +141,8 @@ def test_init_writes_what_check_accepts(tmp_path: Path) -> None:
     lines = [line.removeprefix("#: ") for line in path.read_text().splitlines() if not line.endswith("=")]
     path.write_text("\n".join(lines))
     tomllib.loads(path.read_text())
-    (tmp_path / "lesson.mp4").touch()
-    done = fer_agent("config", "check", str(path), FER_AGENT__CAMERA__SOURCE=f"{tmp_path}/lesson.mp4")
+    lesson = film(tmp_path / "lesson.avi", 1)
+    done = fer_agent("config", "check", str(path), FER_AGENT__CAMERA__SOURCE=lesson)
     assert (done.returncode, done.stdout) == (0, "")
     again = fer_agent("config", "init", str(path))
     assert again.returncode == 73

@@ -1,5 +1,6 @@
 """A stream is a camera for `replay` and `demo`, whatever its address ends in."""
 
+import os
 import re
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 from agent.cli import cli, demo, replay
 from agent.errors import PolicyError, UsageError
 from tests.cameras import mjpeg_server, picture
+from tests.users import as_nobody
 
 
 def play(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -50,6 +52,20 @@ def test_a_folder_is_no_camera(command: list[str], tmp_path: Path) -> None:
     """Neither the law nor a policy is asked for where there is nothing to watch."""
     got = CliRunner().invoke(cli, [*command, str(tmp_path)])
     assert (got.exit_code, got.output) == (66, f"error: expected a video file, got the folder {str(tmp_path)!r}\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize(
+    "command", [["replay"], ["demo"], ["calibrate", "--yes", "--from"]], ids=lambda words: words[0]
+)
+def test_a_film_in_a_closed_folder_is_no_input(command: list[str], tmp_path: Path) -> None:
+    """66 like every file that cannot be read; nobody speaks of a service that has nothing to do with it."""
+    (tmp_path / "v.avi").touch()
+    tmp_path.chmod(0o700)
+    with as_nobody():
+        got = CliRunner().invoke(cli, [*command, f"{tmp_path}/v.avi"])
+    says = f"error: expected a video file, got '{tmp_path}/v.avi': Permission denied\n"
+    assert (got.exit_code, got.output) == (66, says)
 
 
 def test_a_camera_that_stalls_is_told_of_and_not_the_people() -> None:
