@@ -202,7 +202,8 @@ def _read(path: Path, draft: _Draft) -> None:
 def _unreadable(path: Path, error: OSError) -> str:
     """Return why a configuration cannot be read, and what helps."""
     if isinstance(error, IsADirectoryError):
-        return f"expected a file, got a folder; name the file in it: {path / DEFAULT_PATH.name}"
+        mend = "rename it" if path.parent.name == "conf.d" else f"name the file in it: {path / DEFAULT_PATH.name}"
+        return f"expected a file, got a folder; {mend}"
     mend = ""
     if isinstance(error, FileNotFoundError):
         mend = "; `fer-agent config init` writes a new one"

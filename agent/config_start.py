@@ -88,7 +88,7 @@ def check_pause(settings: Settings, *, served: bool) -> None:
 
 
 def check_source(settings: Settings) -> None:
-    """Raise ConfigError for a source that is neither a camera nor a video file that can be played: most often a typo."""
+    """Raise ConfigError for a source that is neither a camera nor a film that can be played: most often a typo."""
     source = settings.camera.source
     try:
         if not is_live(source):

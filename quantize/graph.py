@@ -111,7 +111,7 @@ class Graph:
 def read_file(path: Path) -> tuple[bytes, Graph]:
     """Return the bytes of `path` and the graph in them; errors as `read`, and InputError if there is no such file."""
     if not path.is_file():
-        raise InputError(f"{path}: no such model; expected a .tflite file")
+        raise InputError(f"{path}: no such model; expected a .tflite file or a bundle folder")
     content = path.read_bytes()
     return content, read(content, str(path))
 

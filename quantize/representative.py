@@ -30,7 +30,8 @@ def choose(split: data.Split, n: int, seed: int) -> tuple[npt.NDArray[np.uint8],
     missing = [name for name, pool in zip(LABELS, pools, strict=True) if not len(pool)]
     if missing:
         raise InputError(
-            f"representative set: expected faces of all {len(LABELS)} classes, none of {', '.join(missing)}"
+            f"representative set: expected faces of all {len(LABELS)} classes, none of {', '.join(missing)}; "
+            "take more of the data (--limit)"
         )
     chosen = np.concatenate([rng.permutation(pool)[:each] for pool in pools])
     return split.faces[chosen], label[chosen]

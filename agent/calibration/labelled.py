@@ -87,6 +87,12 @@ def shipped(bundle: Bundle) -> Found:
     return Found(part, (), card.calibration.bars, in_sample=in_sample)
 
 
+def expect(folder: Path) -> None:
+    """Raise InputError if `folder` is none: before people sit still for minutes, not after."""
+    if not folder.is_dir():
+        raise InputError(f"--labelled: expected a folder with one folder an emotion, got {folder}")
+
+
 def read(folder: Path, side: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
     """Return (inputs (n, side, side, 1), one-hot targets (n, 8)) of the crops in `folder`.
 
@@ -97,8 +103,7 @@ def read(folder: Path, side: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np
     CheckFailed
         too few crops, or too few of an emotion
     """
-    if not folder.is_dir():
-        raise InputError(f"--labelled: expected a folder with one folder an emotion, got {folder}")
+    expect(folder)
     if unknown := sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name not in LABELS):
         raise InputError(f"--labelled: expected folders called {', '.join(LABELS)}, got {unknown[0]!r}")
     faces, label = [], []

@@ -20,7 +20,7 @@ _ROOT: Final = Path(__file__).parents[2]
 _OURS: Final = ("agent", "deploy", "training", "quantize")
 _PLACES: Final = tuple(f"{_ROOT / name}{os.sep}" for name in _OURS)
 
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 """What `print` raises where there is no place for its text; other errors of files have the file's name."""
 
 _INTERRUPTED: Final = 128 + signal.SIGINT

@@ -186,13 +186,14 @@ class Tally:
         """
         self._k_min, self._fps = k_min, fps
         self._film = played if isinstance(played, VideoFile) else None
-        self.windows = self.withheld = self._whole = self._few = self._frames = 0
+        self.windows = self.withheld = self._whole = self._few = self._frames = self._seen = 0
         self._seconds = 0.0
 
     def add(self, window: Mapping[str, Any]) -> None:
         """Count one payload."""
         self.windows += 1
         self.withheld += window["suppressed"] is not None
+        self._seen += window["frames"]
         if not window["partial"]:  # one that is cut short says nothing about people and machine
             self._whole += 1
             self._few += window["suppressed"] == "k_min"
@@ -213,6 +214,8 @@ class Tally:
             advice = "; for a video file, --k-min 2 shows more" if self._film else ""
             few = f"withheld for k_min: fewer than {self._k_min} people with enough samples"
             click.echo(few + advice, err=True)
+        elif self._film and self._seen == 1:
+            click.echo("it has one frame: expected a film, since a face is judged by several", err=True)
         elif self.windows and not self._whole:
             click.echo("cut short (…): it ended before its first window did; try a shorter --window", err=True)
 

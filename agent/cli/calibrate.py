@@ -12,6 +12,7 @@ import click
 
 from agent import config
 from agent.calibration import camera, device, record, report, session
+from agent.calibration.labelled import expect as expect_crops
 from agent.calibration.parts import Record
 from agent.calibration.session import PARTS, Measured, Wanted
 from agent.cli._dialogue import Dialogue
@@ -102,6 +103,8 @@ def command(
     path = _place(out, settings)
     with _allowed(settings, source, own=model is not None) as (bundle, opened):
         _check_writable(path, page)
+        if labelled is not None:
+            expect_crops(labelled)
         wanted = dialogue.before(wanted)
         before = _before(path, bundle, settings, dialogue)
         kept, lines = session.kept_of(before, wanted)
@@ -221,6 +224,8 @@ def _check_writable(path: Path, page: Path | None) -> None:
     for file in (path, page):
         if file is None:
             continue
+        if file.is_dir():
+            raise CannotWriteError(f"{file}: expected a file to write, got a folder")
         with suppress(PermissionError):  # a closed folder is no missing one
             if not file.parent.is_dir():
                 raise CannotWriteError(f"{file}: expected the folder {file.parent} to be there; make it, or use --out")

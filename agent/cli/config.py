@@ -113,10 +113,14 @@ def init(file: Path | None) -> None:
     if file is None:
         click.echo(commented(), nl=False)
         return
+    made = False
     try:
         with file.open("x", encoding="utf-8") as out:
+            made = True
             out.write(commented())
     except OSError as error:
+        if made:  # half of it would be in the next one's way
+            file.unlink(missing_ok=True)
         raise CannotWriteError(f"{file}: expected a place for a new file, got: {error.strerror}") from error
     click.echo(f"{file}: written; now edit it and run: fer-agent config check {file}", err=True)
 

@@ -131,5 +131,6 @@ def _first_line(error: ValidationError) -> str:
         near = difflib.get_close_matches(str(first["loc"][-1]), allowed, 1)
         return f"{key}: unknown key" + (f"; did you mean {near[0]!r}?" if near else f"; expected {', '.join(allowed)}")
     if first["type"] == "missing":
-        return f"{key}: missing"
+        what = "eight numbers from 0 to 100 under [weights]" if key.startswith("weights") else "text"
+        return f"{key}: missing; expected {what}"
     return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}, got {first['input']!r}"

@@ -313,6 +313,14 @@ def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
     )
 
 
+def test_a_folder_in_conf_d_is_no_configuration_either(tmp_path: Path) -> None:
+    """Nobody looks for an agent.toml in it."""
+    write(tmp_path, "")
+    (tmp_path / "conf.d" / "room.toml").mkdir(parents=True)
+    (line,) = complaints(tmp_path / "agent.toml")
+    assert line == "conf.d/room.toml:1: expected a file, got a folder; rename it"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 @pytest.mark.parametrize(
     ("credentials", "mend"),

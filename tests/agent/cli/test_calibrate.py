@@ -188,7 +188,9 @@ def test_a_damaged_calibration_is_replaced_with_a_warning(demo_clip: Path, tmp_p
         (("--from", "none.mp4"), InputError, "none.mp4"),
         (("--from", "{clip}", "--out", "none/c.json"), CannotWriteError, "none"),
         (("--from", "{clip}", "--report", "none/r.html", "--out", "c.json"), CannotWriteError, "none"),
-        (("--from", "{clip}", "--part", "probabilities", "--labelled", "none"), InputError, "none"),
+        (("--from", "{clip}", "--out", "."), CannotWriteError, "got a folder"),
+        (("--from", "{clip}", "--report", ".", "--out", "c.json"), CannotWriteError, "got a folder"),
+        (("--from", "{clip}", "--labelled", "none"), InputError, "none"),
         (("--from", "0", "--k-min", "2"), UsageError, "at least 5 people for a camera"),
         (("--from", "0"), PolicyError, r"needs a filled \[policy\]"),
     ],
@@ -201,6 +203,7 @@ def test_mistakes_are_one_line(demo_clip: Path, tmp_path: Path, monkeypatch, arg
     assert isinstance(got.exception, error), got.output
     assert re.search(says, str(got.exception))
     assert "\n" not in str(got.exception)
+    assert "pictures" not in got.output
 
 
 def live(folder: Path, source: str) -> Path:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import tomllib
+from functools import partial
 from pathlib import Path
 
 import jsonschema
@@ -147,6 +149,16 @@ def test_init_writes_what_check_accepts(tmp_path: Path) -> None:
     again = fer_agent("config", "init", str(path))
     assert again.returncode == 73
     assert again.stderr.startswith("error: ")
+
+
+def test_init_leaves_no_half_file_on_a_full_disk(tmp_path: Path) -> None:
+    """The next try would be refused for a file that nobody wanted."""
+    path = tmp_path / "agent.toml"
+    line = [sys.executable, "-m", "agent", "config", "init", str(path)]
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (1024, resource.RLIM_INFINITY))
+    done = subprocess.run(line, capture_output=True, text=True, preexec_fn=limit)
+    says = f"error: {path}: expected a place for a new file, got: File too large\n"
+    assert (done.returncode, done.stderr, path.exists()) == (73, says, False)
 
 
 def test_show_tells_the_origin(tmp_path: Path) -> None:

@@ -44,6 +44,13 @@ def test_a_full_disk_behind_stdout_is_one_line(command: str) -> None:
     assert done.stderr.decode().splitlines() == ["error: stdout: cannot be written: No space left on device"]
 
 
+def test_a_file_behind_stdout_that_may_not_grow_is_one_line() -> None:
+    """A limit of the shell, or a stick with FAT: exit 73, and no error of ours."""
+    done = shell('f="$(mktemp)"; ulimit -f 1; agent config schema > "$f"; code=$?; rm "$f"; exit $code')
+    assert done.returncode == 73
+    assert done.stderr.decode().splitlines() == ["error: stdout: cannot be written: File too large"]
+
+
 def test_a_terminal_without_unicode_gets_all_the_rest() -> None:
     """Where stdout is Latin-1, `explain` shows its text, with "?" for what cannot be shown, and exits 0."""
     done = shell("agent explain", **LATIN)

@@ -54,6 +54,7 @@ def _window(frames: int, suppressed: str | None, *, partial: bool = False) -> di
         ([_window(10, "k_min")] * 2, False, "fewer than 5 people with enough samples\n"),
         ([_window(4, "k_min")] * 2, True, "this machine looked at 8 of 20 frames: it is too slow or busy"),
         ([_window(2, "k_min", partial=True)], True, "it ended before its first window did"),
+        ([_window(1, "k_min", partial=True)], True, "it has one frame: expected a film"),
         ([_window(10, None), _window(2, "k_min", partial=True)], True, "x: 2 windows, 1 withheld\n"),
     ],
 )

@@ -39,7 +39,7 @@ def test_a_file_of_ones_own_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("fear = 10", "", "weights.fear: missing"),
+        ("fear = 10", "", r"weights.fear: missing; expected eight numbers from 0 to 100 under \[weights\]"),
         ("fear = 10", "fear = 101", "weights.fear: .*got 101"),
         ("fear = 10", "fear = nan", "weights.fear"),
         ("fear = 10", "fera = 10", "weights.fera: unknown key; did you mean 'fear'[?]"),
