@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 find_python() { # prints an interpreter of the wanted minor version ($1: "3.11", or nothing for any that fits)
   local candidate
   for candidate in ${FER_PYTHON:-} "python${1:-3.11}" python3.11 python3.12 python3.13 python3 \
-    "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/bin/python3 /opt/python*/bin/python3; do
+    "${PYENV_ROOT:-${HOME:-}/.pyenv}"/versions/*/bin/python3 /opt/python*/bin/python3; do
     if "$candidate" -c "import sys, venv, ensurepip; v = '%d.%d' % sys.version_info[:2]
 raise SystemExit(v not in ('${1:-}' or '3.11 3.12 3.13').split())" 2>/dev/null; then
       echo "$candidate"

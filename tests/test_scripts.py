@@ -20,3 +20,13 @@ def test_an_environment_that_was_half_made_is_made_anew(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-c", install], cwd=tmp_path, env=environ, capture_output=True, text=True)
     assert "Making the environment" in done.stderr
     assert subprocess.run([tmp_path / ".venv/bin/python", "-m", "pip", "--version"]).returncode == 0
+
+
+def test_a_python_is_found_without_a_home() -> None:
+    """As in a container or a unit, where HOME is not set."""
+    environ = {key: value for key, value in os.environ.items() if key not in ("HOME", "PYENV_ROOT")}
+    find = "source scripts/env.sh; find_python"
+    done = subprocess.run(
+        ["bash", "-c", find], cwd=ROOT, env=environ | {"FER_PYTHON": sys.executable}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{sys.executable}\n", "")

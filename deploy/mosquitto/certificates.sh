@@ -19,6 +19,15 @@ case ${1:-} in -h|--help) usage; exit 0 ;; esac
 if [ $# -lt 2 ]; then usage >&2; exit 2; fi
 folder=$1 host=$2
 shift 2
+case $host in
+    *:*:*) name="IP:$host" strange='[!0-9A-Fa-f:.]' ;;
+    *[!0-9.]*) name="DNS:$host" strange='[!A-Za-z0-9._-]' ;;
+    *) name="IP:$host" strange='[!0-9.]' ;;
+esac
+case $host in
+    ''|*$strange*)
+        echo "error: BROKER_HOST: expected a name or an address alone, no port and no mqtts://, got '$host'" >&2; exit 2 ;;
+esac
 umask 077
 mkdir -p "$folder"
 
@@ -57,11 +66,6 @@ certificate() {  # certificate NAME COMMON_NAME SUBJECT_NAME EXTENDED_USAGE
     rm -f "$folder/$1.csr" "$folder/$1.ext"
 }
 
-case $host in
-    *:*) name="IP:$host" ;;
-    *[!0-9.]*) name="DNS:$host" ;;
-    *) name="IP:$host" ;;
-esac
 certificate broker "$host" "$name" serverAuth
 for agent in "$@"; do
     case $agent in

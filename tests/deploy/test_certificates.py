@@ -56,6 +56,16 @@ def test_another_name_is_an_error(other: str, tmp_path: Path) -> None:
     assert "broker.example" not in str(names(tmp_path / "broker.crt"))
 
 
+@pytest.mark.parametrize(
+    "host", ["broker.example:8883", "192.0.2.7:8883", "mqtts://broker.example", "a:b:z", "a b", ""]
+)
+def test_what_is_no_host_is_refused_first(host: str, tmp_path: Path) -> None:
+    """A certificate for a name with a port fits no broker; nothing is left in the next one's way."""
+    said = made(tmp_path / "certs", host, code=2)
+    assert said == f"error: BROKER_HOST: expected a name or an address alone, no port and no mqtts://, got '{host}'\n"
+    assert not (tmp_path / "certs").exists()
+
+
 def test_one_that_has_ended_is_an_error(tmp_path: Path) -> None:
     """An expired certificate is named; with certificate and key removed, the next run makes both."""
     made(tmp_path, "broker.example")
