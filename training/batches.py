@@ -81,32 +81,29 @@ class Batches(keras.utils.PyDataset):
         """Return batch `index` of `epoch`, which shows the faces in `order`: no other state has a say in it."""
         chosen = order[index * self._batch : (index + 1) * self._batch]
         rng = np.random.default_rng([self._seed, epoch, index])
-        views = np.stack([augment(self._faces[i], self._how, rng) for i in chosen])
+        looks = [np.stack([augment(self._faces[i], self._how, rng) for i in chosen])]
         y = self._targets[chosen]
         weights = None if self._weights is None else self._weights[chosen]
+        share = rng.beta(self._mixup, self._mixup) if self._mixup else 1.0
+        if self._upright is not None:
+            looks.append(np.stack([augment(self._upright[i], self._how, rng) for i in chosen]))
         if self._mixup:
-            share = rng.beta(self._mixup, self._mixup)
-            views, y = mixed(views, y, share)
+            looks = [np.rint(mixed(look, share)).astype(np.uint8) for look in looks]  # grey levels, for a teacher
+            y = mixed(y, share)
             weights = None if weights is None else share * weights + (1 - share) * weights[::-1]
         if self._teacher is not None:
-            looks = [views]
-            if self._upright is not None:
-                again = np.stack([augment(self._upright[i], self._how, rng) for i in chosen])
-                looks.append(mixed(again, y, share)[0] if self._mixup else again)
             with self._at_teacher:  # a TFLite interpreter serves one thread
                 taught = np.mean([self._teacher(look) for look in looks], axis=0)
             y = (1 - self._teacher_share) * y + self._teacher_share * taught
-        x = as_input(views, self._side)
+        x = as_input(looks[0], self._side)
         return (x, y) if weights is None else (x, y, weights)
 
 
-def mixed(
-    faces: npt.NDArray[np.uint8], y: npt.NDArray[np.float32], share: float
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    """Return faces (n, h, w) and targets (n, 8), each blended with the batch in reverse: `share` of its own (0-1), the
-    rest of the other; faces to whole grey levels, as a teacher takes them."""
+def mixed(batch: npt.NDArray[Any], share: float) -> npt.NDArray[np.float32]:
+    """Return a batch (n, …) of faces or targets blended with itself in reverse: `share` of its own (0-1), the rest of
+    the other."""
     own, other = np.float32(share), np.float32(1 - share)
-    return np.rint(own * faces + other * faces[::-1]).astype(np.uint8), own * y + other * y[::-1]
+    return np.asarray(own * batch + other * batch[::-1], np.float32)
 
 
 def as_input(faces: Any, side: int) -> npt.NDArray[np.float32]:

@@ -56,7 +56,6 @@ def range_test(
 ) -> RangeTest:
     """Train `config` for at most `steps` steps, raising the rate from `lowest` to `highest`; errors as `targets`."""
     from training import progress, ramp, recipe  # not at the top: they bring Keras, which --help does without
-    from training.batches import Batches
     from training.loop import prepare
 
     prepare(config)
@@ -68,12 +67,7 @@ def range_test(
     model.compile(  # the recipe's optimizer follows a schedule; here each step sets the rate
         optimizer=recipe.optimizer(config, steps, rate=lowest), loss=model.loss, jit_compile=model.jit_compile
     )
-    batches = Batches(
-        faces, target, batch=config.batch, side=config.phases[0].side, how=config.augment, seed=config.seed,
-        mixup=config.mixup, weights=recipe.class_weights(config, target), odds=recipe.draw_odds(config, target),
-        teacher=teacher if isinstance(teacher, distill.OnView) else None, teacher_share=config.teacher_share,
-        upright=recipe.second_look(config, faces),
-    )  # fmt: skip
+    batches = recipe.batches(config, faces, target, config.phases[0].side, teacher)
     rates = [lowest * (highest / lowest) ** (i / max(1, steps - 1)) for i in range(steps)]
     watch = ramp.Ramp(rates)
     shown = progress.Bar(f"{config.name}, rates from {lowest:g} to {highest:g}")

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from agent.errors import InputError, ModelError, first_line
 from training import checkpoint, data, distill, keeper, models, progress, protocol, recipe, record
-from training.batches import Batches, as_input
+from training.batches import as_input
 from training.config import Config
 from training.torch_speed import use_fast_kernels
 
@@ -42,7 +42,6 @@ def fit(
     """
     prepare(config)
     faces, target = recipe.targets(config, dataset.train, teacher)
-    looking = teacher if config.teacher_share and isinstance(teacher, distill.OnView) else None
     steps = recipe.steps_per_epoch(config, len(faces))
     run.mkdir(parents=True, exist_ok=True)
     done = checkpoint.to_go_on(run, resume=resume)
@@ -65,12 +64,7 @@ def fit(
             done.restore(model)
         elif not start:
             _begin(run, mine, model, start_from)
-        batches = Batches(
-            faces, target, batch=config.batch, side=phase.side, how=config.augment, seed=config.seed,
-            mixup=config.mixup, weights=recipe.class_weights(config, target), odds=recipe.draw_odds(config, target),
-            teacher=looking, teacher_share=config.teacher_share, upright=recipe.second_look(config, faces),
-            workers=workers,
-        )  # fmt: skip
+        batches = recipe.batches(config, faces, target, phase.side, teacher, workers)
         model.fit(
             batches, epochs=last, initial_epoch=start, validation_data=_validation(dataset.validation, phase.side),
             validation_batch_size=256 - 256 % _devices(), verbose=verbose,

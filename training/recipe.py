@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from agent.errors import InputError
 from training import data, models, upright
+from training.batches import Batches
 from training.config import Config
 from training.distill import OnView, Teacher
 
@@ -93,9 +94,21 @@ def targets(
     return faces, (1 - share) * soft + share * taught
 
 
-def second_look(config: Config, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | None:
-    """Return `faces` (n, 48, 48) upright, where the config's teachers look at those, too; else None."""
-    return upright.turned(faces) if config.teacher_upright else None
+def batches(
+    config: Config,
+    faces: npt.NDArray[np.uint8],
+    target: npt.NDArray[np.float32],
+    side: int,
+    teacher: Teacher | OnView | None,
+    workers: int = 1,
+) -> Batches:
+    """Return what a phase of `config` trains on at `side`: `targets`, and the teacher that they were made for."""
+    return Batches(
+        faces, target, batch=config.batch, side=side, how=config.augment, seed=config.seed, mixup=config.mixup,
+        weights=class_weights(config, target), odds=draw_odds(config, target),
+        teacher=teacher if isinstance(teacher, OnView) else None, teacher_share=config.teacher_share,
+        upright=upright.turned(faces) if config.teacher_upright else None, workers=workers,
+    )  # fmt: skip
 
 
 def class_weights(config: Config, target: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
