@@ -24,12 +24,12 @@ def mirrored(path: str) -> bool:
     with open(path, "rb") as file:
         if not _is_mp4(file):
             return False
-        return any(
-            found
+        tracks = (
+            _mirrored(file, trak)
             for moov in _inside(file, Path(path).stat().st_size, b"moov")
             for trak in _inside(file, moov, b"trak")
-            if (found := _mirrored(file, trak)) is not None
         )
+        return next((found for found in tracks if found is not None), False)
 
 
 def cut_off(path: str) -> bool:

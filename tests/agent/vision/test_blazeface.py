@@ -27,6 +27,7 @@ def test_place_in_the_batch_does_not_matter(model, runtime):
     with BlazeFace(model, choose(runtime), threads=1) as network:
         _, score, points = network(np.stack([tile]), 0.3)
         assert len(score) > 0
+        assert 0.3 <= score.min()
         for place in (0, 1, BATCH - 1, BATCH + 1):
             pictures = [empty] * (BATCH + 2)
             pictures[place] = tile
@@ -34,6 +35,19 @@ def test_place_in_the_batch_does_not_matter(model, runtime):
             assert set(where.tolist()) == {place}
             np.testing.assert_allclose(same_score, score, atol=1e-4)
             np.testing.assert_allclose(same_points, points, atol=0.05)
+
+
+def test_rows_are_decoded():
+    """Places are from the middle of the row's own cell, a score is the logistic of its logit; a row without a number
+    or of a box that is turned inside out is left out."""
+    boxes, logits = np.zeros((1, 2304, 16), np.float32), np.full((1, 2304), -9, np.float32)
+    row = 3 * 48 + 5  # of cells of 4 pixels: its middle is (22, 14)
+    boxes[0, row, :8] = 1, 2, 10, 20, -3, -4, 3, -4
+    boxes[0, 1, 2:4], boxes[0, 2, 2:4] = (np.nan, 5), (-1, 5)
+    logits[0, [1, 2, row]] = np.log(3)
+    tile, score, points = BlazeFace(weights.FULL_RANGE, choose(), threads=1)._decode(boxes, logits, 0.0)
+    assert (tile.tolist(), score.tolist()) == ([0], [0.75])
+    assert points.tolist() == [[[18, 6], [28, 26], [19, 10], [25, 10]]]
 
 
 @MODELS

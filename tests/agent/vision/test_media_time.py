@@ -25,8 +25,21 @@ def test_the_first_frame_is_at_zero() -> None:
 
 
 def test_a_container_without_times_is_counted() -> None:
-    """At the rate that it states."""
+    """At the rate that it states, also where they end in the middle."""
     assert times([0, 0, 0, 0], fps=10) == [0, 0.1, 0.2, 0.3]
+    assert times([0, 0.04, 0.04, 0.04, math.nan]) == [0, 0.04, 0.08, 0.12, 0.16]
+
+
+@pytest.mark.parametrize(("name", "codec"), [("v.m2v", "MPG2"), ("v.mjpeg", "MJPG")])
+def test_a_raw_stream_is_counted(tmp_path: Path, name: str, codec: str) -> None:
+    """It has no times at all, and its last frame is not 244,000 years after the others."""
+    path = tmp_path / name
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), 25, (160, 120))
+    for number in range(10):
+        writer.write(picture(number))
+    writer.release()
+    with open_source(str(path), fps=25) as source:
+        assert [frame.at for frame in source] == pytest.approx([number * 0.04 for number in range(10)])
 
 
 def test_frames_out_of_order_wait() -> None:
@@ -54,7 +67,7 @@ def test_a_leap_is_a_joint_where_films_are_joined(may_restart: bool, after: list
 
 def test_rare_frames_are_no_leap() -> None:
     """A time lapse of a frame a minute has one a minute in a transport stream, too."""
-    assert times([0, 60, 120], fps=1 / 60, may_restart=True) == [0, 60, 120]
+    assert times([0, 60, 150], fps=1 / 60, may_restart=True) == [0, 60, 150]
 
 
 @given(st.lists(st.floats(), min_size=1), st.booleans())
@@ -80,11 +93,13 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_it_begins_with_tells_a_transport_stream(recording: Path) -> None:
-    """From any byte on, also with a camcorder's time code before each packet; a program stream; and nothing else."""
+    """From any byte on, also with a camcorder's time code before
+    each packet or parity behind it; a program stream; and nothing else."""
     whole = recording.read_bytes()
     assert restarts(head_of(str(recording)))
     assert restarts(whole[100:2148])
     assert restarts(b"".join(b"\0\0\0\0" + whole[n : n + 188] for n in range(0, 1880, 188)))
+    assert restarts(b"".join(whole[n : n + 188] + bytes(16) for n in range(0, 1880, 188)))
     assert restarts(b"\0\0\1\xba" + bytes(100))
     assert not any(restarts(head) for head in (b"", b"\0" * 2048, b"RIFF....AVI LIST", whole[:188]))
 

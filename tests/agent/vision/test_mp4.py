@@ -4,7 +4,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from agent.vision import mp4
@@ -31,9 +31,10 @@ def written(path: Path, *boxes: bytes) -> str:
 @pytest.mark.parametrize("version", [0, 1])
 @pytest.mark.parametrize(("matrix", "expected"), [(SHOWN, False), (MIRROR, True)])
 def test_a_mirror_is_seen(tmp_path: Path, version: int, matrix: tuple[int, ...], expected: bool) -> None:
-    """Of the picture's track, not of the sound's."""
-    sound = track(b"soun", MIRROR if matrix is SHOWN else SHOWN)
-    path = written(tmp_path / "v", box(b"mdat", b"x" * 9), box(b"moov", sound + track(b"vide", matrix, version)))
+    """Of the first picture's track, which is the one that is shown, not of the sound's or of a second camera's."""
+    other = MIRROR if matrix is SHOWN else SHOWN
+    tracks = track(b"soun", other) + track(b"vide", matrix, version) + track(b"vide", other)
+    path = written(tmp_path / "v", box(b"mdat", b"x" * 9), box(b"moov", tracks))
     assert mp4.mirrored(path) is expected
     assert not mp4.cut_off(path)
 
@@ -51,12 +52,24 @@ def test_what_has_no_index_is_cut_off(tmp_path: Path) -> None:
     assert not mp4.cut_off(written(tmp_path / "heic", box(b"meta"), box(b"mdat")))
     (tmp_path / "avi").write_bytes(b"RIFF....AVI ")
     assert not mp4.cut_off(str(tmp_path / "avi"))
+    assert not mp4.mirrored(str(tmp_path / "avi"))
+
+
+TRACKS = st.recursive(
+    st.binary(max_size=90),
+    lambda inner: st.lists(
+        st.builds(box, st.sampled_from([b"tkhd", b"mdia", b"hdlr"]), inner), min_size=1, max_size=3
+    ).map(b"".join),
+    max_leaves=6,
+)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.binary(), st.sampled_from([b"", b"moov", b"trak", b"tkhd", b"mdia"]))
-def test_any_bytes_are_read_to_their_end(tmp_path: Path, content: bytes, kind: bytes) -> None:
-    """Damaged files raise nothing."""
-    path = written(tmp_path / "v", struct.pack(">I4s", 1, b"free") + content, box(kind or b"skip", content), content)
+@given(st.lists(TRACKS, max_size=3), st.binary())
+@example([struct.pack(">I4sQ", 1, b"mdia", 0)], struct.pack(">I4sQ", 1, b"trak", 0))
+def test_any_bytes_are_read_to_their_end(tmp_path: Path, tracks: list[bytes], more: bytes) -> None:
+    """Damaged files raise nothing, and are not read for ever."""
+    index = b"".join(box(b"trak", each) for each in tracks) + more
+    path = written(tmp_path / "v", struct.pack(">I4s", 1, b"free") + more, box(b"moov", index), more)
     assert mp4.mirrored(path) in (True, False)
     assert mp4.cut_off(path) in (True, False)

@@ -143,8 +143,10 @@ def with_pixels_of(content: bytes, width: int, height: int) -> bytes:
         ((3, 4), False, (160, 160, 3)),
         ((4, 3), True, (213, 120, 3)),
         ((1, 100), False, (120, 160, 3)),
+        ((1, 0), False, (120, 160, 3)),
+        ((100, 99), False, (120, 160, 3)),
     ],
-    ids=["wide", "high", "wide and turned", "absurd"],
+    ids=["wide", "high", "wide and turned", "absurd", "no number", "as good as square"],
 )
 def test_faces_are_not_squeezed(tmp_path: Path, pixel: tuple[int, int], turned: bool, shape: tuple[int, ...]) -> None:
     """Pixels that are no squares, as a camcorder's, become squares; none is lost."""
