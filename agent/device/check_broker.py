@@ -30,6 +30,8 @@ _REFUSED: Final = 0x80
 """MQTT 5 reason codes from here on are failures."""
 _WRITTEN: Final = ("window", "last", "meta", "event", "health")
 """What the agent publishes, besides replies and its status (the will shows that one)."""
+_UNDER_WAY: Final = len(_WRITTEN) + 2
+"""Most messages without an end that the broker must bear: these, Home Assistant's, and one that is answered at once."""
 _NO_JSON: Final = b"doctor"
 """Where a broker hands on at QoS 2 what was not released, as the standard lets it: no consumer takes this for news."""
 
@@ -48,7 +50,7 @@ class _Client(mqtt_client.Client):
 
     inbox: "queue.Queue[Any]"
     asks = False
-    """Whether the broker answers so: MQTT 5, and a broker that takes QoS 2."""
+    """Whether the broker answers so: MQTT 5, and a broker that takes QoS 2, and so many at once."""
     ended = False
     """There is no connection any more. RabbitMQ ends it over what its ACL forbids, with MQTT 3.1.1."""
 
@@ -146,7 +148,11 @@ def _client(
             raise _Refused(f"the broker refused: {answer[1]}", mend)
         if (lack := link.lack(answer[2])) is not None:
             raise _Refused(*lack)
-        client.asks = mqtt.version == "5" and getattr(answer[2], "MaximumQoS", 2) == 2
+        client.asks = (
+            mqtt.version == "5"
+            and getattr(answer[2], "MaximumQoS", 2) == 2
+            and getattr(answer[2], "ReceiveMaximum", _UNDER_WAY) >= _UNDER_WAY
+        )
         yield client, inbox
     finally:
         client.disconnect()
@@ -214,9 +220,11 @@ def _publish(client: Any, inbox: "queue.Queue[Any]", settings: Settings, topics:
         why = ", ".join(f"{topic}: {reason}" for topic, reason in denied.items())
         return fail("mqtt.publish", why, f"add to the broker's ACL: {lines}")
     if not asked:
-        found = f"{topics('rsp/doctor')} accepted; {', '.join(_WRITTEN)} not tried: that takes MQTT 5 and QoS 2"
-        newer = 'set mqtt.version = "5" if the broker has it'
-        mend = "allow max_qos 2 on the broker" if settings.mqtt.version == "5" else newer
+        found = f"{topics('rsp/doctor')} accepted; {', '.join(_WRITTEN)} not tried: that takes MQTT 5, QoS 2 "
+        found += f"and {_UNDER_WAY} messages at once"
+        mend = f"allow max_qos 2 and max_inflight_messages {_UNDER_WAY} on the broker"
+        if settings.mqtt.version != "5":
+            mend = 'set mqtt.version = "5" if the broker has it'
         return warn("mqtt.publish", found, f"{mend}, or compare the broker's ACL with {_MIN_ACL}")
     return good("mqtt.publish", f"{', '.join(asked)} and {topics('rsp/doctor')} accepted")
 

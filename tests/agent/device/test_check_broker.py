@@ -104,6 +104,16 @@ def test_what_a_broker_cannot_be_asked_is_said(broker: Mosquitto) -> None:
     assert (report.verdict, "window" in report.found, 'mqtt.version = "5"' in report.mend) == ("WARN", True, True)
 
 
+@pytest.mark.parametrize(("most", "verdict"), [(1, "WARN"), (6, "WARN"), (7, "PASS")])
+def test_a_broker_that_bears_few_messages_at_once_denies_nothing(most: int, verdict: str, broker: Mosquitto) -> None:
+    """What is asked and never released counts against its Receive Maximum: "quota exceeded" is no word of an ACL."""
+    broker.configure(f"max_inflight_messages {most}")
+    broker.restart()
+    report = found(broker, home_assistant=True)
+    assert report.pop("mqtt.publish").verdict == verdict
+    assert {finding.verdict for finding in report.values()} == {"PASS"}
+
+
 UNAUTHORISED, OLD = b"\x20\x03\x00\x87\x00", b"\x20\x02\x00\x01"
 """Welcomes that are none: of a password that is wrong, and of a broker that has never heard of MQTT 5."""
 
