@@ -76,7 +76,7 @@ def broker(settings: Settings) -> Iterator[Finding]:
         with socket.create_connection((mqtt.host, mqtt.port), _WAIT_S) as plain:
             yield good("mqtt.tcp", f"{where} answers")
             yield from _tls(plain, mqtt)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that no resolver takes, as broker..local
         why, mend = security.explained(error, mqtt)
         yield fail("mqtt.connect", why, mend or f"check mqtt.host and mqtt.port; nc -vz {mqtt.host} {mqtt.port}")
         return

@@ -104,6 +104,13 @@ def test_what_a_broker_cannot_be_asked_is_said(broker: Mosquitto) -> None:
     assert (report.verdict, "window" in report.found, 'mqtt.version = "5"' in report.mend) == ("WARN", True, True)
 
 
+def test_a_name_that_no_resolver_takes_is_a_mistake_in_the_configuration() -> None:
+    """Of a misspelt name nobody has to report a fault of the doctor's."""
+    report = report_of(1883, host="broker..local")
+    assert report["mqtt.connect"].verdict == "FAIL"
+    assert report["mqtt.connect"].mend.startswith("check mqtt.host")
+
+
 @pytest.mark.parametrize(("most", "verdict"), [(1, "WARN"), (6, "WARN"), (7, "PASS")])
 def test_a_broker_that_bears_few_messages_at_once_denies_nothing(most: int, verdict: str, broker: Mosquitto) -> None:
     """What is asked and never released counts against its Receive Maximum: "quota exceeded" is no word of an ACL."""
