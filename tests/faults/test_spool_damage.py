@@ -130,3 +130,19 @@ def test_garbage_instead_of_a_file(sound: Path, scratch: Path) -> None:
     assert windows == set()
     _promises(spool, windows, lost)
     spool.close()
+
+
+@pytest.mark.parametrize("used", [17, 33])
+def test_a_file_that_is_gone_gives_no_number_back(used: int, tmp_path: Path) -> None:
+    """However many windows there were since the start: numbers are reserved, and that is synced, before they are
+    used."""
+    spool = DiskSpool(tmp_path / "spool", 64 * 1024, 1e9)
+    for _ in range(used):
+        spool.add(body)
+    spool.release()
+    for file in (tmp_path / "spool").glob("*.log"):
+        file.unlink()
+    again = DiskSpool(tmp_path / "spool", 64 * 1024, 1e9)
+    assert again.newest_seq >= used
+    assert sorted(again.find(1, used)) == list(range(1, used + 1))
+    again.close()

@@ -45,7 +45,7 @@ def test_numbers_rise_by_one_from_one(spool: Spool) -> None:
 def test_an_ack_takes_what_it_covers(spool: Spool) -> None:
     """Up to and including; later windows wait on."""
     positions = [spool.add(body) for _ in range(5)]
-    spool.ack(spool.epoch, 3)
+    assert not spool.ack(spool.epoch, 3), "no new epoch"
     assert spool.pending() == positions[3:]
     assert spool.read(positions[0]) is None
     assert spool.acked == 3
@@ -58,6 +58,7 @@ def test_an_ack_that_cannot_be_right_takes_nothing(spool: Spool, epoch: str | No
         spool.add(body)
     spool.ack(epoch or spool.epoch, upto)
     assert len(spool.pending()) == 5
+    assert not spool.acked
 
 
 def test_acks_never_go_back(spool: Spool) -> None:
@@ -232,6 +233,7 @@ def test_a_lost_head_begins_a_new_epoch(tmp_path: Path) -> None:
     after = opened(tmp_path / "spool")
     assert after.epoch != before.epoch
     assert after.read(after.add(body)).seq == 1
+    assert list(after.find(1, 9)) == [1], "who asks means the epoch of now"
     assert sorted(e.epoch for p in after.pending() if (e := after.read(p))) == sorted(
         [before.epoch] * 3 + [after.epoch]
     )
@@ -253,6 +255,10 @@ def test_a_restored_spool_begins_a_new_epoch(tmp_path: Path, caplog: pytest.LogC
         spool.add(body)
     assert spool.ack(used, 40)
     assert not spool.ack(spool.epoch, 10**300), "again in the same run: somebody's nonsense"
+    kept = {seq: spool.read(position) for seq, position in spool.find(1, 99).items()}
+    assert {seq: (e.kind, e.epoch, e.seq) for seq, e in kept.items()} == {
+        seq: ("window", spool.epoch, seq) for seq in (1, 2, 3)
+    }
     spool.add(body)
     spool.close()
     assert "event=spool.numbers_used_before upto=40 newest=8" in caplog.text
