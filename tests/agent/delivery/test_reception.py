@@ -141,6 +141,39 @@ def test_a_topic_that_is_called_invalid_is_one_that_the_acl_forbids(desk: tuple[
     assert sent.state == ("ready", None)
 
 
+def test_a_topic_over_which_each_connection_ends(desk: tuple[Reception, SharedSpool, Sent]) -> None:
+    """RabbitMQ's no, with MQTT 3.1.1: what twice had no answer is named until it has one. Ends of another cause, and
+    what was under way at them, say nothing."""
+    reception, _, sent = desk
+    event, meta, gone = speaker().topics("event"), speaker().topics("meta"), link.Closed("gone", by_broker=True)
+    assert not reception.ended(gone, {WINDOW, event})
+    for cause in (
+        {"by_broker": False},
+        {"by_broker": True, "too_large": True},
+        {"by_broker": True, "taken_over": True},
+    ):
+        assert not reception.ended(link.Closed("gone", **cause), {WINDOW})
+    assert not reception.ended(gone, set())
+    assert not sent
+    assert reception.ended(gone, {WINDOW, meta})
+    why = f"the broker ends each connection and leaves {WINDOW} without an answer: does its ACL allow"
+    assert sent.state == ("degraded", f'{why} "topic readwrite fer/v1/test/room/fer/#" to the anonymous user?')
+    reception.answered(WELL, event, None)
+    assert sent.state[0] == "degraded"
+    reception.answered(WELL, WINDOW, None)
+    assert sent.state == ("ready", None)
+
+
+def test_only_a_window_is_too_large_for_good(desk: tuple[Reception, SharedSpool, Sent]) -> None:
+    """Any other refusal of a window, and a refusal of anything else, leaves all windows to be sent."""
+    reception, _, _ = desk
+    reception.answered(QUOTA, WINDOW, Item(1, replay=False))
+    reception.answered(link.Answered(1, 149, "Packet too large"), speaker().topics("meta"), None)
+    assert reception.poison == set()
+    reception.answered(link.Answered(1, 149, "Packet too large"), WINDOW, Item(2, replay=False))
+    assert reception.poison == {2}
+
+
 def test_a_refusal_is_forgotten_with_its_connection(desk: tuple[Reception, SharedSpool, Sent]) -> None:
     """What was refused once is tried again over the next connection, also what was too large for the last one; what
     ended a connection is not, unless the broker takes larger packets now."""
