@@ -26,6 +26,7 @@ def test_stores_and_acknowledges(broker_port: int, engine: Engine, room: Room) -
         room.send(1, 2, 3)
         wait_for(lambda: room.acked == 3)
     assert count(engine) == 3
+    assert count(engine, "SELECT upto_seq FROM streams") == 3, "what is pruned later is no hole"
 
 
 @pytest.mark.usefixtures("mosquitto")
@@ -79,6 +80,20 @@ def test_restart_goes_on_where_it_was(broker_port: int, engine: Engine, room: Ro
     with collecting(broker_port, engine):
         wait_for(lambda: room.acked == 4)
     assert (count(engine), room.asked) == (4, [])
+
+
+def test_restart_knows_what_was_declared_lost(broker_port: int, engine: Engine, room: Room) -> None:
+    """Also behind a hole: that one alone is asked for."""
+    with collecting(broker_port, engine):
+        room.publish("event", {"kind": "gap", "epoch": "1", "from": 3, "to": 5, "reason": "spool.cap", "at_ms": NOW_MS})
+        room.send(1, 6)
+        wait_for(lambda: (count(engine), count(engine, "SELECT count(*) FROM gaps")) == (2, 1))
+    room.asked.clear()
+    room.keep(2)
+    with collecting(broker_port, engine):
+        room.send(7)
+        wait_for(lambda: room.acked == 7)
+    assert room.asked == [(2, 2)]
 
 
 def test_bad_bytes_change_nothing(
