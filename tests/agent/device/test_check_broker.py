@@ -111,10 +111,18 @@ def test_a_name_that_no_resolver_takes_is_a_mistake_in_the_configuration() -> No
     assert report["mqtt.connect"].mend.startswith("check mqtt.host")
 
 
-@pytest.mark.parametrize(("most", "verdict"), [(1, "WARN"), (6, "WARN"), (7, "PASS")])
-def test_a_broker_that_bears_few_messages_at_once_denies_nothing(most: int, verdict: str, broker: Mosquitto) -> None:
+@pytest.mark.parametrize(
+    ("limit", "verdict"),
+    [
+        ("max_inflight_messages 1", "WARN"),
+        ("max_inflight_messages 6", "WARN"),
+        ("max_inflight_messages 7", "PASS"),
+        ("max_qos 1", "WARN"),
+    ],
+)
+def test_a_broker_that_cannot_be_asked_so_denies_nothing(limit: str, verdict: str, broker: Mosquitto) -> None:
     """What is asked and never released counts against its Receive Maximum: "quota exceeded" is no word of an ACL."""
-    broker.configure(f"max_inflight_messages {most}")
+    broker.configure(limit)
     broker.restart()
     report = found(broker, home_assistant=True)
     assert report.pop("mqtt.publish").verdict == verdict
