@@ -94,3 +94,23 @@ def probe(backend: str, what: str, cache: Path, **more: str) -> dict[str, Any]:
     done = subprocess.run(command, env=environment(backend, cache, **more), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoded data sets go to a folder of the test run."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="module")
+def keras_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained CNN."""
+    import keras
+
+    from tests.training.commands import CONFIG  # not at the top: these bring Keras before its backend is chosen
+    from training import models
+
+    keras.utils.set_random_seed(1)
+    path = tmp_path_factory.mktemp("model") / "final.keras"
+    models.build(CONFIG, 48).save(path)
+    return path

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.training.test_commands import run
+from tests.training.commands import run
 from training import average, checkpoint, models, recipe
 from training.config import Augment, Config, Phase
 
