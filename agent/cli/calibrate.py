@@ -224,9 +224,9 @@ def _check_writable(path: Path, page: Path | None) -> None:
     for file in (path, page):
         if file is None:
             continue
-        if file.is_dir():
-            raise CannotWriteError(f"{file}: expected a file to write, got a folder")
         with suppress(PermissionError):  # a closed folder is no missing one
+            if file.is_dir():
+                raise CannotWriteError(f"{file}: expected a file to write, got a folder")
             if not file.parent.is_dir():
                 raise CannotWriteError(f"{file}: expected the folder {file.parent} to be there; make it, or use --out")
         if not os.access(file.parent, os.W_OK):
