@@ -90,7 +90,7 @@ class Batches(keras.utils.PyDataset):
         if self._mixup:
             looks = [np.rint(mixed(look, share)).astype(np.uint8) for look in looks]  # grey levels, for a teacher
             y = mixed(y, share)
-            weights = None if weights is None else share * weights + (1 - share) * weights[::-1]
+            weights = None if weights is None else mixed(weights, share)
         if self._teacher is not None:
             with self._at_teacher:  # a TFLite interpreter serves one thread
                 taught = np.mean([self._teacher(look) for look in looks], axis=0)
@@ -100,8 +100,8 @@ class Batches(keras.utils.PyDataset):
 
 
 def mixed(batch: npt.NDArray[Any], share: float) -> npt.NDArray[np.float32]:
-    """Return a batch (n, …) of faces or targets blended with itself in reverse: `share` of its own (0-1), the rest of
-    the other."""
+    """Return a batch (n, …) of faces, targets or weights blended with itself in reverse: `share` of its own (0-1), the
+    rest of the other."""
     own, other = np.float32(share), np.float32(1 - share)
     return np.asarray(own * batch + other * batch[::-1], np.float32)
 

@@ -67,7 +67,7 @@ def range_test(
     model.compile(  # the recipe's optimizer follows a schedule; here each step sets the rate
         optimizer=recipe.optimizer(config, steps, rate=lowest), loss=model.loss, jit_compile=model.jit_compile
     )
-    batches = recipe.batches(config, faces, target, config.phases[0].side, teacher)
+    batches = recipe.batches(config, faces, target, teacher)(side=config.phases[0].side)
     rates = [lowest * (highest / lowest) ** (i / max(1, steps - 1)) for i in range(steps)]
     watch = ramp.Ramp(rates)
     shown = progress.Bar(f"{config.name}, rates from {lowest:g} to {highest:g}")

@@ -51,7 +51,7 @@ def fit(
     else:
         record.read(run)  # a file that is somebody else's is refused here, where it is still whole
     keep = keeper.Keeper(run, list(done.history) if done else [], config.early_stop_epochs, checkpoints)
-    last = 0
+    last, at_side = 0, None
     for phase in config.phases:
         keep.first, keep.side = last, phase.side
         last += phase.epochs
@@ -64,7 +64,8 @@ def fit(
             done.restore(model)
         elif not start:
             _begin(run, mine, model, start_from)
-        batches = recipe.batches(config, faces, target, phase.side, teacher, workers)
+        at_side = at_side or recipe.batches(config, faces, target, teacher, workers)  # only where an epoch follows
+        batches = at_side(side=phase.side)
         model.fit(
             batches, epochs=last, initial_epoch=start, validation_data=_validation(dataset.validation, phase.side),
             validation_batch_size=256 - 256 % _devices(), verbose=verbose,

@@ -1,5 +1,7 @@
 """Config + data → what is optimised: optimizer, targets, weights and the compiled model."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -98,13 +100,15 @@ def batches(
     config: Config,
     faces: npt.NDArray[np.uint8],
     target: npt.NDArray[np.float32],
-    side: int,
     teacher: Teacher | OnView | None,
     workers: int = 1,
-) -> Batches:
-    """Return what a phase of `config` trains on at `side`: `targets`, and the teacher that they were made for."""
-    return Batches(
-        faces, target, batch=config.batch, side=side, how=config.augment, seed=config.seed, mixup=config.mixup,
+) -> Callable[..., Batches]:
+    """Return what makes the batches of a phase of its `side`, of `targets` and the teacher that they were made for.
+
+    All that does not depend on the side is done once, here: every face is turned upright, if the config wants it.
+    """
+    return partial(
+        Batches, faces, target, batch=config.batch, how=config.augment, seed=config.seed, mixup=config.mixup,
         weights=class_weights(config, target), odds=draw_odds(config, target),
         teacher=teacher if isinstance(teacher, OnView) else None, teacher_share=config.teacher_share,
         upright=upright.turned(faces) if config.teacher_upright else None, workers=workers,

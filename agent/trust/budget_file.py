@@ -74,10 +74,9 @@ class BudgetFile:
         try:
             with locked(self._lock):
                 before, gained = self._read(now)
-                after = None if before is None else spend(before, now.day)
-                if after is None:
+                if before is None or (after := spend(before, now.day)) is None:
                     return None
-                self._write(after, now, gained if before and after.day == before.day else 0.0)
+                self._write(after, now, gained if after.day == before.day else 0.0)
         except OSError as error:
             log.error("event=budget.closed reason=%r path=%s", error.strerror, self.path)
             return None
