@@ -8,7 +8,7 @@ from typing import ParamSpec
 
 import click
 
-from agent.cli._ending import one_line
+from agent.cli._ending import one_line, prepare_stdout
 from agent.errors import CannotWriteError, UsageError
 
 P = ParamSpec("P")
@@ -73,6 +73,7 @@ def reported(command: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
+        prepare_stdout()
         with one_line():
             try:
                 command(*args, **kwargs)

@@ -41,11 +41,24 @@ class Program(click.Group):
 def run_program(cli: click.Command, name: str) -> NoReturn:
     """Run the program and end the process."""
     threading.excepthook = _thread_failed
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal without "→" shows "?"; stderr does as much by itself
+    prepare_stdout()
     with one_line():
         cli(prog_name=name)
     sys.exit(0)
+
+
+def prepare_stdout() -> None:
+    """Have stdout show "?" where a terminal has no "→" (stderr does by itself), and write all or fail.
+
+    Under PYTHONUNBUFFERED, which images of containers set, Python hands a text to the system once: where there is
+    place for half of it, the rest is lost without an error.
+    """
+    if not isinstance(sys.stdout, io.TextIOWrapper):
+        return
+    sys.stdout.reconfigure(errors="replace")
+    if isinstance(sys.stdout.buffer, io.RawIOBase):
+        whole = io.BufferedWriter(sys.stdout.buffer)
+        sys.stdout = io.TextIOWrapper(whole, sys.stdout.encoding, sys.stdout.errors, line_buffering=True)
 
 
 @contextlib.contextmanager

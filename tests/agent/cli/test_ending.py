@@ -44,9 +44,11 @@ def test_a_full_disk_behind_stdout_is_one_line(command: str) -> None:
     assert done.stderr.decode().splitlines() == ["error: stdout: cannot be written: No space left on device"]
 
 
-def test_a_file_behind_stdout_that_may_not_grow_is_one_line() -> None:
-    """A limit of the shell, or a stick with FAT: exit 73, and no error of ours."""
-    done = shell('f="$(mktemp)"; ulimit -f 1; agent config schema > "$f"; code=$?; rm "$f"; exit $code')
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_file_behind_stdout_that_may_not_grow_is_one_line(unbuffered: str) -> None:
+    """A limit of the shell, or a stick with FAT: exit 73, and no error of ours, also where Python buffers nothing."""
+    line = 'f="$(mktemp)"; ulimit -f 1; agent config schema > "$f"; code=$?; rm "$f"; exit $code'
+    done = shell(line, PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == 73
     assert done.stderr.decode().splitlines() == ["error: stdout: cannot be written: File too large"]
 
