@@ -13,10 +13,10 @@ from typing import Any, Final
 from agent import __version__, pipeline
 from agent.calibration import record
 from agent.config import Settings
-from agent.config_file import Loaded
-from agent.config_reload import Reload
-from agent.config_start import calibration_of, check_pause, check_source, refusals
-from agent.config_words import without_login
+from agent.config.file import Loaded
+from agent.config.reload import Reload
+from agent.config.start import calibration_of, check_pause, check_source, refusals
+from agent.config.words import without_login
 from agent.delivery.payload import Provenance, config_hash
 from agent.delivery.publish import Publisher
 from agent.delivery.wallclock import WallClock, media_clock

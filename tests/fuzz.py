@@ -23,8 +23,8 @@ from types import FunctionType
 
 import click
 
-from agent.config_file import load
-from agent.config_text import commented
+from agent.config.file import load
+from agent.config.text import commented
 from agent.delivery.commands import Desk
 from agent.delivery.disk import DiskSpool
 from agent.delivery.link import Received

@@ -17,8 +17,8 @@ import click
 from agent import pipeline
 from agent.cli._options import Number, check_window, mqtt_version, split_broker
 from agent.config import Settings
-from agent.config_file import load
-from agent.config_words import without_login
+from agent.config.file import load
+from agent.config.words import without_login
 from agent.insight.privacy import Gate
 from agent.records import Frame, Summary
 from agent.stages import Stages

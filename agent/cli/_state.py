@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from agent.config import Settings
-from agent.config_file import DEFAULT_PATH, Loaded, load
+from agent.config.file import DEFAULT_PATH, Loaded, load
 
 config_option = click.option(
     "--config",
@@ -41,7 +41,7 @@ def state_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def loaded_of(config: Path | None, overrides: dict[str, Any] | None = None) -> Loaded:
-    """What `config_option` names, as `agent.config_file.load` reads it. Raises ConfigError."""
+    """What `config_option` names, as `agent.config.file.load` reads it. Raises ConfigError."""
     return warned(load(config or (DEFAULT_PATH if DEFAULT_PATH.exists() else None), overrides=overrides))
 
 

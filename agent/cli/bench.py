@@ -13,7 +13,7 @@ import numpy as np
 
 from agent import config
 from agent.cli._options import Number
-from agent.config_words import without_login
+from agent.config.words import without_login
 from agent.device.memory import rss_bytes
 from agent.errors import InputError
 from agent.records import Frame

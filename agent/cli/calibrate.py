@@ -18,7 +18,7 @@ from agent.calibration.session import PARTS, Measured, Wanted
 from agent.cli._dialogue import Dialogue
 from agent.cli._options import Number
 from agent.cli._state import act_as_owner, config_option, loaded_of
-from agent.config_file import DEFAULT_PATH, Loaded
+from agent.config.file import DEFAULT_PATH, Loaded
 from agent.delivery.payload import config_hash
 from agent.errors import CannotWriteError, CheckFailed, ConfigError, UsageError
 from agent.insight import policy, weights

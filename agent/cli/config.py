@@ -10,9 +10,9 @@ import click
 
 from agent.cli._service import as_the_service
 from agent.cli._state import config_option, loaded_of, warned
-from agent.config_file import DEFAULT_PATH, Loaded, Problem, SettingsError, load
-from agent.config_text import commented, shown
-from agent.config_words import schema, toml
+from agent.config.file import DEFAULT_PATH, Loaded, Problem, SettingsError, load
+from agent.config.text import commented, shown
+from agent.config.words import schema, toml
 from agent.device.unit import installed, is_the_service
 from agent.errors import CannotWriteError
 
@@ -65,7 +65,7 @@ def check(file: Path, as_json: bool) -> None:
 
 def _of_a_start(file: Path, loaded: Loaded) -> Iterator[Problem]:
     """Yield what would end a start of the service; say on stderr what this user cannot look at."""
-    from agent.config_start import refusals
+    from agent.config.start import refusals
     from agent.device.check_host import paths
 
     settings = loaded.settings

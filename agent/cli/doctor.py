@@ -12,7 +12,7 @@ from rich.console import Console
 from agent.cli._service import as_the_service
 from agent.cli._state import config_option, settings_of
 from agent.config import Settings
-from agent.config_file import SettingsError
+from agent.config.file import SettingsError
 from agent.device import check_broker, check_host, check_vision
 from agent.device.checks import Check, Finding, fail, run
 from agent.errors import CheckFailed

@@ -8,8 +8,8 @@ from typing import Literal
 import click
 
 from agent.cli._state import act_as_owner
-from agent.config_file import DEFAULT_PATH, load
-from agent.config_reload import start_anew
+from agent.config.file import DEFAULT_PATH, load
+from agent.config.reload import start_anew
 from agent.device import logs
 from agent.errors import FerAgentError
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from agent import __version__, records
 from agent.config import Settings
-from agent.config_words import without_login
+from agent.config.words import without_login
 from agent.delivery import wire
 from agent.delivery.topics import Topics
 from agent.delivery.wallclock import WallTime

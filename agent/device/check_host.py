@@ -13,7 +13,7 @@ from typing import Final
 
 from agent import __version__
 from agent.config import Settings
-from agent.config_files import named
+from agent.config.files import named
 from agent.device import thermal
 from agent.device.checks import Check, Finding, fail, good, warn
 from agent.device.clock import kernel_synced, synced

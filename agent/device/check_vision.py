@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.config import Settings
-from agent.config_words import without_login
+from agent.config.words import without_login
 from agent.device import edgetpu
 from agent.device.checks import Check, Finding, fail, good, warn
 from agent.errors import PolicyError

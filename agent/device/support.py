@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent.config import Settings
-from agent.config_file import Loaded
-from agent.config_text import shown
-from agent.config_words import without_login
+from agent.config.file import Loaded
+from agent.config.text import shown
+from agent.config.words import without_login
 from agent.device import check_host, thermal
 from agent.device.checks import run
 from agent.device.memory import rss_bytes

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.config import Camera
-from agent.config_words import without_login
+from agent.config.words import without_login
 from agent.errors import ConfigError
 from agent.insight.policy import is_live
 from agent.trust.hardening import keep_memory_private

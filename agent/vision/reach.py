@@ -12,7 +12,7 @@ import ssl
 import time
 from typing import Any, Final
 
-from agent.config_words import without_login
+from agent.config.words import without_login
 from agent.errors import UnavailableError
 
 _PORTS: Final = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}

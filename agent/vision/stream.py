@@ -10,7 +10,7 @@ from typing import Final
 import cv2
 
 from agent.config import Camera
-from agent.config_words import without_login
+from agent.config.words import without_login
 from agent.errors import UnavailableError
 from agent.vision import ffmpeg, reach
 from agent.vision.backlog import Backlog

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from agent.config import Camera
-from agent.config_words import without_login
+from agent.config.words import without_login
 from agent.errors import InputError
 from agent.records import Frame
 from agent.vision import ffmpeg, media_time, mp4

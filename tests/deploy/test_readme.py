@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from agent.config_file import load
+from agent.config.file import load
 from agent.insight.policy import check_policy
 
 TEXT = (Path(__file__).resolve().parents[2] / "deploy" / "README.md").read_text()

@@ -12,7 +12,7 @@ import agent.cli.calibrate
 import agent.cli.config
 import agent.cli.support_bundle
 from agent.config import Classify, Settings
-from agent.config_start import refusals
+from agent.config.start import refusals
 
 if __name__ == "__main__":
     for name in ("ascii", "cp437", "idna", "latin-1"):

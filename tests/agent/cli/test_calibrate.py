@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from agent import config
 from agent.calibration import record
 from agent.cli.calibrate import _allowed, command
-from agent.config_file import load
+from agent.config.file import load
 from agent.errors import CannotWriteError, CheckFailed, InputError, PolicyError, UsageError
 from agent.insight import weights
 from agent.trust.guard import models_of

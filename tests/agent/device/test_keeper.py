@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.config_file import load
-from agent.config_reload import Reload
+from agent.config.file import load
+from agent.config.reload import Reload
 from agent.device.clock import DeviceClock
 from agent.device.crashes import Starts
 from agent.device.keeper import Keeper

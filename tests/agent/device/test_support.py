@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config_file import load
+from agent.config.file import load
 from agent.device.support import redact, write
 from agent.errors import CannotWriteError, UnavailableError
 from tests.mounts import fill, mounted

@@ -1,6 +1,6 @@
-"""What can be configured: one frozen model a stage, every field with its unit under it. No reading of files here.
+"""What can be configured: one frozen model a stage, every field with its unit under it. These models read no files.
 
-`agent.config_file` reads TOML, conf.d and the environment into these models.
+`agent.config.file` reads TOML, conf.d and the environment into these models.
 """
 
 from pathlib import Path

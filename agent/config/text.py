@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from agent.config_file import Loaded
-from agent.config_words import expected, leaves, toml, without_login
+from agent.config.file import Loaded
+from agent.config.words import expected, leaves, toml, without_login
 
 _LINE: int = 100
 """Characters of a comment line."""

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.config_file import load
-from agent.config_reload import Reload
+from agent.config.file import load
+from agent.config.reload import Reload
 from agent.delivery import security
 
 TEXT = """\

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from agent.calibration import record
 from agent.config import Mqtt, Settings
-from agent.config_words import split_key
+from agent.config.words import split_key
 from agent.delivery import security
 from agent.delivery.publish import Publisher
 from agent.device.unit import hides, is_the_service

@@ -9,9 +9,9 @@ import pytest
 from agent import config
 from agent.calibration import record
 from agent.cli.config import _of_a_start
-from agent.config_file import load
-from agent.config_reload import Reload
-from agent.config_start import refusals
+from agent.config.file import load
+from agent.config.reload import Reload
+from agent.config.start import refusals
 from agent.device import unit
 from agent.device.crashes import Starts
 from agent.errors import ConfigError

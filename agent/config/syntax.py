@@ -4,7 +4,7 @@ import re
 import tomllib
 from typing import Final
 
-from agent.config_words import fields
+from agent.config.words import fields
 
 _AT: Final = re.compile(r"\(at line (\d+), column (\d+)\)")
 _TWICE: Final = re.compile(r"Cannot declare \((.+)\) twice")

@@ -15,13 +15,12 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from agent import config_syntax
-from agent.config import Settings
-from agent.config_environment import unused
-from agent.config_files import check_files, resolve_files
-from agent.config_lines import Key, line_of, locate
-from agent.config_together import check_together
-from agent.config_words import did_you_mean, expected, fields, toml
+from agent.config import Settings, syntax
+from agent.config.environment import unused
+from agent.config.files import check_files, resolve_files
+from agent.config.lines import Key, line_of, locate
+from agent.config.together import check_together
+from agent.config.words import did_you_mean, expected, fields, toml
 from agent.device.unit import is_the_service
 from agent.errors import ConfigError
 
@@ -180,7 +179,7 @@ def _read(path: Path, draft: _Draft) -> None:
     except tomllib.TOMLDecodeError as error:
         at = re.search(r"\(at line (\d+)", str(error))
         line = int(at[1]) if at else text.count("\n") + 1
-        what = f"expected TOML, got a syntax error: {error}{config_syntax.mend(error, text)}"
+        what = f"expected TOML, got a syntax error: {error}{syntax.mend(error, text)}"
         draft.problems.append(Problem(f"{path}:{line}", "", what))
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1

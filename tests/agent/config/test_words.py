@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from agent.config_words import without_login
+from agent.config.words import without_login
 
 SHOWN = {
     # user:password before the host (most), also with an "@" or a "/" that nobody escaped

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Final
 
-from agent.config_words import leaves
+from agent.config.words import leaves
 
 _OURS: Final = "FER_AGENT_"
 _PREFIX: Final = "FER_AGENT__"

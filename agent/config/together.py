@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from agent.config import Mqtt, Settings
-from agent.config_lines import Key
+from agent.config.lines import Key
 from agent.delivery.topics import NO_AGENTS
 from agent.insight.engagement import LEAST_SAMPLES
 from agent.insight.privacy import window_seconds

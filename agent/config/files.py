@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.config import Settings
-from agent.config_lines import Key
+from agent.config.lines import Key
 from agent.insight.policy import MARKS
 from agent.vision.model_card import MODELS
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from agent.calibration import record
 from agent.config import Settings
-from agent.config_file import Loaded, SettingsError, load
+from agent.config.file import Loaded, SettingsError, load
 
 log = logging.getLogger(__name__)
 

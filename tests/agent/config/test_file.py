@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.config import Settings
-from agent.config_file import Problem, SettingsError, load
-from agent.config_lines import line_of, locate
+from agent.config.file import Problem, SettingsError, load
+from agent.config.lines import line_of, locate
 from agent.insight.policy import is_live
 
 
@@ -345,7 +345,7 @@ def test_a_closed_file_is_not_one_to_write(credentials: str | None, mend: str) -
             f"{name}/agent.toml",
         ]
         env = {**os.environ} | ({"CREDENTIALS_DIRECTORY": credentials} if credentials else {})
-        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], env=env)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3], env=env)
     assert done.returncode == 78, done.stderr
     assert "expected a readable file, got: Permission denied" + mend.format(f"{name}/agent.toml") in done.stdout
     assert "config init" not in done.stdout
