@@ -64,7 +64,7 @@ class DiskSpool:
         self._dropped: dict[int, Entry] = {}
         self._anew = False
         self._head = Head(folder / "head")
-        found = recover.load(folder, self._size)
+        found = recover.load(folder)
         self._segments = [one.segment for one in found]
         self._marks = self._first_marks(found)
         self._begin(found)

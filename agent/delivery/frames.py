@@ -19,6 +19,8 @@ VERSION: Final = 1
 _MAGIC: Final = b"\xf3WN\x01"
 _RECORD: Final = struct.Struct("<4sBBHQI")
 """magic, kind, 0, payload length, seq, CRC-32 of kind…seq and payload"""
+OVERHEAD: Final = _RECORD.size
+"""Bytes that a record takes besides its payload."""
 _COVERED: Final = struct.Struct("<BBHQ")
 _KINDS: Final = ("window", "gap")
 
@@ -79,11 +81,6 @@ def frame(kind: str, seq: int, payload: bytes) -> bytes:
     """One record as it is written."""
     covered = _COVERED.pack(_KINDS.index(kind), 0, len(payload), seq)
     return _MAGIC + covered + struct.pack("<I", zlib.crc32(payload, zlib.crc32(covered))) + payload
-
-
-def overhead() -> int:
-    """Bytes that a record takes besides its payload."""
-    return _RECORD.size
 
 
 def scan(data: bytes, size: int) -> Scan:

@@ -2,7 +2,6 @@
 
 import errno
 import itertools
-import json
 import logging
 import os
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ from typing import Final
 from agent.delivery import frames
 from agent.delivery.frames import Header, Record, Scan
 from agent.delivery.head import Marks
+from agent.delivery.memory import gap_range
 from agent.delivery.segment import Segment
 from agent.errors import ConfigError
 
@@ -40,7 +40,7 @@ class Loss:
     reason: str
 
 
-def load(folder: Path, size: int) -> list[Found]:
+def load(folder: Path) -> list[Found]:
     """Read every segment, oldest first; a damaged one goes to quarantine/ and its good records are rewritten.
 
     A full disk leaves it where it is: its good records are read from it, and a later start with more room repairs it.
@@ -50,27 +50,27 @@ def load(folder: Path, size: int) -> list[Found]:
         leftover.unlink()
     found = []
     for path in sorted(folder.glob("*.log")):
-        if (one := _load_one(path, size)) is not None:
+        if (one := _load_one(path)) is not None:
             found.append(one)
     return found
 
 
-def _load_one(path: Path, size: int) -> Found | None:
+def _load_one(path: Path) -> Found | None:
     data = path.read_bytes()
     header = frames.read_header(data)
-    if header is not None and header.version > frames.VERSION:
-        raise ConfigError(
-            f"{path}: expected version {frames.VERSION}, got {header.version}: a newer fer-agent made it; "
-            "install that one again, or move the folder away"
-        )
-    scan = frames.scan(data, _made_size(data, size))
-    if header is not None and not scan.damaged:
-        return Found(Segment(path, header, scan), scan.records, torn=False)
     if header is None:
         # The records may be good, but nothing says which epoch they belong to.
         path.rename(_aside(path))
         log.error("event=spool.damaged file=%s good_records=0 repaired=no", path.name)
         return None
+    if header.version > frames.VERSION:
+        raise ConfigError(
+            f"{path}: expected version {frames.VERSION}, got {header.version}: a newer fer-agent made it; "
+            "install that one again, or move the folder away"
+        )
+    scan = frames.scan(data, header.size)
+    if not scan.damaged:
+        return Found(Segment(path, header, scan), scan.records, torn=False)
     try:
         return _repaired(path, data, header, scan)
     except OSError as error:
@@ -85,7 +85,7 @@ def _repaired(path: Path, data: bytes, header: Header, scan: Scan) -> Found:
     content, moved = bytearray(), []
     for record in scan.records:
         payload = data[record.offset : record.offset + record.length]
-        start = frames.HEADER_BYTES + len(content) + frames.overhead()
+        start = frames.HEADER_BYTES + len(content) + frames.OVERHEAD
         moved.append(Record(record.kind, record.seq, start, record.length))
         content += frames.frame(record.kind, record.seq, payload)
     repaired = Segment.create(path.parent, header, bytes(content), lambda: _quarantine(path))
@@ -93,12 +93,6 @@ def _repaired(path: Path, data: bytes, header: Header, scan: Scan) -> Found:
         path.unlink()
     log.error("event=spool.damaged file=%s good_records=%d repaired=yes", path.name, len(moved))
     return Found(repaired, tuple(moved), scan.torn)
-
-
-def _made_size(data: bytes, size: int) -> int:
-    """The size that the file was made with, from its header; `size` if that is gone."""
-    header = frames.read_header(data)
-    return size if header is None else header.size
 
 
 def _quarantine(path: Path) -> None:
@@ -148,8 +142,8 @@ def numbers(segment: Segment, record: Record) -> tuple[int, int]:
     """The numbers (first, last) that a record accounts for."""
     if record.kind == "window":
         return record.seq, record.seq
-    what = json.loads(segment.read(record.offset, record.length) or b'{"from":0,"to":0}')
-    return what["from"], what["to"]
+    gap = segment.read(record.offset, record.length)
+    return (0, 0) if gap is None else gap_range(gap)
 
 
 def _holes(known: Iterable[tuple[int, int]], done: int) -> list[tuple[int, int]]:

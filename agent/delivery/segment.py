@@ -52,7 +52,7 @@ class Segment:
 
     def fits(self, length: int) -> bool:
         """Whether a payload of `length` bytes has room."""
-        return self._end + frames.overhead() + length <= self.header.size
+        return self._end + frames.OVERHEAD + length <= self.header.size
 
     def append(self, kind: str, seq: int, payload: bytes) -> int:
         """Write and sync one record; return where its payload begins. Raises OSError."""
@@ -62,7 +62,7 @@ class Segment:
         if (written := os.pwrite(self._fd, record, self._end)) != len(record):
             raise OSError(f"{self.path}: wrote {written} of {len(record)} bytes")
         os.fdatasync(self._fd)
-        offset = self._end + frames.overhead()
+        offset = self._end + frames.OVERHEAD
         self._end += len(record)
         return offset
 

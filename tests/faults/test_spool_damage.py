@@ -97,9 +97,7 @@ def test_flipped_bits(sound: Path, scratch: Path) -> None:
         for at in flipped:
             data[at] ^= 1 << rng.randrange(8)
         hit = {
-            r.seq
-            for r in scan.records
-            if any(r.offset - frames.overhead() <= at < r.offset + r.length for at in flipped)
+            r.seq for r in scan.records if any(r.offset - frames.OVERHEAD <= at < r.offset + r.length for at in flipped)
         }
         spool, windows, lost = _start(sound, scratch, bytes(data))
         good = {r.seq for r in scan.records} - hit
