@@ -224,30 +224,30 @@ class Courier:
     def post(self, parcel: Parcel) -> int:
         """Send one message now, if there is a connection; its packet number, or 0."""
         topic, body, retain = parcel.topic, parcel.body, parcel.retain
-        if self._link is None or not self._up or not self._fits(topic, body, parcel.correlation):
+        if self._link is None or not self._up or not (size := self._fitting(topic, body, parcel.correlation)):
             return 0
         if retain and body:
             self._retained.add(topic)
         mid = self._link.publish(topic, body, qos=parcel.qos, retain=retain, correlation=parcel.correlation)
         if parcel.qos:
-            self._under_way.add(mid, parcel, link.size(topic, body, parcel.correlation))
+            self._under_way.add(mid, parcel, size)
         return mid
 
-    def _fits(self, topic: str, body: bytes, correlation: bytes | None = None) -> bool:
-        """Whether the broker takes so large a packet; sending it would end the connection, again and again."""
+    def _fitting(self, topic: str, body: bytes, correlation: bytes | None = None) -> int:
+        """Bytes of this packet; 0 if the broker takes none so large: it would end the connection, again and again."""
         size, most = link.size(topic, body, correlation), self._under_way.limit
         if most is None or size <= most:
-            return True
+            return size
         name = topic.rpartition("/")[2]
         limit = f"the broker takes packets of {most} bytes, too few for {name}"
         if correlation is not None:  # whoever asked made it so large: one reply is lost, nothing is wrong here
             log.warning("event=cmd.reply_too_large %s (%d): send shorter correlation data", limit, size)
-            return False
+            return 0
         if self._births.set_trouble(f"size {name}", limit):
             log.error("event=mqtt.too_large %s (%d): raise its max_packet_size or message_size_limit", limit, size)
             if name != "status":
                 self.post(self._births.status())
-        return False
+        return 0
 
     def _pump(self, now: float) -> None:
         while item := self.outbox.next(now):
@@ -263,11 +263,11 @@ class Courier:
             body = payload.gap_event(self._speaker, entry.epoch, entry.payload, at_ms).encode()
         else:
             body = payload.replayed(entry.payload) if item.replay else entry.payload
-        if not self._fits(topic, body):
+        if not (size := self._fitting(topic, body)):
             self._reception.poison.add(item.position)
             return
         mid = self._link.publish(topic, body)
-        self._under_way.add(mid, Parcel(topic, b""), link.size(topic, body))
+        self._under_way.add(mid, Parcel(topic, b""), size)
         self.outbox.sent(mid, item)
         if not gap and not item.replay:
             expiry = max(1, round(3 * self._births.made_by.window_s))
