@@ -38,8 +38,8 @@ class Outbox:
 
     def add_late(self, positions: Iterable[int], not_before: float = 0.0) -> None:
         """Append to the backlog what is not queued or in flight yet; start no earlier than `not_before`."""
-        flying = {item.position for item in self._flying.values()}
-        fresh = [p for p in dict.fromkeys(positions) if p not in self._queued and p not in flying]
+        known = self._queued.union(self.in_flight())
+        fresh = [p for p in dict.fromkeys(positions) if p not in known]
         self._queued.update(fresh)
         self._late.extend(fresh)
         self._earliest = max(self._earliest, not_before)
@@ -87,11 +87,6 @@ class Outbox:
     def idle(self) -> bool:
         """Nothing queued, nothing in flight."""
         return not (self._queued or self._flying)
-
-    @property
-    def late(self) -> int:
-        """Entries in the backlog that wait for their turn."""
-        return len(self._late)
 
     def _take(self, lane: deque[int], *, replay: bool) -> Item:
         position = lane.popleft()

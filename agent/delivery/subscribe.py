@@ -38,7 +38,6 @@ class Subscriber:
             f"fer-tail-{secrets.token_hex(4)}",
             protocol=paho.MQTTv5 if five else paho.MQTTv311,
         )
-        self._refused: str | None = None
         self._ready: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
@@ -85,9 +84,9 @@ class Subscriber:
         except queue.Empty:
             return None
 
-    def messages(self, idle_s: float | None = None) -> Iterator[Message]:
-        """All messages as they come; ends after `idle_s` seconds without one, or `stop`."""
-        while (message := self.get(idle_s)) is not None:
+    def messages(self) -> Iterator[Message]:
+        """All messages as they come, until `stop`."""
+        while (message := self.get()) is not None:
             yield message
 
     def stop(self) -> None:
