@@ -7,7 +7,8 @@ from typing import Final
 from agent.config.words import leaves
 
 _OURS: Final = "FER_AGENT_"
-_PREFIX: Final = "FER_AGENT__"
+PREFIX: Final = "FER_AGENT__"
+"""How variables start that set a key: FER_AGENT__CAMERA__FPS=2."""
 
 
 def unused(environ: Mapping[str, str]) -> list[str]:
@@ -15,15 +16,15 @@ def unused(environ: Mapping[str, str]) -> list[str]:
     return [
         f"{name} is not used; {_meant(name)}"
         for name in sorted(environ)
-        if name.startswith(_OURS) and not name.startswith(_PREFIX)
+        if name.startswith(_OURS) and not name.startswith(PREFIX)
     ]
 
 
 def _meant(name: str) -> str:
     """Return "did you mean …?", or how a name is built: the underscores between its parts do not count."""
-    known = {_plain(f"{section}_{key}"): f"{_PREFIX}{section}__{key}".upper() for section, key, _ in leaves()}
+    known = {_plain(f"{section}_{key}"): f"{PREFIX}{section}__{key}".upper() for section, key, _ in leaves()}
     near = difflib.get_close_matches(_plain(name.removeprefix(_OURS)), known, n=1, cutoff=0.8)
-    return f"did you mean {known[near[0]]}?" if near else f"expected {_PREFIX}SECTION__KEY, with two underscores each"
+    return f"did you mean {known[near[0]]}?" if near else f"expected {PREFIX}SECTION__KEY, with two underscores each"
 
 
 def _plain(name: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from agent.config import Settings, syntax
-from agent.config.environment import unused
+from agent.config.environment import PREFIX, unused
 from agent.config.files import check_files, resolve_files
 from agent.config.lines import Key, line_of, locate
 from agent.config.together import check_together
@@ -24,8 +24,6 @@ from agent.config.words import did_you_mean, expected, fields, toml
 from agent.device.unit import is_the_service
 from agent.errors import ConfigError
 
-PREFIX: Final = "FER_AGENT__"
-"""How environment variables start that set a key: FER_AGENT__CAMERA__FPS=2."""
 DEFAULT_PATH: Final = Path("/etc/fer-agent/agent.toml")
 _MAX_BYTES: Final = 1_000_000
 """A configuration larger than this is a mistake, and would only be slow to parse."""

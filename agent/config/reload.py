@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from agent.calibration import record
 from agent.config import Settings
@@ -31,11 +31,8 @@ class Reload:
         *,
         refuse: Callable[[Settings], Iterable[object]],
         environ: Mapping[str, str] | None = None,
-        overrides: Mapping[str, Any] | None = None,
-        read: Callable[..., Loaded] = load,
     ) -> None:
-        self._path, self._running, self._read, self._refuse = path, running, read, refuse
-        self._environ, self._overrides = environ, overrides
+        self._path, self._running, self._refuse, self._environ = path, running, refuse, environ
         self._asked = False
         self._contents = _contents(running.settings)
 
@@ -55,7 +52,7 @@ class Reload:
             return None
         self._asked = False
         try:
-            loaded = self._read(self._path, environ=self._environ, overrides=self._overrides)
+            loaded = load(self._path, environ=self._environ)
             contents = _contents(loaded.settings)
             if loaded.settings == self._running.settings and contents == self._contents:
                 log.info("event=config.unchanged%s", _only_a_restart(loaded.settings, self._environ))

@@ -265,18 +265,6 @@ class SimulatedRooms:
         self.tally.waiting = sum(room.spool.depth()[0] for room in self.rooms)
 
 
-def simulate(
-    host: str, port: int, rooms: int = 20, speed: float = 1.0, seconds: float | None = None, *, window_s: float = 60.0
-) -> Tally:
-    """Run `rooms` rooms against a broker for `seconds` (for ever, if None; Ctrl-C ends it); say what was done."""
-    mqtt = config.Mqtt(host=host, port=port)
-    with SimulatedRooms(mqtt, rooms, speed=speed, seconds=seconds, window_s=window_s) as simulated:
-        end = float("inf") if seconds is None else time.monotonic() + seconds
-        while simulated.running and time.monotonic() < end:
-            time.sleep(min(0.2, max(0.0, end - time.monotonic())))
-    return simulated.tally
-
-
 def _allow_files(count: int) -> None:
     """Let this process have so many descriptors, if it may."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

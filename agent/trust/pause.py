@@ -51,16 +51,13 @@ class Pause:
         except OSError as error:
             log.warning("event=pause.unwritable path=%s reason=%r", self._remote, error.strerror)
 
-    def resume(self) -> bool:
-        """The network's command: undo its own pause. True if sensing is on now, False if a local pause holds.
-
-        Raises OSError if the pause cannot be removed; it then holds.
-        """
+    def resume(self) -> None:
+        """The network's command: undo its own pause, never a local one. Raises OSError if it cannot be removed; it then
+        holds."""
         self._remote.unlink(missing_ok=True)
         if self._remote.parent.is_dir():
             sync(self._remote.parent)
         self._asked = False
-        return not self.local
 
 
 def _there(path: Path) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 from agent.config import Mqtt
 from agent.errors import ConfigError, UnavailableError
-from agent.simulation.rooms import SimulatedRooms, simulate
+from agent.simulation.rooms import SimulatedRooms
 from tests.mqtt_world import FAST, Mosquitto, free_port, wait_until
 from tests.reference_subscriber import ReferenceSubscriber
 
@@ -96,9 +96,10 @@ def test_rooms_come_back_after_the_broker_did(broker: Mosquitto) -> None:
 def test_history_ends_now(broker: Mosquitto) -> None:
     """With a speed and a duration, the last windows end about now, and none in the future."""
     with ReferenceSubscriber(broker.port) as collector:
-        tally = simulate("127.0.0.1", broker.port, rooms=3, speed=120, seconds=3)
+        with SimulatedRooms(_mqtt(broker), 3, speed=120, seconds=3) as simulated:
+            time.sleep(3)
         ends = [w["end_ms"] / 1000 for w in collector.payloads("window")]
-    assert tally.windows > 10
+    assert simulated.tally.windows > 10
     assert max(ends) <= time.time()
     assert max(ends) > time.time() - 300
     assert min(ends) < time.time() - 200

@@ -47,11 +47,11 @@ def test_a_place_that_cannot_be_looked_at_is_a_pause(tmp_path: Path) -> None:
 
 
 def test_the_network_undoes_only_its_own_pause(pause: Pause, tmp_path: Path) -> None:
-    """Paused by both: `resume` removes the network's pause and reports that the local one holds."""
+    """Paused by both: `resume` removes the network's pause, and the local one holds."""
     pause.pause()
     local_file(tmp_path).touch()
     assert (pause.local, pause.remote) == (True, True)
-    assert pause.resume() is False
+    pause.resume()
     assert (pause.local, pause.remote) == (True, False)
     assert pause.reason() == "paused"
     assert local_file(tmp_path).exists()
@@ -62,8 +62,8 @@ def test_the_network_pauses_and_resumes(pause: Pause) -> None:
     pause.pause()
     pause.pause()
     assert pause.reason() == "paused"
-    assert pause.resume() is True
-    assert pause.resume() is True
+    pause.resume()
+    pause.resume()
     assert pause.reason() is None
 
 
@@ -78,14 +78,15 @@ def test_a_pause_that_cannot_be_written_holds_for_this_process(tmp_path: Path) -
     pause = Pause(tmp_path / "pause", tmp_path / "nowhere")
     pause.pause()
     assert pause.reason() == "paused"
-    assert pause.resume() is True
+    pause.resume()
+    assert pause.reason() is None
 
 
 def test_the_switch_is_a_local_pause(tmp_path: Path) -> None:
     """While the GPIO switch is closed the network cannot resume."""
     closed = [True]
     pause = Pause(tmp_path / "pause", tmp_path, lambda: closed[0])
-    assert pause.resume() is False
+    pause.resume()
     assert pause.reason() == "paused"
     closed[0] = False
     assert pause.reason() is None
