@@ -1,6 +1,5 @@
 """`fer-agent calibrate`: fits the agent to its room: camera, probabilities, baseline and machine."""
 
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from agent.calibration.parts import Record
 from agent.calibration.session import PARTS, Measured, Wanted
 from agent.cli._dialogue import Dialogue
 from agent.cli._options import Number
-from agent.cli._state import act_as_owner, config_option, loaded_of
+from agent.cli._state import act_as_owner, config_option, loaded_of, print_json
 from agent.config.file import DEFAULT_PATH, Loaded
 from agent.delivery.payload import config_hash
 from agent.errors import CannotWriteError, CheckFailed, ConfigError, UsageError
@@ -123,7 +122,7 @@ def command(
     if page is not None:
         _write_page(page, report.page(new, measured, old, settings), dialogue)
     if as_json:
-        click.echo(json.dumps(new.model_dump(mode="json"), ensure_ascii=False))
+        print_json(new.model_dump(mode="json"))
 
 
 def _configured(config: Path | None, video: str | None, model: str | None) -> Loaded:

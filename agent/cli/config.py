@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from agent.cli._service import as_the_service
-from agent.cli._state import config_option, loaded_of, warned
+from agent.cli._state import config_option, loaded_of, print_json, warned
 from agent.config.file import DEFAULT_PATH, Loaded, Problem, SettingsError, load
 from agent.config.text import commented, shown
 from agent.config.words import schema, toml
@@ -53,7 +53,7 @@ def check(file: Path, as_json: bool) -> None:
     except SettingsError as error:
         problems = error.problems
     if as_json:
-        click.echo(json.dumps([vars(problem) for problem in problems], ensure_ascii=False))
+        print_json([vars(problem) for problem in problems])
     else:
         for problem in problems:
             click.echo(str(problem))
@@ -95,7 +95,7 @@ def show(config: Path | None, as_json: bool) -> None:
     loaded = loaded_of(config)
     rows = shown(loaded)
     if as_json:
-        click.echo(json.dumps({"files": [str(f) for f in loaded.files], "settings": rows}, ensure_ascii=False))
+        print_json({"files": [str(f) for f in loaded.files], "settings": rows})
         return
     for row in rows:
         click.echo(f"{row['key']} = {toml(row['value'])}  # {row['origin']}")

@@ -1,6 +1,5 @@
 """`fer-agent doctor`: looks at everything that the agent needs and says what mends what is wrong."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ import click
 from rich.console import Console
 
 from agent.cli._service import as_the_service
-from agent.cli._state import config_option, settings_of
+from agent.cli._state import config_option, print_json, settings_of
 from agent.config import Settings
 from agent.config.file import SettingsError
 from agent.device import check_broker, check_host, check_vision
@@ -40,15 +39,13 @@ def command(config: Path | None, only: tuple[str, ...], as_json: bool) -> None:
     try:
         settings = settings_of(config, None)
     except SettingsError as error:
-        findings = [
-            fail("config", str(problem), "edit the file, then: fer-agent config check") for problem in error.problems
-        ]
+        mend = "edit the file, then: fer-agent config check"
+        found: Iterable[Finding] = [fail("config", str(problem), mend) for problem in error.problems]
     else:
-        findings = list(_shown(run(_checks(settings, only)), as_json))
+        found = run(_checks(settings, only))
+    findings = list(_shown(found, as_json))
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
-    elif findings and findings[0].name == "config":
-        list(_shown(findings, as_json))
+        print_json([asdict(finding) for finding in findings])
     failed = [finding.name for finding in findings if finding.verdict == "FAIL"]
     if failed:
         raise CheckFailed(f"{len(failed)} of {len(findings)} checks failed: {', '.join(failed)}")

@@ -9,6 +9,7 @@ from typing import TextIO
 import click
 
 from agent.cli._state import act_as_owner, print_json, settings_of, state_options
+from agent.config import Settings
 from agent.delivery.disk import DiskSpool
 from agent.delivery.look import Kept, Look, look
 from agent.errors import AccessError, CannotWriteError, InputError, UsageError
@@ -33,7 +34,7 @@ def list_command(config: Path | None, state_dir: Path | None, as_json: bool) -> 
     Example:
       fer-agent spool ls --json
     """
-    folder = _folder(config, state_dir)
+    folder = _folder(settings_of(config, state_dir))
     found = _look(folder)
     waiting, marks = found.waiting, found.marks
     ends = [waiting[0].body["start_ms"], waiting[-1].body["end_ms"]] if waiting else []
@@ -80,7 +81,7 @@ def export_command(
     Example:
       fer-agent spool export windows.jsonl
     """
-    found = _look(_folder(config, state_dir))
+    found = _look(_folder(settings_of(config, state_dir)))
     rows = [r for r in found.records if r.kind == "window"] if everything else found.waiting
     if file is None:
         _write(rows, sys.stdout)
@@ -113,13 +114,14 @@ def drop_command(config: Path | None, state_dir: Path | None, as_json: bool, yes
     Example:
       fer-agent spool drop --yes
     """
-    folder = _folder(config, state_dir)
+    settings = settings_of(config, state_dir)
+    folder = _folder(settings)
     count = len(_look(folder).waiting)
     if not yes:
         raise UsageError(f"{folder}: this would lose {count} windows; export them first, then give --yes")
     act_as_owner(folder)
     try:
-        spool = DiskSpool(folder, _cap(config, state_dir), float("inf"))
+        spool = DiskSpool(folder, round(settings.mqtt.spool_mb * 1e6), float("inf"))
     except PermissionError as error:
         raise AccessError(f"{folder}: cannot open the spool ({error.strerror}); run it as the agent's user") from error
     except OSError as error:
@@ -136,12 +138,8 @@ def drop_command(config: Path | None, state_dir: Path | None, as_json: bool, yes
         click.echo(f"{folder}: {count} windows dropped" + (f", {lost[0]} to {lost[1]} declared lost" if lost else ""))
 
 
-def _folder(config: Path | None, state_dir: Path | None) -> Path:
-    return settings_of(config, state_dir).agent.state_dir / "spool"
-
-
-def _cap(config: Path | None, state_dir: Path | None) -> int:
-    return round(settings_of(config, state_dir).mqtt.spool_mb * 1e6)
+def _folder(settings: Settings) -> Path:
+    return settings.agent.state_dir / "spool"
 
 
 def _look(folder: Path) -> Look:

@@ -1,11 +1,11 @@
 """`fer-agent status`: how the agent that runs on this machine is doing."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
+from agent.cli._state import print_json
 from agent.device.status_socket import SOCKET, ask
 
 
@@ -21,7 +21,7 @@ def command(path: Path, as_json: bool) -> None:
     """
     report = ask(path)
     if as_json:
-        click.echo(json.dumps(report, ensure_ascii=False))
+        print_json(report)
         return
     for key, value in _flat(report):
         click.echo(f"{key:24} {value}")
