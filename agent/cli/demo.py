@@ -17,7 +17,7 @@ from agent.config import Mqtt, Settings
 from agent.delivery.embedded import EmbeddedBroker
 from agent.delivery.publish import Publisher
 from agent.delivery.subscribe import Subscriber
-from agent.delivery.topics import PREFIX
+from agent.delivery.topics import Topics
 from agent.delivery.wallclock import media_clock, system_clock
 from agent.errors import PolicyError, UnavailableError
 from agent.insight.privacy import PROFILES
@@ -116,9 +116,8 @@ class _Screen:
 
     def __init__(self, settings: Settings, tally: Tally, headline: str, *, as_json: bool) -> None:
         """Args: headline: what is played, and by what."""
-        ids = settings.agent
         self._mqtt: Mqtt = settings.mqtt
-        self._topic = f"{PREFIX}/{ids.site}/{ids.room}/{ids.id}/window"
+        self._topic = Topics.of(settings.agent)("window")
         self._view, self._json = WindowView(as_json=as_json, one_room=True), as_json
         self._tally = tally
         self._headline = headline

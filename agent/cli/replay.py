@@ -72,8 +72,8 @@ def _sink(settings: Settings, stages: Stages, publishing: bool) -> Iterator[Call
                 click.echo(f"warning: {why}; going on without a broker, windows wait in memory", err=True)
             yield lambda summary: json.loads(publisher(summary))
         return
-    ids, epoch, numbers = settings.agent, uuid.uuid4().hex[:12], itertools.count(1)
-    speaker = payload.Speaker(Topics(ids.site, ids.room, ids.id), uuid.uuid4().hex[:16], clock(0).utc_ms)
+    epoch, numbers = uuid.uuid4().hex[:12], itertools.count(1)
+    speaker = payload.Speaker(Topics.of(settings.agent), uuid.uuid4().hex[:16], clock(0).utc_ms)
     yield lambda summary: payload.window_payload(
         summary, speaker, stages.made_by, clock(summary.start), epoch=epoch, seq=next(numbers)
     )

@@ -53,8 +53,7 @@ class Publisher:
         Raises ConfigError for an id, certificate or password file that cannot be used, or ids so long that a
         window would not fit into 4 KB.
         """
-        ids = settings.agent
-        self._speaker = Speaker(Topics(ids.site, ids.room, ids.id), uuid.uuid4().hex[:16], round(time.time() * 1000))
+        self._speaker = Speaker(Topics.of(settings.agent), uuid.uuid4().hex[:16], round(time.time() * 1000))
         self._made_by, self._clock = made_by, clock
         self._settings, self._state_dir = settings, state_dir
         self._handlers, self._pace = handlers or {}, pace or Pace()

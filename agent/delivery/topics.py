@@ -2,8 +2,9 @@
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
+from agent.config import ID, Identity
 from agent.errors import ConfigError
 
 PREFIX: Final = "fer/v1"
@@ -12,8 +13,6 @@ PREFIX: Final = "fer/v1"
 NO_AGENTS: Final = frozenset({"admin", "collector", "homeassistant", "viewer"})
 """Users of deploy/mosquitto/fer.acl that are no agents. Its `pattern` lines let every user publish as the agent of its
 own name, these too; so nothing that comes under these names is an agent's."""
-
-_ID: Final = re.compile(r"[a-z0-9-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +26,13 @@ class Topics:
     def __post_init__(self) -> None:
         """Raise ConfigError for an id that could leave its place in the topic ("/", "+", "#", …)."""
         for key, value in (("site", self.site), ("room", self.room), ("id", self.agent)):
-            if not _ID.fullmatch(value):
+            if not re.fullmatch(ID, value):
                 raise ConfigError(f'agent.{key}: expected 1-64 of a-z, 0-9 and "-", got {value[:80]!r}')
+
+    @classmethod
+    def of(cls, ids: Identity) -> Self:
+        """The topics of the agent that is configured so. Raises ConfigError."""
+        return cls(ids.site, ids.room, ids.id)
 
     @property
     def root(self) -> str:

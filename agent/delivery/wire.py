@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-Id = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
+from agent.config import Id
+
 Text = Annotated[str, Field(max_length=200)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seq = Annotated[int, Field(ge=1)]

@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from agent.delivery.wire import Id, Range, Seq, Text, Wire
+from agent.config import Id
+from agent.delivery.wire import Range, Seq, Text, Wire
 
 
 class Pause(Wire):

@@ -177,7 +177,7 @@ def _wait(inbox: "queue.Queue[Any]", kind: str, match: Any = None) -> Any:
 
 def _loop_back(client: Any, inbox: "queue.Queue[Any]", settings: Settings) -> Iterator[Finding]:
     """Subscribe to commands and send oneself one: brokers say "granted" to subscriptions that their ACL mutes."""
-    topics = Topics(settings.agent.site, settings.agent.room, settings.agent.id)
+    topics = Topics.of(settings.agent)
     _, mid = client.subscribe(topics("cmd/#"), qos=1)
     granted = _wait(inbox, "suback", mid)
     may_read = f"add to the broker's ACL: pattern read {_pattern(topics('cmd/#'), settings)} (see {_MIN_ACL})"
@@ -232,7 +232,7 @@ def _publish(client: Any, inbox: "queue.Queue[Any]", settings: Settings, topics:
 def _will(client: Any, inbox: "queue.Queue[Any]", settings: Settings) -> Iterator[Finding]:
     """Connect with a will, break the connection, and see whether the broker publishes it."""
     agent = settings.agent
-    topic = Topics(agent.site, agent.room, agent.id)("status")
+    topic = Topics.of(agent)("status")
     mend = f"add to the broker's ACL: pattern readwrite {_pattern(topic, settings)}"
     _, mid = client.subscribe(topic, qos=1)
     _wait(inbox, "suback", mid)
@@ -249,9 +249,9 @@ def _will(client: Any, inbox: "queue.Queue[Any]", settings: Settings) -> Iterato
             if (sock := other.socket()) is not None:
                 sock.shutdown(socket.SHUT_RDWR)
             end = time.monotonic() + _WAIT_S
-            while (left := end - time.monotonic()) > 0:
+            while time.monotonic() < end:
                 news = _wait(inbox, "message", topic)
-                if news is None or news[2] == payload or left <= 0:
+                if news is None or news[2] == payload:
                     break
     except _Refused as error:  # the same login was taken without a will: it is the will's topic
         yield fail("mqtt.will", f"{topic}: {error}", mend)
