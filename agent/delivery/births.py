@@ -26,10 +26,8 @@ class Births:
         changed, self._state = state != self._state, state
         return changed
 
-    def set_trouble(self, key: str, text: str | None) -> bool:
-        """Something of the delivery is wrong, or (None) right again; whether that is news."""
-        if text is None:
-            return self._troubles.pop(key, None) is not None
+    def set_trouble(self, key: str, text: str) -> bool:
+        """Something of the delivery is wrong; whether that is news."""
         changed = self._troubles.get(key) != text
         self._troubles[key] = text
         return changed

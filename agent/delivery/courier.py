@@ -186,9 +186,9 @@ class Courier:
             self.post(parcel)
         for topic in self._retained.stale(self._births.retained()):
             self.post(Parcel(topic, b"", retain=True))
-        waiting, self._waiting = self._waiting, deque(maxlen=_EVENTS_KEPT)
-        for parcel in waiting:
+        for parcel in self._waiting:
             self.post(parcel)
+        self._waiting.clear()
         self.requeue()
 
     def requeue(self) -> None:

@@ -110,13 +110,13 @@ class Reception:
         if refused:
             lines = " and ".join(dict.fromkeys(self._acl("read", topic) for topic in refused))
             self._trouble("acl_read", f"the broker denies subscribing: allow {lines}")
-        elif self._births.set_trouble("acl_read", None):
+        elif self._births.settle("acl_read"):
             self._sender.post(self._births.status())
 
     def answered(self, news: link.Answered, topic: str, item: Item | None) -> None:
         """A publish was answered."""
         self._mute.discard(topic)
-        if not self._mute and self._births.set_trouble("ended", None):
+        if not self._mute and self._births.settle("ended"):
             self._sender.post(self._births.status())
         if news.code < _REFUSED:
             if item is not None:
@@ -179,7 +179,7 @@ class Reception:
         # The retained one of before, which comes with each connection, is no news.
         if (self._spool.acked or 0) > before:
             self._unacked_since = None
-            if self._births.set_trouble("ack", None):
+            if self._births.settle("ack"):
                 self._sender.post(self._births.status())
         if self.poison and not any(self._spool.read(position) for position in self.poison):
             self.poison.clear()  # nothing waits any more for a broker that takes it
