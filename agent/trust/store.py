@@ -46,7 +46,7 @@ class ModelStore:
     ) -> None:
         self.folder: Final = state_dir / "models"
         self.released: Final = released
-        self._updates, self._audit, self._accept = updates, audit, accept or _any
+        self._updates, self._audit, self._accept = updates, audit, accept or (lambda _: None)
         self._running: str | None = None
         """Digest of the trial that `choose` returned."""
 
@@ -295,11 +295,6 @@ class ModelStore:
             except OSError as cause:
                 raise CannotWriteError(f"{self.folder}: cannot be written ({cause.strerror})") from cause
             yield
-
-
-def _any(bundle: Bundle) -> None:
-    """Accept every bundle that was loaded."""
-    del bundle
 
 
 def _id(folder: Path) -> str | None:
