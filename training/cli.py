@@ -1,13 +1,13 @@
 """What the commands of training/ and quantize/ share: options; errors become one line and an exit code."""
 
 import functools
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec
 
 import click
 
+from agent.cli import _options
 from agent.cli._ending import one_line, prepare_stdout
 from agent.errors import CannotWriteError, UsageError
 
@@ -49,14 +49,11 @@ _BACKENDS = ("tensorflow", "torch", "jax")
 
 
 def expect_writable(path: Path, suffix: str) -> None:
-    """Raise before the work what would come after it: UsageError where `path` does not end in `suffix`, by which those
-    who read the file know it, CannotWriteError where its folder is missing or closed, or a folder has its name."""
+    """Raise UsageError where `path` does not end in `suffix`, by which those who read the file know it; else as
+    `_options.expect_writable`."""
     if path.suffix != suffix:
         raise UsageError(f"{path}: expected a name that ends in {suffix}")
-    if path.is_dir():
-        raise CannotWriteError(f"{path}: expected a file to write, got a folder")
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise CannotWriteError(f"{path}: expected a folder to write to, got {path.parent}; make it first")
+    _options.expect_writable(path)
 
 
 def with_start(command: Callable[P, None]) -> Callable[P, None]:

@@ -1,13 +1,15 @@
 """What several commands do with their options."""
 
 import math
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from agent.config import Mqtt
-from agent.errors import UsageError
+from agent.errors import CannotWriteError, UsageError
 from agent.insight.engagement import LEAST_SAMPLES
 
 VERSIONS: Final = ("5", "3.1.1")
@@ -22,6 +24,18 @@ class Number(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value!r} is not a number", param, ctx)
         return number
+
+
+def expect_writable(path: Path) -> None:
+    """Raise CannotWriteError before the work what would come after it: a folder has this name, or its own folder is
+    missing or closed."""
+    with suppress(PermissionError):  # a closed folder is no missing one
+        if path.is_dir():
+            raise CannotWriteError(f"{path}: expected a file to write, got a folder")
+        if not path.parent.is_dir():
+            raise CannotWriteError(f"{path}: expected a folder to write to, got {path.parent}; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise CannotWriteError(f"{path}: expected a folder that this user can write, got {path.parent}")
 
 
 def check_window(window_s: float, fps: float) -> None:

@@ -1,9 +1,8 @@
 """`fer-agent calibrate`: fits the agent to its room: camera, probabilities, baseline and machine."""
 
-import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +14,7 @@ from agent.calibration.labelled import expect as expect_crops
 from agent.calibration.parts import Record
 from agent.calibration.session import PARTS, Measured, Wanted
 from agent.cli._dialogue import Dialogue
-from agent.cli._options import Number
+from agent.cli._options import Number, expect_writable
 from agent.cli._state import act_as_owner, config_option, loaded_of, print_json
 from agent.config.file import DEFAULT_PATH, Loaded
 from agent.delivery.payload import config_hash
@@ -50,7 +49,7 @@ _FILE: Final = click.Path(path_type=Path)
     type=_FILE,
     default=None,
     metavar="DIR",
-    help="Labelled crops, a folder an emotion; how many of which does not matter.",
+    help="Labelled crops, one folder per emotion; how many of each does not matter.",
 )
 @click.option("--prior-correction", "prior", is_flag=True, help="Correct the prior, if its fit test allows.")
 @click.option(
@@ -60,7 +59,9 @@ _FILE: Final = click.Path(path_type=Path)
     metavar="N",
     help="Longest look at the room [camera 30, baseline 60].",
 )
-@click.option("--timed", type=click.IntRange(1, 1000), default=50, show_default=True, help="Frames a device candidate.")
+@click.option(
+    "--timed", type=click.IntRange(1, 1000), default=50, show_default=True, help="Frames timed per device setting."
+)
 @click.option("--soak", type=Number(0, 3600), default=20.0, show_default=True, help="Seconds of device load.")
 @click.option("--json", "as_json", is_flag=True, help="Print the calibration on stdout, nothing else there.")
 def command(
@@ -101,7 +102,8 @@ def command(
     dialogue = Dialogue(yes)
     path = _place(out, settings)
     with _allowed(settings, source, own=model is not None) as (bundle, opened):
-        _check_writable(path, page)
+        for file in filter(None, (path, page)):
+            expect_writable(file)
         if labelled is not None:
             expect_crops(labelled)
         wanted = dialogue.before(wanted)
@@ -216,20 +218,6 @@ def _odd_size(new: Record, settings: config.Settings) -> Iterator[str]:
             f"pictures are {part.width}x{part.height}, camera.width x height asks for {asked[0]}x{asked[1]}: range and "
             "face sizes are those of the pictures"
         )
-
-
-def _check_writable(path: Path, page: Path | None) -> None:
-    """Raise CannotWriteError before minutes of measuring, not after."""
-    for file in (path, page):
-        if file is None:
-            continue
-        with suppress(PermissionError):  # a closed folder is no missing one
-            if file.is_dir():
-                raise CannotWriteError(f"{file}: expected a file to write, got a folder")
-            if not file.parent.is_dir():
-                raise CannotWriteError(f"{file}: expected the folder {file.parent} to be there; make it, or use --out")
-        if not os.access(file.parent, os.W_OK):
-            raise CannotWriteError(f"{file}: expected a folder that the agent's user can write, got {file.parent}")
 
 
 def _write(path: Path, new: Record, settings: config.Settings, dialogue: Dialogue) -> None:

@@ -124,13 +124,13 @@ def test_a_report_for_a_closed_folder_is_refused_first(tmp_path: Path) -> None:
     code = f"""
 import os
 from pathlib import Path
-from agent.cli.calibrate import _check_writable
+from agent.cli._options import expect_writable
 os.setuid(65534)
-_check_writable(Path({str(home / "x" / "calibration.html")!r}), None)
+expect_writable(Path({str(home / "x" / "calibration.html")!r}))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert "CannotWriteError" in done.stderr.splitlines()[-1]
-    assert "expected a folder that the agent's user can write" in done.stderr
+    assert "expected a folder that this user can write" in done.stderr
 
 
 def test_too_few_people_write_nothing(clip: Path, tmp_path: Path) -> None:
