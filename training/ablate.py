@@ -146,10 +146,10 @@ def _shortened(config: Config, epochs: int | None, side: int | None) -> Config:
     "--data DIR --out runs/balance"
 )
 @click.argument("config")
-@click.option("--vary", "changes", multiple=True, required=True, metavar="FIELD=VALUE,…", help="May be given often.")
+@click.option("--vary", "changes", multiple=True, required=True, metavar="FIELD=VALUE,…", help="May be repeated.")
 @with_data
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the runs and table.md.")
-@click.option("--seed", "seeds", type=int, multiple=True, default=(1, 2), show_default=True, help="May be given often.")
+@click.option("--seed", "seeds", type=int, multiple=True, default=(1, 2), show_default=True, help="May be repeated.")
 @click.option("--epochs", type=click.IntRange(min=1), default=None, help="Instead of the config's, in one phase.")
 @click.option("--side", type=click.IntRange(min=16), default=None, help="Input, pixels, instead of the config's.")
 @with_teachers

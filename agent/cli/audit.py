@@ -25,7 +25,7 @@ def command() -> None:
 def verify_command(config: Path | None, state_dir: Path | None, as_json: bool, known: str | None) -> None:
     """Check every line's hash and the end of the log; exit 1 and name the line if one was changed or removed.
 
-    Who can write the whole state folder can also forge it: compare with a head that was noted elsewhere.
+    Whoever can write the whole state folder can also forge it: compare with a head that was noted elsewhere.
 
     \b
     Example:

@@ -73,7 +73,7 @@ class Measured:
 @click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="Threads of the runtime.")
 @click.option("--runtime", type=click.Choice(["auto", "litert", "tflite-runtime"]), default="auto", show_default=True)
 @click.option("--seconds", type=Number(0, min_open=True), default=20.0, show_default=True, help="Wall time.")
-@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Play the video so many times.")
+@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Play the video this many times.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else, on stdout.")
 def command(
     video: str | None,

@@ -48,7 +48,7 @@ def list_command(config: Path | None, state_dir: Path | None, as_json: bool) -> 
 @click.argument("bundle", required=False)
 @state_options
 def verify_command(bundle: str | None, config: Path | None, state_dir: Path | None, as_json: bool) -> None:
-    """Check hashes, card and golden outputs of all models here, or signature too of the folder BUNDLE.
+    """Check hashes, card and golden outputs of all models here; or of the folder BUNDLE, with its signature.
 
     \b
     Example:

@@ -27,11 +27,11 @@ from agent.vision.video import check_exists
 @click.command(epilog="Example: fer-agent replay lesson.mp4 --json --window 10 --k-min 2")
 @click.argument("video")
 @playing
-@click.option("--realtime", is_flag=True, help="Play as fast as it was taken, instead of as fast as it goes.")
+@click.option("--realtime", is_flag=True, help="Play at the speed it was recorded at, instead of as fast as possible.")
 def command(video: str, options: Playing, realtime: bool) -> None:
     """Play VIDEO (a file) through the whole agent and show each window.
 
-    With --broker the windows are published, too; without a broker there the run goes on, and a line says so. In the
+    With --broker the windows are published, too; if no broker answers there, the run goes on and a line says so. On the
     broker the last status, meta and window stay retained, under fer/v1/demo/room/replay-…
     Windows of fewer people than --k-min come without a result; "…" marks one that was cut short. The index is a
     facial-expression proxy, not a measure of learning.

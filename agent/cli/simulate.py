@@ -21,7 +21,7 @@ from agent.simulation.rooms import SimulatedRooms, Tally
     default=1.0,
     show_default=True,
     metavar="X",
-    help="Above 1, the past is told so many times as fast, until it has caught up with the clock.",
+    help="Above 1, the past is told this many times as fast, until it has caught up with the clock.",
 )
 @click.option("--seconds", type=Number(0, min_open=True), metavar="N", help="Stop after this much time.")
 @click.option(
@@ -39,11 +39,11 @@ from agent.simulation.rooms import SimulatedRooms, Tally
     default=1.0,
     show_default=True,
     metavar="X",
-    help="So many times the usual share of dark cameras, lost networks and crashes.",
+    help="This many times the usual rate of dark cameras, lost networks and crashes.",
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="The same one gives the same lessons.")
 @click.option(
-    "--name", default="sim", show_default=True, help="How the agents' ids begin; a second simulation needs one."
+    "--name", default="sim", show_default=True, help="How the agents' ids begin; a second simulation needs its own."
 )
 @mqtt_version
 @click.option("--username", help="The password comes from FER_MQTT_PASSWORD.")
@@ -65,7 +65,7 @@ def command(
 
     Suppressed windows, dark cameras, devices without network, crashes with a declared gap, late deliveries: all that a
     dashboard will meet. Topics are fer/v1/school-01/room-01/sim-0000/…; every window says clock.source "simulated".
-    The broker must be there (for a try: mosquitto -p 1883); what was said retained stays in it.
+    The broker must be there (for a try: mosquitto -p 1883); retained messages stay on it.
     """
     mqtt = broker_settings(broker, mqtt_version, username, ca_file)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
