@@ -25,7 +25,6 @@ def open_source(
     realtime: bool = False,
     camera: Camera | None = None,
     patient: bool = False,
-    watch: bool | None = None,
     closed: Callable[[], str | None] = lambda: None,
     notice: Callable[[Notice], None] = lambda _: None,
 ) -> VideoFile | LiveCamera:
@@ -35,10 +34,9 @@ def open_source(
     ----------
     source : path of a video, camera index, /dev/video path, "picamera2", RTSP or HTTP URL
     fps : frames per second to yield
-    realtime : play a file as fast as it was taken, instead of as fast as it can be read
+    realtime : play a file at the speed it was recorded at, instead of as fast as it can be read
     camera : time-outs, size and so on of a live camera
     patient : never raise for a camera that is not there; yield frames with a reason code instead (the service)
-    watch : judge pictures (black, covered, frozen, …); None judges those of live cameras only
     closed : asked before every frame; returns why the camera must be shut now ("paused", "schedule"), or None
     notice : told of what happened to the camera (lost, back, resized)
 
@@ -58,11 +56,10 @@ def open_source(
             fps=fps,
             settings=camera,
             patient=patient,
-            judge=watch is not False,
             closed=closed,
             notice=notice,
         )
-    return VideoFile(source, fps=fps, realtime=realtime, settings=camera, judge=watch is True, closed=closed)
+    return VideoFile(source, fps=fps, realtime=realtime, settings=camera, closed=closed)
 
 
 def _grabber(source: str, settings: Camera) -> Grabber:

@@ -26,13 +26,11 @@ class Detector:
         *,
         threads: int,
         runtime: str = "auto",
-        model: weights.Model = weights.SHORT_RANGE,
         limits: quality.Limits | None = None,
     ) -> None:
         self._settings = settings
-        self._model = model
         self._limits = limits or quality.Limits()
-        self._network = BlazeFace(model, choose(runtime), threads=threads)
+        self._network = BlazeFace(weights.SHORT_RANGE, choose(runtime), threads=threads)
         self._shape: tuple[int, int] = (0, 0)
         self._smallest = 0.0
         self._levels: tuple[tiles.Level, ...] = ()
@@ -61,7 +59,7 @@ class Detector:
             return []
         if (height, width) != self._shape:
             self._smallest = tiles.smallest_face(width, height, self._settings.smallest_face_px)
-            self._levels = tiles.layout(width, height, self._smallest, self._model)
+            self._levels = tiles.layout(width, height, self._smallest, self._network.model)
             self._shape = (height, width)
         rgb = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
         score, points = search.first_look(self._network, rgb, self._levels)
@@ -72,7 +70,7 @@ class Detector:
         return [_box(s, p) for s, p in zip(score[sure].tolist(), points[sure].tolist(), strict=True)]
 
     def _face(self, grey: npt.NDArray[np.uint8], box: Box) -> Face:
-        crop = align.crop(grey, box, self._model.rise)
+        crop = align.crop(grey, box, self._network.model.rise)
         return Face(box, crop, quality.rejection(box, crop, self._limits))
 
 

@@ -17,7 +17,7 @@ from agent.errors import InputError
 from agent.records import Frame
 from agent.vision import ffmpeg, media_time, mp4
 from agent.vision.grabber import Image
-from agent.vision.picture import PictureJudge, bgr
+from agent.vision.picture import bgr
 from agent.vision.waits import stopped_before
 
 _NOMINAL_FPS: Final = 25.0
@@ -43,7 +43,6 @@ class VideoFile:
         fps: float,
         realtime: bool = False,
         settings: Camera | None = None,
-        judge: bool = False,
         closed: Callable[[], str | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -56,7 +55,6 @@ class VideoFile:
         self.live = False
         self._source, self._fps, self._realtime = source, fps, realtime
         self._settings = settings or Camera()
-        self._judge = PictureJudge(self._settings.frozen_after_s) if judge else None
         self._closed, self._clock, self._stop = closed, clock, threading.Event()
         self._waited_at = -math.inf
         self._capture: Any = None
@@ -141,7 +139,7 @@ class VideoFile:
             if image is None:
                 continue
             due = (math.floor((at + _TOLERANCE_S) * self._fps) + 1) / self._fps
-            yield Frame(image, at, self._trouble(image, at))
+            yield Frame(image, at, self._closed())
             asked = self._clock()
 
     def _tick(self) -> None:
@@ -175,9 +173,6 @@ class VideoFile:
         if not (codec := codec.strip("\0 ")).isalnum():
             return ""
         return f" that can be decoded here (codec {codec}); convert it: ffmpeg -i FILE -c:v libx264 NEW.mp4"
-
-    def _trouble(self, image: Image, at: float) -> str | None:
-        return self._closed() or (self._judge.add(image, at) if self._judge else None)
 
 
 def check_exists(source: str) -> None:
