@@ -242,9 +242,7 @@ def main(
         expect_writable(float_out, ".tflite")
     source.check_file(model)
     source.tensorflow_keras()
-    dataset = data.load(directory)
-    if limit is not None:
-        dataset = data.head(dataset, limit)
+    dataset = data.head(data.load(directory), limit)
     made = convert(model, dataset, Options(**how))
     click.echo(summary(pack.write(out, made.card, made.model, made.golden, force=force)))
     if float_out is not None:

@@ -86,9 +86,7 @@ def _compared(floats: Floats, ints: Floats, label: npt.NDArray[np.int64], streng
 def main(model: Path, directory: Path, strengths: tuple[float, ...], threads: int, limit: int | None) -> None:
     """Print what equalised channels and narrowed branches are worth for MODEL, a .keras file of training.fit."""
     source.tensorflow_keras()
-    dataset = data.load(directory)
-    if limit is not None:
-        dataset = data.head(dataset, limit)
+    dataset = data.head(data.load(directory), limit)
     for number, gain in enumerate(measure(model, dataset, strengths, threads=threads)):
         if number == 0:  # a model that is refused has no table
             click.echo(_HEAD)

@@ -180,9 +180,7 @@ def main(
     On the split that the calibration was fitted to it is fitted again without each of five folds, and judged on those.
     """
     read = Bundle.load(bundle)
-    dataset = data.load(directory)
-    if limit is not None:
-        dataset = data.head(dataset, limit)
+    dataset = data.head(data.load(directory), limit)
     result = measure(read, scores.labelled(dataset, split, read.card.side), weights.load(name), threads)
     click.echo(json.dumps({**asdict(result), "missed": result.missed()}) if as_json else as_text(result))
     if missed := result.missed():

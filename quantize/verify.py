@@ -1,5 +1,6 @@
 """`python -m quantize.verify FLOAT INT8 --data DIR`: what the integers cost, in both runtimes, with its proof."""
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -256,12 +257,9 @@ def main(
     **sizes: int,
 ) -> None:
     """Compare INT8 (.tflite or bundle) with FLOAT (.keras or .tflite); exit 1 where it loses too much."""
-    import tempfile
-
     dataset = data.load(directory)
     given = read(float_model, model, dataset.train)
-    if limit is not None:
-        dataset = data.head(dataset, limit)
+    dataset = data.head(dataset, limit)
     with tempfile.TemporaryDirectory(prefix="fer-") as work:
         report = verify(
             given,

@@ -163,9 +163,7 @@ def main(
     chosen = variants(_shortened(load(config), epochs, side), changes)
     if teachers and not any(variant.teacher_share for variant in chosen.values()):
         raise InputError(f"config {config} and its changes have teacher_share 0: expected no --teacher, got one")
-    dataset = data.load(directory)
-    if limit is not None:
-        dataset = data.head(dataset, limit)
+    dataset = data.head(data.load(directory), limit)
     teacher = distill.teacher_of(teachers)
     results: dict[str, list[Result]] = {name: [] for name in chosen}
     for seed in dict.fromkeys(seeds):  # one that is named twice is one run, and no second witness

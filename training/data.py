@@ -258,8 +258,8 @@ def _pixels(text: str, where: str) -> npt.NDArray[np.uint8]:
     return values.astype(np.uint8).reshape(SIDE, SIDE)
 
 
-def head(dataset: Dataset, n: int) -> Dataset:
-    """Return the first `n` faces of each split."""
+def head(dataset: Dataset, n: int | None) -> Dataset:
+    """Return the first `n` faces of each split; all for None."""
 
     def cut(split: Split) -> Split:
         return Split(split.faces[:n], split.votes[:n], None if split.fer2013 is None else split.fer2013[:n])

@@ -125,9 +125,7 @@ def main(
 ) -> None:  # fmt: skip
     """Write the mean probabilities of TEACHERS (.keras, .tflite, bundles) for the training split."""
     expect_writable(out, ".npz")
-    dataset = data.load(directory)
-    if limit is not None:
-        dataset = data.head(dataset, limit)
+    dataset = data.head(data.load(directory), limit)
     loaded = [predict.load(path, title=str(path)) for path in teachers]
     predictors = [predict.looking(p, flip=flip, upright=upright) for p in loaded]
     about = {

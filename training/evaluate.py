@@ -203,8 +203,7 @@ def main(
         raise UsageError("--without-copies: expected --split validation or test, got the split that is copied from")
     dataset = data.load(directory)
     whole = dataset.train.faces  # a face's twin may lie beyond the limit
-    if limit is not None:
-        dataset = data.head(dataset, limit)
+    dataset = data.head(dataset, limit)
     faces = getattr(dataset, split).faces
     copied = copies.twins(faces, whole, f"{split}, nearest training face").copied if without_copies else None
     looks = {"flip": flip, "upright": upright}

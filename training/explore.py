@@ -138,8 +138,8 @@ def sample_faces(split: data.Split, n: int) -> str:
     return f"<h2>Samples</h2><table>{''.join(rows)}</table>"
 
 
-def augmented_faces(split: data.Split, how: Augment, n: int = 10) -> str:
-    """Return one face of each class, as it is and `n` times augmented, as HTML."""
+def augmented_faces(split: data.Split, how: Augment) -> str:
+    """Return one face of each class, as it is and ten times augmented, as HTML."""
     kept, label = protocol.majority(split.votes)
     rows = []
     for i, name in enumerate(LABELS):
@@ -147,7 +147,7 @@ def augmented_faces(split: data.Split, how: Augment, n: int = 10) -> str:
             continue
         face = split.faces[of_class[0]]
         rng = np.random.default_rng([SEED, i])
-        images = [_image(face, "as it is"), *(_image(augment(face, how, rng), "augmented") for _ in range(n))]
+        images = [_image(face, "as it is"), *(_image(augment(face, how, rng), "augmented") for _ in range(10))]
         rows.append(f"<tr><th>{name}</th><td>{'&nbsp;'.join(images)}</td></tr>")
     return f"<h2>Augmentation</h2><p>First column: the face as it is. {how}</p><table>{''.join(rows)}</table>"
 

@@ -75,9 +75,7 @@ def main(
         settings = dataclasses.replace(settings, precision=precision)
     if start is not None and not start.is_file():
         raise InputError(f"{start}: no such file; expected a .keras file to begin with")
-    dataset = data.load(directory)
-    if limit is not None:
-        dataset = data.head(dataset, limit)
+    dataset = data.head(data.load(directory), limit)
     teacher = distill.teacher_of(teachers)
     from training import checkpoint, loop  # not at the top: they bring Keras, which --help and a wrong name do without
 

@@ -91,7 +91,6 @@ def measure(
     label: npt.NDArray[np.integer],
     *,
     resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> Scores:
     """Return the scores of `probabilities` (n, 8) against `label` (n,), values 0-7.
 
@@ -114,7 +113,7 @@ def measure(
     gap = bins * (p.max(axis=1) - (predicted == truth))[:, np.newaxis]
     # Row 0 is the data as it is, the others are bootstrap draws: how often each face was drawn.
     n = len(truth)
-    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
+    drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=resamples)
     counts = np.concatenate([np.ones((1, n)), drawn])
     confusion = (counts @ cell).reshape(-1, classes, classes)
     error = np.abs(counts @ gap).sum(axis=1) / n
@@ -150,12 +149,12 @@ def share(right: float, n: float) -> Interval:
 
 
 def paired_difference(
-    a: npt.NDArray[np.floating], b: npt.NDArray[np.floating], label: npt.NDArray[np.integer], *, seed: int = 0
+    a: npt.NDArray[np.floating], b: npt.NDArray[np.floating], label: npt.NDArray[np.integer]
 ) -> Interval:
     """Return accuracy of `a` minus that of `b`, both (n, 8), on the same faces with `label` (n,)."""
     n = len(label)
     gain = (a.argmax(axis=1) == label).astype(float) - (b.argmax(axis=1) == label)
-    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
     return _interval(np.concatenate([[gain.mean()], drawn @ gain / n]))
 
 
