@@ -1,5 +1,6 @@
-"""Safe mode: which starts in a row are a crash loop, fed with plain numbers; the rest is in `test_device`."""
+"""Safe mode: which starts in a row are a crash loop, fed with plain numbers."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,30 @@ def test_the_second_safe_start_counts_like_the_first(tmp_path: Path) -> None:
     clock = Time()
     assert begun(tmp_path, clock, *[12.5] * 40) == [False] * 5 + [True] * 35
     assert begun(tmp_path, clock, 61.0) == [False]
+
+
+def test_good_ends_are_no_crashes(tmp_path: Path) -> None:
+    """Starts that ended well do not count, however quickly they follow each other."""
+    clock = Time()
+    for _ in range(20):
+        starts = Starts(tmp_path, clock=clock)
+        assert not starts.begin()
+        starts.survived()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b'[1e999, true, null, "x"]', b"\xff", b"[" * 99999, b"[99999,99999,99999,99999,99999]"],
+)
+def test_a_broken_record_of_starts_is_none(tmp_path: Path, content: bytes) -> None:
+    """Whatever the file holds, the agent starts normally and records anew; times of the future do not count."""
+    (tmp_path / "starts.json").write_bytes(content)
+    assert not Starts(tmp_path, clock=Time()).begin()
+    assert json.loads((tmp_path / "starts.json").read_bytes()) == [100.0]
+
+
+def test_state_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    """Without a place for the record every start is a normal one."""
+    (tmp_path / "file").touch()
+    for _ in range(8):
+        assert not Starts(tmp_path / "file" / "below").begin()

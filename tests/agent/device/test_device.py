@@ -1,7 +1,6 @@
-"""Watchdog, clock, heat, memory, safe mode: fed with plain numbers, real sockets and fake sysfs."""
+"""Watchdog, clock, heat, memory: fed with plain numbers, real sockets and fake sysfs."""
 
 import ctypes
-import json
 import os
 import socket
 from collections.abc import Iterator
@@ -10,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from agent.device.clock import _STATUS_OFFSET, DeviceClock, kernel_synced
-from agent.device.crashes import Starts
 from agent.device.memory import MemoryBound, group_limit, rss_bytes
 from agent.device.notify import Notifier, Watchdog
 from agent.device.thermal import Reading, Thermal, read
@@ -222,42 +220,3 @@ def test_memory_bound() -> None:
     used[0] = 901
     assert bound.exceeded()
     assert not MemoryBound(None, lambda: 10**12).exceeded()
-
-
-def test_five_crashes_in_a_minute_are_safe_mode(tmp_path: Path) -> None:
-    """Five starts within 60 s that did not end well make the sixth a safe one; later ones are normal again."""
-    clock = Time()
-    answers = []
-    for _ in range(6):
-        clock.now += 10
-        answers.append(Starts(tmp_path, clock=clock).begin())
-    assert answers == [False] * 5 + [True]
-    clock.now += 61
-    assert not Starts(tmp_path, clock=clock).begin()
-
-
-def test_good_ends_are_no_crashes(tmp_path: Path) -> None:
-    """Starts that ended well do not count, however quickly they follow each other."""
-    clock = Time()
-    for _ in range(20):
-        starts = Starts(tmp_path, clock=clock)
-        assert not starts.begin()
-        starts.survived()
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"{}", b'[1e999, true, null, "x"]', b"\xff", b"[" * 99999, b"[99999,99999,99999,99999,99999]"],
-)
-def test_a_broken_record_of_starts_is_none(tmp_path: Path, content: bytes) -> None:
-    """Whatever the file holds, the agent starts normally and records anew; times of the future do not count."""
-    (tmp_path / "starts.json").write_bytes(content)
-    assert not Starts(tmp_path, clock=Time()).begin()
-    assert json.loads((tmp_path / "starts.json").read_bytes()) == [100.0]
-
-
-def test_state_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    """Without a place for the record every start is a normal one."""
-    (tmp_path / "file").touch()
-    for _ in range(8):
-        assert not Starts(tmp_path / "file" / "below").begin()
