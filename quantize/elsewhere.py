@@ -1,7 +1,7 @@
 """Run a network in a process of its own, in this Python or another: numpy 1 and numpy 2 runtimes cannot share one.
 
-`Places` knows which Python has which engine; `Job`s travel as .npz and JSON. The other Python needs numpy, pydantic
-and OpenCV beside its engine, as `pip install fer-agent` brings them.
+`Places` knows which Python has which engine; `Job`s travel as .npz and JSON. The other Python needs numpy beside its
+engine, and nothing else of ours (`engines`).
 """
 
 import json
