@@ -6,6 +6,7 @@ Needs numpy and the engine alone: it runs in environments that have no TensorFlo
 import importlib
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -52,8 +53,6 @@ def _openvino(model: bytes, threads: int, batch: int) -> Engine:
 
     core = openvino.Core()
     # It tells a .tflite by the file's name, so the bytes must be in one.
-    import tempfile
-
     with tempfile.TemporaryDirectory(prefix="fer-") as folder:
         path = Path(folder) / "model.tflite"
         path.write_bytes(model)
