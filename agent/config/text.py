@@ -1,6 +1,6 @@
 """Writes configuration: the commented file of `config init`, and the settings in force with their origins."""
 
-from collections.abc import Iterator
+import textwrap
 from typing import Any
 
 from agent.config.file import Loaded
@@ -36,16 +36,11 @@ def commented() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _comment(node: dict[str, Any]) -> Iterator[str]:
-    """Yield the comment of one setting, wrapped."""
-    text = f"{' '.join(node.get('description', '').split())} ({expected(node)})"
-    line = "#"
-    for word in text.split():
-        if len(line) + len(word) >= _LINE:
-            yield line
-            line = "#"
-        line += " " + word
-    yield line
+def _comment(node: dict[str, Any]) -> list[str]:
+    """Return the comment of one setting, wrapped."""
+    text = f"{node.get('description', '')} ({expected(node)})"
+    whole = textwrap.TextWrapper(_LINE, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+    return whole.wrap(" ".join(text.split()))
 
 
 def shown(loaded: Loaded) -> list[dict[str, Any]]:
