@@ -1,7 +1,6 @@
 """Commands: bytes from anybody on the network → a reply. Nothing that comes in here may end the network thread."""
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
@@ -13,6 +12,7 @@ from agent.delivery import wire_commands
 from agent.delivery.link import Received
 from agent.delivery.payload import MAX_BYTES, Speaker
 from agent.delivery.topics import PREFIX
+from agent.delivery.wallclock import now_ms
 from agent.delivery.wire import Wire
 from agent.errors import FerAgentError
 
@@ -82,7 +82,7 @@ class Desk:
         return seen
 
     def _ping(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {"version": __version__, "boot_id": self._speaker.boot_id, "time_ms": round(time.time() * 1000)}
+        return {"version": __version__, "boot_id": self._speaker.boot_id, "time_ms": now_ms()}
 
     def _do_resend(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         first, last = body["from"], body["to"]

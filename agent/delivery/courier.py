@@ -22,6 +22,7 @@ from agent.delivery.reception import Reception
 from agent.delivery.retained import RetainedTopics
 from agent.delivery.shared import SharedSpool
 from agent.delivery.underway import UnderWay
+from agent.delivery.wallclock import now_ms
 from agent.errors import FerAgentError
 
 log = logging.getLogger("agent.delivery")
@@ -259,8 +260,7 @@ class Courier:
         topics, gap = self._speaker.topics, entry.kind == "gap"
         topic = topics("event" if gap else "window")
         if gap:
-            at_ms = round(time.time() * 1000)
-            body = payload.gap_event(self._speaker, entry.epoch, entry.payload, at_ms).encode()
+            body = payload.gap_event(self._speaker, entry.epoch, entry.payload, now_ms()).encode()
         else:
             body = payload.replayed(entry.payload) if item.replay else entry.payload
         if not (size := self._fitting(topic, body)):

@@ -21,7 +21,7 @@ from agent.delivery.payload import MAX_BYTES, Provenance, Speaker
 from agent.delivery.retained import RetainedTopics
 from agent.delivery.shared import SharedSpool
 from agent.delivery.topics import Topics
-from agent.delivery.wallclock import WallClock, WallTime, system_clock
+from agent.delivery.wallclock import WallClock, WallTime, now_ms, system_clock
 from agent.errors import ConfigError, FerAgentError
 
 
@@ -53,7 +53,7 @@ class Publisher:
         Raises ConfigError for an id, certificate or password file that cannot be used, or ids so long that a
         window would not fit into 4 KB.
         """
-        self._speaker = Speaker(Topics.of(settings.agent), uuid.uuid4().hex[:16], round(time.time() * 1000))
+        self._speaker = Speaker(Topics.of(settings.agent), uuid.uuid4().hex[:16], now_ms())
         self._made_by, self._clock = made_by, clock
         self._settings, self._state_dir = settings, state_dir
         self._handlers, self._pace = handlers or {}, pace or Pace()
@@ -128,7 +128,7 @@ class Publisher:
     def event(self, kind: str, reason: str, detail: str | None = None) -> None:
         """Tell that something happened: `kind` is "camera", "thermal", "clock", "model" or "delivery"."""
         more = {} if detail is None else {"detail": detail[:200]}
-        body = payload.event(self._speaker, kind, reason[:200], round(time.time() * 1000), **more)
+        body = payload.event(self._speaker, kind, reason[:200], now_ms(), **more)
         self._courier.inbox.put(Parcel(self.topics("event"), body.encode()))
 
     def report(self) -> dict[str, Any]:
@@ -150,7 +150,7 @@ class Publisher:
         """Tell how the machine does: `fps`, `stages`, `temperature_c`, `rss_mb`, `backend` of `wire.Health`."""
         waiting, size = self._spool.depth()
         more |= {"spool_windows": waiting, "spool_bytes": size}
-        body = payload.health(self._speaker, round(time.time() * 1000), more)
+        body = payload.health(self._speaker, now_ms(), more)
         self._courier.inbox.put(Parcel(self.topics("health"), body.encode(), qos=0))
 
     def update(self, made_by: Provenance) -> None:

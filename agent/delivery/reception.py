@@ -12,6 +12,7 @@ from agent.delivery.identity import Twin
 from agent.delivery.news import Parcel
 from agent.delivery.outbox import Item
 from agent.delivery.shared import SharedSpool
+from agent.delivery.wallclock import now_ms
 from agent.errors import ConfigError, FerAgentError
 
 log = logging.getLogger("agent.delivery")
@@ -219,12 +220,12 @@ class Reception:
         if newer:
             self._sender.fatal(ConfigError(f"{what}: this one started later and ends; give it another agent.id"))
             return
-        body = payload.event(self._speaker, "delivery", "duplicate_identity", _now_ms(), detail=what[:200])
+        body = payload.event(self._speaker, "delivery", "duplicate_identity", now_ms(), detail=what[:200])
         self._sender.post(Parcel(topics("event"), body.encode()))
 
     def _not_kept(self, first: int, last: int) -> None:
         more = {"epoch": self._spool.epoch, "from": first, "to": last}
-        body = payload.event(self._speaker, "gap", "not_kept", _now_ms(), **more)
+        body = payload.event(self._speaker, "gap", "not_kept", now_ms(), **more)
         self._sender.post(Parcel(self._speaker.topics("event"), body.encode()))
 
     def _trouble(self, key: str, text: str) -> None:
@@ -238,7 +239,3 @@ class Reception:
         """The line that the broker's ACL file needs for `topic`: for our own, one that allows all of them."""
         user, root = self._mqtt.username or "the anonymous user", self._speaker.topics.root
         return f'"topic {how} {f"{root}/#" if topic.startswith(f"{root}/") else topic}" to {user}'
-
-
-def _now_ms() -> int:
-    return round(time.time() * 1000)

@@ -22,6 +22,11 @@ WallClock = Callable[[float], WallTime]
 """Maps a frame's time (seconds, the frames' monotonic clock) to the wall clock."""
 
 
+def now_ms() -> int:
+    """Milliseconds since 1970, UTC."""
+    return round(time.time() * 1000)
+
+
 def system_clock(at: float) -> WallTime:
     """Take `at` as `time.monotonic()` and the system clock as it is now; claims no synchronisation."""
     return WallTime(round((time.time() - (time.monotonic() - at)) * 1000), synced=False, source="none")
@@ -29,5 +34,5 @@ def system_clock(at: float) -> WallTime:
 
 def media_clock(start_ms: int | None = None) -> WallClock:
     """A clock for files: media second 0 is `start_ms` (now, if None)."""
-    start = round(time.time() * 1000) if start_ms is None else start_ms
+    start = now_ms() if start_ms is None else start_ms
     return lambda at: WallTime(start + round(at * 1000), synced=False, source="media")

@@ -23,7 +23,7 @@ from agent.delivery.retained import RetainedTopics
 from agent.delivery.shared import SharedSpool
 from agent.delivery.subscribe import Subscriber
 from agent.delivery.topics import Topics
-from agent.delivery.wallclock import WallTime
+from agent.delivery.wallclock import WallTime, now_ms
 from agent.errors import FerAgentError
 from agent.insight import weights
 from agent.insight.privacy import Gate
@@ -77,7 +77,7 @@ class Room:
     ) -> None:  # fmt: skip
         rng = random.Random(seed)  # noqa: S311 (a simulation)
         self.topics, self._made_by, self._paused = topics, made_by, False
-        self._speaker = Speaker(topics, uuid.uuid4().hex[:16], round(time.time() * 1000))
+        self._speaker = Speaker(topics, uuid.uuid4().hex[:16], now_ms())
         self._gate = Gate(config.Privacy(), blocked=lambda: "paused" if self._paused else None)
         self._lessons = Lessons(rng, weights.load(made_by.weights_id), made_by.window_s, trouble)
         self._memory = MemorySpool(cap=keep)
