@@ -24,10 +24,10 @@ def picture(number: int = 0, size: tuple[int, int] = (120, 160), seed: int = 1) 
     return np.clip(scene + noise, 0, 255).astype(np.uint8)
 
 
-def film(path: Path, seconds: int, codec: str = "MJPG") -> str:
-    """Write a film of one frame a second; return its path."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 1, (160, 120))
-    for number in range(seconds):
+def film(path: Path, frames: int, codec: str = "MJPG", fps: float = 1) -> str:
+    """Write a film of so many frames; return its path."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), fps, (160, 120))
+    for number in range(frames):
         writer.write(picture(number))
     writer.release()
     return str(path)

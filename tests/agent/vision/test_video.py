@@ -15,15 +15,11 @@ from agent.vision.camera import LiveCamera
 from agent.vision.capture import open_source
 from agent.vision.picture import PictureJudge, exposure
 from agent.vision.video import VideoFile
-from tests.cameras import picture
+from tests.cameras import film, picture
 
 
 def write_video(path: Path, frames: int = 50, fps: float = 25, codec: str = "MJPG") -> Path:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), fps, (160, 120))
-    for number in range(frames):
-        writer.write(picture(number))
-    writer.release()
-    return path
+    return Path(film(path, frames, codec, fps))
 
 
 def times(path: Path, fps: float, *, realtime: bool = False) -> list[float]:
