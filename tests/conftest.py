@@ -3,10 +3,15 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from tests.mqtt_world import Mosquitto
 
 hypothesis.settings.register_profile("any machine", deadline=None)  # how long an example takes proves nothing
 hypothesis.settings.load_profile("any machine")
@@ -50,6 +55,15 @@ def ferplus_dir() -> Path:
 def ferplus_csv_dir() -> Path:
     """FER2013 + FERPlus in the CSV layout."""
     return _unpacked("csv")
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator["Mosquitto"]:
+    """A mosquitto of the test's own, as it comes."""
+    from tests.mqtt_world import Mosquitto
+
+    with Mosquitto(tmp_path / "broker") as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

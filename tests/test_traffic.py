@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,12 +25,6 @@ COMMANDS = (
     ("resend", b"\xff\xfe"),
     ("ping", b"z" * 9000),
 )
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path / "broker") as made:
-        yield made
 
 
 def _judge(collector: ReferenceSubscriber) -> Judge:

@@ -20,12 +20,6 @@ from tests.reference_subscriber import ReferenceSubscriber
 ROOT = "fer/v1/test/room/fer"
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path / "broker") as made:
-        yield made
-
-
 def test_without_a_broker_windows_wait_and_then_come_in_order(broker: Mosquitto, tmp_path: Path) -> None:
     """Fault 1. The broker is absent at the start: publishing works at once, and later all comes, in order of seq."""
     broker.end()

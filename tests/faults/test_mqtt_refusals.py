@@ -23,12 +23,6 @@ from tests.reference_subscriber import ReferenceSubscriber
 ROOT = "fer/v1/test/room/fer"
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path / "broker") as made:
-        yield made
-
-
 def _texts(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records]
 

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,12 +20,6 @@ from tests.mqtt_world import FAST, MADE_BY, Mosquitto, settings, summary, wait_u
 from tests.reference_subscriber import ReferenceSubscriber
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path / "broker") as made:
-        yield made
 
 
 def test_a_power_cut_costs_the_open_window_at_most(broker: Mosquitto, tmp_path: Path) -> None:

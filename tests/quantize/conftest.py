@@ -11,6 +11,7 @@ from agent.emotions import FERPLUS_COLUMNS, LABELS
 
 pytest.importorskip("tensorflow", reason="quantize needs the train extra")
 
+from quantize import graph
 from quantize.convert import Converted, Options, convert
 from quantize.source import tensorflow_keras
 from training import data
@@ -88,6 +89,12 @@ def cnn_file(drawn: data.Dataset, tmp_path_factory: pytest.TempPathFactory) -> P
 def converted(cnn_file: Path, drawn: data.Dataset) -> Converted:
     """The CNN as an integer network with card and golden vectors, not yet written."""
     return convert(cnn_file, drawn, Options(faces=64, test=True))
+
+
+@pytest.fixture(scope="session")
+def layout(converted: Converted) -> graph.Graph:
+    """The integer CNN."""
+    return graph.read(converted.model, "cnn")
 
 
 @pytest.fixture(scope="session")

@@ -16,12 +16,6 @@ from quantize import edgetpu, graph, lite, pack, source
 from quantize.convert import Converted
 
 
-@pytest.fixture(scope="module")
-def layout(converted: Converted) -> graph.Graph:
-    """The integer CNN."""
-    return graph.read(converted.model, "cnn")
-
-
 def test_a_network_larger_than_the_cache_is_called_so(layout: graph.Graph, converted: Converted) -> None:
     """The CNN's 1.5 MB fit; the same with eight times the bytes do not."""
     found = edgetpu.pre_flight(converted.model, "cnn")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from quantize import edgetpu_rules, graph, lite, source
-from quantize.convert import Converted
 
 
 def with_op(layout: graph.Graph, name: str, /, **changes: object) -> graph.Graph:
@@ -16,12 +15,6 @@ def with_op(layout: graph.Graph, name: str, /, **changes: object) -> graph.Graph
     ops = list(layout.ops)
     ops[at] = dataclasses.replace(ops[at], **changes)
     return dataclasses.replace(layout, ops=tuple(ops))
-
-
-@pytest.fixture(scope="module")
-def layout(converted: Converted) -> graph.Graph:
-    """The integer CNN."""
-    return graph.read(converted.model, "cnn")
 
 
 def test_our_integer_network_passes(layout: graph.Graph) -> None:

@@ -16,6 +16,8 @@ from training import config, copies, data, evaluate, models, protocol
 
 Faces = npt.NDArray[np.uint8]
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 
 def pictures(n: int, seed: int) -> Faces:
     """Return `n` smooth pictures, each of its own."""
@@ -57,12 +59,6 @@ def test_a_single_grey_is_no_copy_of_another() -> None:
     black = np.zeros((2, 48, 48), np.uint8)
     found = copies.twins(black, black, "")
     assert found.correlation.tolist() == [0, 0]
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decoded data sets go to a folder of the test run."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 def test_they_are_counted_by_split_and_protocol(shared: data.Dataset, tmp_path: Path) -> None:

@@ -20,12 +20,6 @@ from tests.mqtt_world import Mosquitto, settings, wait_until
 ROOT = "fer/v1/test/room/fer"
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path / "broker") as made:
-        yield made
-
-
 def found(broker: Mosquitto, **mqtt: object) -> dict[str, Finding]:
     return report_of(broker.port, **mqtt)
 

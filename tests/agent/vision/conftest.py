@@ -2,14 +2,17 @@
 
 import csv
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from agent import config
 from agent.errors import ModelError
 from agent.vision import runtime as runtimes
+from agent.vision.detect import Detector
 from agent.vision.model_card import MODELS, Bundle
 from training import protocol
 
@@ -18,6 +21,13 @@ from training import protocol
 def runtime(request: pytest.FixtureRequest) -> str:
     """Every TFLite runtime that imports here."""
     return request.param
+
+
+@pytest.fixture(scope="module")
+def detector() -> Iterator[Detector]:
+    """A detector as it is configured by default."""
+    with Detector(config.Detect(), threads=2) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

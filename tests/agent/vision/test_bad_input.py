@@ -8,23 +8,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent import config
 from agent.device.memory import rss_bytes
 from agent.records import Frame
 from agent.vision import search
 from agent.vision.align import LARGEST
 from agent.vision.classify import Classifier
-from agent.vision.detect import Detector
 from agent.vision.picture import bgr
 from agent.vision.seats import Seats
 from agent.vision.turns import Turns
 from tests.agent.vision import scenes
-
-
-@pytest.fixture(scope="module")
-def detector():
-    with Detector(config.Detect(), threads=2) as made:
-        yield made
 
 
 def crowd(people, width=60, size=(800, 600), seed=0):

@@ -12,13 +12,6 @@ from agent.vision.detect import Detector
 from tests.agent.vision import scenes
 
 
-@pytest.fixture(scope="module")
-def detector():
-    """A detector as it is configured by default."""
-    with Detector(config.Detect(), threads=2) as made:
-        yield made
-
-
 def recall(detector, many):
     """Return (share of faces found, false alarms a frame) over scenes."""
     counts = np.array([scenes.match(s.faces, detector.boxes(s.image)) for s in many])
