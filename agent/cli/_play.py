@@ -215,7 +215,7 @@ class Tally:
             few = f"withheld for k_min: fewer than {self._k_min} people with enough samples"
             click.echo(few + advice, err=True)
         elif self._film and self._seen == 1:
-            click.echo("it has one frame: expected a film, since a face is judged by several", err=True)
+            click.echo("it has one frame: expected a film, since each face is judged over several frames", err=True)
         elif self.windows and not self._whole:
             click.echo("cut short (…): it ended before its first window did; try a shorter --window", err=True)
 

@@ -192,7 +192,7 @@ def check_exists(source: str) -> None:
         raise InputError(f"expected a video file, got the folder {source!r}")
     if not path.is_file():
         raise InputError(
-            f"expected a video file, got {source!r}: a pipe or device, which FFmpeg would wait for for ever"
+            f"expected a video file, got {source!r}: a pipe or device, for which FFmpeg would wait for ever"
         )
     try:
         head = media_time.head_of(source)
