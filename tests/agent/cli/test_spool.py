@@ -95,6 +95,12 @@ def test_drop_declares_what_is_lost(state: Path) -> None:
     after.close()
 
 
+def test_drop_warns_once(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that sets nothing is told of once, as the configuration is read once."""
+    monkeypatch.setenv("FER_AGENT_CAMERA_FPS", "2")
+    assert spool("drop", "--yes", "--state-dir", state).stderr.count("is not used") == 1
+
+
 def test_drop_is_refused_while_the_agent_runs(state: Path) -> None:
     """Two processes would write one spool: exit 75, for it may be done later, and what to stop."""
     running = DiskSpool(state / "spool", 1 << 20, 1e9)
