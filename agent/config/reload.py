@@ -21,7 +21,7 @@ class Reload:
     """Ask it between frames: `if loaded := reload.wanted(): …`. The signal only sets a flag.
 
     running : the configuration in force
-    refuse : gives the reasons why the service could not start with other settings (`config_start.refusals`)
+    refuse : gives the reasons why the service could not start with other settings (`config.start.refusals`)
     """
 
     def __init__(
