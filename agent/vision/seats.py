@@ -116,13 +116,19 @@ class Seats:
 
     def _groups(self) -> list[list[_Fragment]]:
         """Return the fragments grouped by seat: a fragment joins the nearest group that it can be part of."""
+        fragments = sorted(self._fragments, key=lambda f: -len(f.boxes))
+        homes = np.array([f.home() for f in fragments]).reshape(-1, 3)
         groups: list[list[_Fragment]] = []
-        for fragment in sorted(self._fragments, key=lambda f: -len(f.boxes)):
-            best = min(groups, key=lambda g: _apart(fragment, g[0]), default=None)
-            if best is not None and _apart(fragment, best[0]) <= HOME and _alternate(fragment, best):
-                best.append(fragment)
+        firsts: list[int] = []
+        for number, fragment in enumerate(fragments):
+            away = _distances(homes[[number]], homes[firsts])[0]
+            near = [i for i in np.argsort(away, kind="stable").tolist() if away[i] <= HOME]
+            mine = next((groups[i] for i in near if _alternate(fragment, groups[i])), None)
+            if mine is not None:
+                mine.append(fragment)
             else:
                 groups.append([fragment])
+                firsts.append(number)
         return groups
 
 
@@ -132,10 +138,6 @@ def _distances(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> npt.ND
     narrower = np.minimum(a[:, None, 2], b[None, :, 2])
     away = np.hypot(a[:, None, 0] - b[None, :, 0], a[:, None, 1] - b[None, :, 1]) / wider
     return np.asarray(np.where(wider <= SIZES * narrower, away, np.inf))
-
-
-def _apart(one: _Fragment, other: _Fragment) -> float:
-    return float(_distances(one.home()[None], other.home()[None])[0, 0])
 
 
 def _alternate(fragment: _Fragment, group: list[_Fragment]) -> bool:

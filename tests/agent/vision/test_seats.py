@@ -87,6 +87,14 @@ def test_fragments_of_one_seat_merge():
     assert first[0] != second[0]
 
 
+def test_whoever_comes_back_nearer_to_a_neighbour_is_one():
+    """Leaning over to somebody who was there all the time, and nearer to that place: still two people, not three."""
+    seats = Seats()
+    for at in range(40):
+        seats.add([box(300 if at < 20 else 344, 300), box(380, 300)])
+    assert len(set(seats.merged().values())) == 2
+
+
 def test_neighbours_are_two():
     """Two heads one and a half widths apart, seen together, are two seats."""
     seats = Seats()
