@@ -25,6 +25,10 @@ OTHER_SIZES: Final = (0.25, 0.55)
 SURE: Final = 0.7
 """Mean score of two looks from which on no more are needed."""
 
+UPSIDE_DOWN: Final = 0.1
+"""What is surer by more than this when the near look is turned by 180 degrees is upside down: 153 of 170 labelled
+faces that were found in such pictures, 2 of 793 in others."""
+
 FIRST_THRESHOLD: Final = 0.25
 """Least score of the first look."""
 
@@ -76,22 +80,43 @@ def second_look(network: BlazeFace, rgb: npt.NDArray[np.uint8], score: Floats, p
     """Return `first_look`'s places as seen from near: score averaged over all looks, points of the first near one.
 
     Places where the near look sees no face of about the same size in the middle are dropped. Those that are not
-    sure after it are looked at in two more sizes.
+    sure after it are looked at in two more sizes. What is upside down is dropped: expressions would be read wrongly.
     """
     near, where = _near(network, rgb, points, CLOSE)
     seen = near > 0
-    where = where[seen]
-    score = np.asarray((score[seen] + near[seen]) / 2, np.float32)
-    unsure = np.flatnonzero(score < SURE)
+    near, where = near[seen], where[seen]
+    score = np.asarray((score[seen] + near) / 2, np.float32)
+    unsure = score < SURE
     more = [_near(network, rgb, where[unsure], size)[0] for size in OTHER_SIZES]
     score[unsure] = (2 * score[unsure] + sum(more)) / 4
-    return tiles.merge(score, where, np.ones(len(score), np.bool_))
+    upright = _upright(network, rgb, where, near, unsure)
+    return tiles.merge(score[upright], where[upright], np.ones(int(upright.sum()), np.bool_))
 
 
-def _near(network: BlazeFace, rgb: npt.NDArray[np.uint8], points: Floats, size: float) -> tuple[Floats, Floats]:
+def _upright(
+    network: BlazeFace, rgb: npt.NDArray[np.uint8], points: Floats, near: Floats, unsure: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Return which places are no surer upside down than in their `near` look, bool array of shape (n,).
+
+    A face that is upside down is seldom sure, so that the others cost a look only if most of the unsure ones are: then
+    the camera is.
+    """
+    upright = np.ones(len(points), np.bool_)
+    for which in (unsure, ~unsure):
+        turned = _near(network, rgb, points[which], CLOSE, turned=True)[0]
+        upright[which] = turned <= near[which] + UPSIDE_DOWN
+        if 2 * upright[which].sum() >= which.sum():
+            break
+    return upright
+
+
+def _near(
+    network: BlazeFace, rgb: npt.NDArray[np.uint8], points: Floats, size: float, *, turned: bool = False
+) -> tuple[Floats, Floats]:
     """Look at each place alone, its face `size` of the picture wide: (score, points in frame pixels), score 0 if none.
 
-    Counts only a face in the middle, between half and double of the expected width.
+    Counts only a face in the middle, between half and double of the expected width. `turned` by 180 degrees only the
+    score has a meaning.
     """
     side, count = network.model.side, len(points)
     centres, reach = points[:, :2].mean(axis=1), (points[:, 1] - points[:, 0]).max(axis=1) / size
@@ -99,6 +124,8 @@ def _near(network: BlazeFace, rgb: npt.NDArray[np.uint8], points: Floats, size: 
     if count == 0:
         return score, where
     pictures = np.stack([_cut(rgb, c, r, side) for c, r in zip(centres, reach, strict=True)])
+    if turned:
+        pictures = pictures[:, ::-1, ::-1]
     tile, tile_score, found = network(pictures, NEAR_THRESHOLD)
     width = found[:, 1, 0] - found[:, 0, 0]
     off = np.abs(found[:, :2].mean(axis=1) - side / 2).max(axis=1)
