@@ -31,6 +31,13 @@ def test_tiles_are_bounded(width, height, smallest):
     assert sum(len(level.corners) for level in levels) <= tiles.MAX_TILES
 
 
+@pytest.mark.parametrize(("size", "smallest"), [((1920, 1080), 24), ((2560, 1440), 29), ((3840, 2160), 47)])
+def test_large_frames_are_searched_for_larger_faces(size, smallest):
+    """As README and `MAX_TILES` say: asked for 24 px, 1080p is searched from 24 on, 1440p from 29, 4K from 47."""
+    tile = SHORT_RANGE.side / tiles.layout(*size, 24, SHORT_RANGE)[0].scale
+    assert round(tile / SHORT_RANGE.tile_per_face) == smallest
+
+
 def test_smaller_faces_get_smaller_tiles():
     """The finest level follows the smallest face."""
     fine, coarse = (tiles.layout(1280, 720, px, SHORT_RANGE)[0].scale for px in (24, 48))
