@@ -67,6 +67,8 @@ class LiveCamera:
         self._last_at = -np.inf
         self._waited_at = clock()
         self._shape: tuple[int, ...] | None = None
+        self._shown = False
+        """Whether it showed a picture since it was last shut."""
         self._lost: str | None = None
 
     @property
@@ -157,7 +159,7 @@ class LiveCamera:
         opened = self._loop.opened_at if self._loop.is_open and self._lost is None else -np.inf
         silent = now - max(self._last_picture, opened)
         # A driver may give up a silent stream a moment before we do: until it fails to open again, it has stalled.
-        stalled = self._loop.is_open or (self._shape is not None and self._loop.error is None)
+        stalled = self._loop.is_open or (self._shown and self._loop.error is None)
         if silent < (self._settings.read_timeout_s if stalled else self._patience()):
             return None
         reason = STALLED if stalled else ABSENT
@@ -171,14 +173,14 @@ class LiveCamera:
     def _shut(self, reason: str) -> Frame:
         """Close the camera, as pause or schedule demand, and return the frame that says so."""
         self._loop.shut()
-        self._last_picture = self._clock()
+        self._last_picture, self._shown = self._clock(), False
         if self._judge:
             self._judge.reset()
         return self._frame(_EMPTY, self._clock(), reason)
 
     def _seen(self, image: Image, at: float) -> Frame:
         """Return the frame of a picture that came."""
-        self._last_picture = at
+        self._last_picture, self._shown = at, True
         if self._lost is not None:
             self._lost = None
             self._notice(Notice("camera.back", f"{self._name} sends pictures again"))

@@ -131,6 +131,28 @@ def test_slow_to_open_is_not_silent() -> None:
     assert notices == []
 
 
+def test_slow_to_open_after_a_pause_is_not_lost() -> None:
+    """A camera that takes longer to open than it may be silent is not called lost when a pause ends."""
+    driver, closed = FakeDriver(interval_s=0.05), [None, "paused"]
+    slow = QUICK.model_copy(update={"open_timeout_s": 30, "read_timeout_s": 0.5})
+
+    def connect() -> FakeDriver:
+        time.sleep(slow.read_timeout_s + 0.5 if driver.grabbed else 0)
+        return driver.connect()
+
+    notices: list[Notice] = []
+    with LiveCamera(
+        connect, name="fake", fps=20, settings=slow, patient=True, notice=notices.append, closed=lambda: closed[0]
+    ) as source:
+        frames = iter(source)
+        until(frames, lambda f: f.trouble is None)
+        closed.reverse()
+        until(frames, lambda f: f.trouble == "paused")
+        closed.reverse()
+        assert {f.trouble for f in until(frames, lambda f: f.trouble is None)} == {None}
+    assert notices == []
+
+
 def test_a_wait_shows_that_the_loop_is_alive() -> None:
     """While a camera may take its time to open no frame comes, and each look for one is told."""
     driver = FakeDriver()
