@@ -67,6 +67,8 @@ class Service:
         self._uncalibrated: str | None = None
         """Why the calibration that is there is not used."""
         self._windows = {"published": 0, "withheld": 0}
+        self._costs: dict[str, dict[str, float]] | None = None
+        """What the stages took in the newest window, if it has a result: it tells of how many faces, and how often."""
         self._why = f"end of {Path(without_login(loaded.settings.camera.source)).name}"
         """Of an end that no signal asked for."""
 
@@ -214,11 +216,10 @@ class Service:
             self._windows["published" if good else "withheld"] += 1
             guard.models.record(good)
             report = keeper.report()
-            told = {key: report[key] for key in ("fps", "stages", "temperature_c", "rss_mb")}
-            if not good:
-                told["stages"] = None  # how long it took tells of how many faces, and how often: that was withheld
+            told = {key: report[key] for key in ("fps", "temperature_c", "rss_mb")}
+            self._costs = report["stages"] if good else None
             keeper.forget_costs()
-            publisher.health(**told, backend=made_by.backend)
+            publisher.health(**told, stages=self._costs, backend=made_by.backend)
 
         return publish
 
@@ -233,6 +234,7 @@ class Service:
             "windows": {**self._windows, "newest_seq": publisher.newest_seq},
             **publisher.report(),
             **keeper.report(),
+            "stages": self._costs,
         }
 
     def _safe_mode(self, starts: Starts) -> bool:

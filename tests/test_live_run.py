@@ -13,6 +13,9 @@ import cv2
 import paho.mqtt.client as mqtt
 import pytest
 
+from agent.config_file import load
+from agent.device.status_socket import ask
+from agent.service import socket_path
 from tests.faults.service_world import POLICY
 from tests.mqtt_world import Mosquitto
 
@@ -189,3 +192,21 @@ def test_a_calibration_that_is_cut_in_half_is_refused(stream: Stream, tmp_path: 
     assert "calibration.json" in done.stderr
     assert "Traceback" not in done.stderr
     assert stream.opened == 0
+
+
+def test_status_tells_what_the_work_took_only_with_a_result(stream: Stream, broker: int, tmp_path: Path) -> None:
+    """While the first window is open `status` says nothing of how long its faces took: it may have few. Once it has a
+    result, it does."""
+    listener, file = Listener(broker), config(tmp_path, stream.url, broker)
+    asked = socket_path(load(file).settings)
+    process = subprocess.Popen(agent(file), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        until(asked.exists)
+        until(lambda: ask(asked)["fps"] is not None)
+        assert (ask(asked)["stages"], listener.windows) == (None, [])
+        until(listener.has(None), 90)
+        until(lambda: ask(asked)["stages"] is not None, 10)
+    finally:
+        process.terminate()
+        process.wait(30)
+        listener.client.loop_stop()
