@@ -4,10 +4,11 @@ Agent by agent, by the index, in short transactions: while one writes into SQLit
 looked for by one that only reads.
 """
 
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, and_, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Connection, Engine, and_, bindparam, delete, insert, not_, or_, select, update
 
 from deploy.collector.database import READING
 from deploy.collector.tables import HOUR_MS, agents, events, hours, live, stale_hours, windows
@@ -19,8 +20,8 @@ _AT_ONCE: Final = 5000
 def prune(engine: Engine, before_ms: int) -> int:
     """Delete windows and events that ended before `before_ms`, and what the page shows of them; how many windows.
 
-    A device's clock may be wrong: where it was not synchronised, and for what it says is later, the time counts at
-    which the window came.
+    A device's clock may be wrong: where it was not synchronised, and for what it says is yet to come, the time counts
+    at which the window came. Else it is believed: a collector's own clock may not be set yet when a window comes.
     """
     with engine.connect().execution_options(**READING) as connection:
         known = connection.scalars(select(agents.c.id).order_by(agents.c.id)).all()
@@ -31,11 +32,11 @@ def prune(engine: Engine, before_ms: int) -> int:
 
 
 def _prune_agent(engine: Engine, agent: int, before_ms: int) -> int:
-    w, done = windows.c, 0
+    w, done, now_ms = windows.c, 0, int(time.time() * 1000)
     unproved = w.received_ms < before_ms
     # Each reads its part of the index alone; the second all that is kept, for what a clock that was ahead has named.
     past = and_(w.end_ms < before_ms, or_(w.clock_synced, unproved))
-    ahead = and_(w.end_ms >= before_ms, unproved)
+    ahead = and_(w.end_ms >= before_ms, unproved, or_(not_(w.clock_synced), w.end_ms > now_ms))
     for old in (past, ahead):
         query = select(w.stream_id, w.seq, w.end_ms).where(w.agent_id == agent, old).limit(_AT_ONCE)
         while batch := _read(engine, query):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -187,6 +188,15 @@ def test_prune_does_not_believe_a_wrong_clock(engine: Engine) -> None:
     assert prune(engine, NOW_MS + 120 * MINUTE) == 3
     refresh_hours(engine)
     assert count(engine, "SELECT sum(windows) FROM hours") == 0
+
+
+def test_prune_believes_a_synchronised_device_more_than_its_own_clock_of_then(engine: Engine) -> None:
+    """A collector without a battery-backed clock starts months in the past: what it stores before its clock is set is
+    deleted when it is old, not an hour later."""
+    now, day = int(time.time() * 1000), 24 * 60 * MINUTE
+    Store(engine).write([parse_message(topic_of(1), window_of(1, n, now - n * day)) for n in (1, 40)], now - 100 * day)
+    assert prune(engine, now - 30 * day) == 1
+    assert count(engine, "SELECT seq FROM windows") == 1
 
 
 def test_prune_makes_the_hour_of_its_limit_again(engine: Engine) -> None:
