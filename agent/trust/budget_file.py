@@ -99,6 +99,12 @@ class BudgetFile:
         except _UnreadableError as why:
             write_atomically(self.path.with_name("budget.json.bad"), content)
             return self._closed_today(now, str(why)), 0.0
+        if spent.day > now.day:  # it may be for years: a clock was ahead
+            later = (
+                f"of a later day: expected {now.day}, got {spent.day}; if a clock was ahead, remove it: open tomorrow"
+            )
+            log.error("event=budget.closed reason=%r path=%s", later, self.path)
+            return None, 0.0
         if gained > _JUMP_S and spent.day < now.day:
             # Written even if it is spent: from here on a day that really passes counts again.
             spent = replace(spent, day=now.day)

@@ -111,8 +111,11 @@ def test_nonsense_is_closed(tmp_path: Path, clock: Clock, change: dict[str, obje
     assert '"reason":"not a budget"' in (tmp_path / "audit.log").read_text()
 
 
-def test_a_file_from_tomorrow_is_closed_until_then(tmp_path: Path, clock: Clock) -> None:
-    """A budget of a later day is not touched: closed today, and on that day it still holds what it held."""
+def test_a_file_from_tomorrow_is_closed_until_then(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A budget of a later day is not touched: closed today, which the log says, and on that day it still holds what it
+    held."""
     clock.pass_days(1)
     for _ in range(5):
         budget(tmp_path, clock).spend()
@@ -120,6 +123,7 @@ def test_a_file_from_tomorrow_is_closed_until_then(tmp_path: Path, clock: Clock)
     clock.pass_days(-1)
     assert budget(tmp_path, clock).spend() is None
     assert (tmp_path / "budget.json").read_bytes() == tomorrow
+    assert "event=budget.closed reason='of a later day: expected 2026-03-02, got 2026-03-03; if a clock" in caplog.text
     clock.pass_days(1)
     assert budget(tmp_path, clock).spend() == 6
 
