@@ -15,6 +15,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
+from agent.device.clock import DeviceClock
 from deploy.collector.history import History
 from deploy.collector.tables import agents, live
 from deploy.collector.troubles import Collecting, Troubles
@@ -53,6 +54,7 @@ class Hub:
         self._asked: float | None = None
         """When the poll under way asked its last question."""
         self._failed = False
+        self._clock = DeviceClock()
         self.troubles = Troubles()
 
     @property
@@ -92,6 +94,8 @@ class Hub:
                 news |= self.troubles.note("broker", away=not self._ingest.connected)
             if news:
                 self._tell(self.troubles.event(), reload=False)
+            if self._clock.step():  # a page judges what is old by how far its clock was from ours when it loaded
+                self._tell("", reload=True)
             await asyncio.sleep(POLL_S / 2)
 
     def _tell(self, text: str, *, reload: bool) -> None:

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Engine, event, select, update
 from sqlalchemy.exc import OperationalError
 
+from agent.device.clock import DeviceClock
 from deploy.collector.bench.lessons import free_port, running_broker, topic_of, window_of
 from deploy.collector.bench.scratch_postgres import scratch_postgres
 from deploy.collector.broker import Address, Broker
@@ -158,6 +159,22 @@ def test_pages_load_anew_after_a_failed_poll(engine: Engine, monkeypatch: pytest
     with failing(engine, "FROM windows", 2):  # the second room's trend: the first one is there by then
         assert running(hub, steps) == {}
     assert len(hub.rooms) == 2
+
+
+def test_pages_load_anew_when_the_clock_is_set(sqlite_url: str) -> None:
+    """A collector that came up a week behind until its clock was set: a page that loaded before would call a room that
+    is silent since "Live" for that week. Each loads all, and with it the time."""
+    engine, ahead = open_database(sqlite_url), [0.0]
+    hub = Hub(engine)
+    hub._clock = DeviceClock(wall=lambda: time.time() + ahead[0])
+
+    async def steps(stream: Any) -> Any:
+        await heard(hub, stream, "trouble")
+        ahead[0] = 7 * 86_400
+        return await heard(hub, stream, "reload")
+
+    assert running(hub, steps) == {}
+    engine.dispose()
 
 
 def many(rooms: int, seqs: range) -> list[Message]:
