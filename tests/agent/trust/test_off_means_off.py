@@ -49,7 +49,7 @@ class Scene:
 
     def __init__(self, root: Path) -> None:
         self.hour, self.fake, self.pause = [9.0], FakeCamera(), Pause(root / "pause", root)
-        sensing = Sensing((ALWAYS,), self.pause, zone=UTC, clock=lambda: self.hour[0] * 3600)
+        sensing = Sensing((ALWAYS,), self.pause, zone=lambda: UTC, clock=lambda: self.hour[0] * 3600)
         self.camera = LiveCamera(
             self.fake.connect, name="fake", fps=20, settings=Camera(), judge=False, patient=True, closed=sensing
         )

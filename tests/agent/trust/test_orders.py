@@ -64,11 +64,11 @@ def test_pause_and_resume(room: Room, tmp_path: Path) -> None:
 def test_a_resume_outside_the_schedule_says_that_sensing_is_off(room: Room) -> None:
     """The reply tells what holds now: the pause is gone, and the camera stays closed until the hours begin."""
     hours = Hours(days=("mon",), start="10:00", end="11:00")
-    room.sensing = Sensing([hours], room.pause, zone=UTC, clock=lambda: 0.0)  # a Thursday
+    room.sensing = Sensing([hours], room.pause, zone=lambda: UTC, clock=lambda: 0.0)  # a Thursday
     room.order("pause")
     assert room.order("resume") == {"sensing": "off", "reason": "outside the schedule"}
     assert room.pause.reason() is None
-    room.sensing = Sensing([hours], room.pause, zone=UTC, clock=lambda: 4 * 86_400 + 10.5 * 3600)
+    room.sensing = Sensing([hours], room.pause, zone=lambda: UTC, clock=lambda: 4 * 86_400 + 10.5 * 3600)
     assert room.order("resume") == {"sensing": "on"}
 
 

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -13,7 +13,7 @@ from agent.errors import PolicyError
 from agent.trust.audit import AuditLog
 from agent.trust.gpio import Light, Switch
 from agent.trust.pause import Pause
-from agent.trust.sensing import Sensing, local_zone
+from agent.trust.sensing import LocalZone, Sensing, local_zone
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ NIGHT = Hours(days=("mon", "tue", "wed", "thu", "fri", "sat", "sun"), start="22:
 def test_sensing_says_why_and_audits_each_change(pause: Pause, tmp_path: Path) -> None:
     """Closed by the schedule, open, paused: asked thrice each, three changes in the audit log."""
     now, log = [0.0], AuditLog(tmp_path)
-    sensing = Sensing((NIGHT,), pause, log, zone=UTC, clock=lambda: now[0])
+    sensing = Sensing((NIGHT,), pause, log, zone=lambda: UTC, clock=lambda: now[0])
     assert {sensing() for _ in range(3)} == {"schedule"}
     now[0] = 22.5 * 3600
     assert {sensing() for _ in range(3)} == {None}
@@ -128,6 +128,23 @@ def test_the_local_zone_has_its_rules(tmp_path: Path) -> None:
     assert local_zone({}, tmp_path / "none") is UTC
     with pytest.raises(PolicyError, match="Mars/Olympus"):
         local_zone({"TZ": "Mars/Olympus"})
+
+
+def test_the_hours_follow_the_zone_that_is_set(pause: Pause, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stood on UTC and is put into its own zone: the hours count there at once, no restart is needed;
+    while the file is being replaced the zone of before holds."""
+    monkeypatch.delenv("TZ", raising=False)
+    zones, localtime = Path("/usr/share/zoneinfo"), tmp_path / "localtime"
+    night = datetime(2026, 3, 6, 22, 30, tzinfo=UTC).timestamp()  # 23:30 in Berlin
+    localtime.symlink_to(zones / "Etc/UTC")
+    late = Hours(days=("fri",), start="23:00", end="01:00")
+    sensing = Sensing((late,), pause, zone=LocalZone(localtime), clock=lambda: night)
+    assert sensing() == "schedule"
+    (tmp_path / "new").symlink_to(zones / "Europe/Berlin")
+    (tmp_path / "new").rename(localtime)
+    assert sensing() is None
+    localtime.unlink()
+    assert sensing() is None
 
 
 @pytest.fixture
