@@ -138,7 +138,11 @@ def clock() -> Iterator[Finding]:
     if synced():
         yield good("clock", "synchronised" if kernel_synced() else "synchronised once since boot")
     else:
-        yield warn("clock", "not synchronised: windows are labelled so", "sudo timedatectl set-ntp true")
+        yield warn(
+            "clock",
+            "not synchronised: windows are labelled so, and a schedule goes by it",
+            "sudo timedatectl set-ntp true",
+        )
 
 
 def memory(

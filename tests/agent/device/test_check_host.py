@@ -121,9 +121,9 @@ def test_heat_and_supply(
     ("kernel", "timesyncd", "verdict", "says"),
     [
         (0, False, "PASS", "synchronised"),
-        (5, True, "WARN", "not synchronised: windows are labelled so"),
+        (5, True, "WARN", "not synchronised: windows are labelled so, and a schedule goes by it"),
         (-1, True, "PASS", "synchronised once since boot"),
-        (-1, False, "WARN", "not synchronised: windows are labelled so"),
+        (-1, False, "WARN", "not synchronised: windows are labelled so, and a schedule goes by it"),
     ],
 )
 def test_the_clock(
