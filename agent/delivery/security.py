@@ -11,10 +11,14 @@ from agent.config import Mqtt
 from agent.errors import ConfigError
 
 PASSWORD_VARIABLE: Final = "FER_MQTT_PASSWORD"  # noqa: S105  the name of a variable, not a password
-_EXPIRED: Final = 10
-_NOT_YET_VALID: Final = 9
+_SET_CLOCK: Final = "sudo timedatectl set-ntp true"
+_MENDS_OF_DATES: Final = {
+    9: ("is not valid yet", _SET_CLOCK),
+    10: ("has expired", f"renew it on the broker, and its authority's if that has ended; else {_SET_CLOCK}"),
+}
+"""Number of OpenSSL (X509_V_ERR_*, x509_vfy.h) → what is wrong, what to do. Those of a certificate's authority, too."""
 _WRONG_HOST: Final = frozenset({62, 63, 64})
-"""OpenSSL's X509_V_ERR_* numbers (x509_vfy.h)."""
+"""More such numbers."""
 
 
 class Names(NamedTuple):
@@ -99,12 +103,10 @@ def explained(error: Exception, mqtt: Mqtt, names: Names = KEYS) -> tuple[str, s
     where = f"{mqtt.host}:{mqtt.port}"
     if isinstance(error, ssl.SSLCertVerificationError):
         code = error.verify_code
-        if code == _EXPIRED:
-            return f"the certificate of {where} has expired", "renew it on the broker"
-        if code == _NOT_YET_VALID:
+        if code in _MENDS_OF_DATES:
+            wrong, mend = _MENDS_OF_DATES[code]
             today = time.strftime("%Y-%m-%d", time.gmtime())
-            why = f"the certificate of {where} is not valid yet, or this device's clock, which says {today}, is wrong"
-            return why, "sudo timedatectl set-ntp true"
+            return f"the certificate of {where} {wrong}, or this device's clock, which says {today}, is wrong", mend
         if code in _WRONG_HOST:
             why = f"the certificate of {where} is for another host ({error.verify_message.rstrip('.')})"
             return why, f"set {names.host} to a name that it has, or make one with this name on the broker"

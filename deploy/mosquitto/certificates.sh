@@ -35,6 +35,11 @@ if [ ! -e "$folder/ca.key" ]; then
     openssl ecparam -name prime256v1 -genkey -noout -out "$folder/ca.key"
     openssl req -x509 -new -key "$folder/ca.key" -sha256 -days 3650 -subj "/CN=fer-agent authority" \
         -addext "basicConstraints=critical,CA:TRUE,pathlen:0" -addext "keyUsage=critical,keyCertSign,cRLSign" -out "$folder/ca.crt"
+elif ! openssl x509 -in "$folder/ca.crt" -noout -checkend 0 >/dev/null; then
+    ends=$(openssl x509 -in "$folder/ca.crt" -noout -enddate | cut -d= -f2)
+    echo "error: $folder/ca.crt: expected an authority that is valid, got one that ended on $ends; run this with an" \
+        "empty folder, and give its ca.crt to every device and to the collector" >&2
+    exit 1
 fi
 
 keep() {  # keep NAME KIND:VALUE: whether NAME.crt is there; ends if it is for another one, ended, or a stranger's

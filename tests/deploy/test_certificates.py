@@ -80,6 +80,16 @@ def test_one_that_has_ended_is_an_error(tmp_path: Path) -> None:
     made(tmp_path, "broker.example")
 
 
+def test_an_authority_that_has_ended_signs_nothing(tmp_path: Path) -> None:
+    """What it signs no device takes, though the certificate itself says 825 days."""
+    made(tmp_path, "broker.example")
+    command = "openssl x509 -in ca.crt -signkey ca.key -days -1 -out old && mv old ca.crt && rm broker.crt"
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True, capture_output=True)
+    said = made(tmp_path, "broker.example", code=1)
+    assert "ca.crt: expected an authority that is valid, got one that ended on" in said
+    assert not (tmp_path / "broker.crt").exists()
+
+
 def test_one_of_another_authority_is_an_error(tmp_path: Path) -> None:
     """A new authority signs nothing that is there: agents that trust it would refuse the old broker's certificate."""
     made(tmp_path, "broker.example")

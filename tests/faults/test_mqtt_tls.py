@@ -25,7 +25,7 @@ def _use(broker: Mosquitto, authority: Authority, name: str, *lines: str) -> Non
 
 
 FAULTY = {
-    "expired": (NOW - 20 * DAY, NOW - DAY, "127.0.0.1", "has expired: renew it on the broker"),
+    "expired": (NOW - 20 * DAY, NOW - DAY, "127.0.0.1", "has expired, or this device"),
     "another host": (NOW - DAY, NOW + DAY, "10.9.8.7", "is for another host"),
     "our clock is behind": (NOW + 20 * DAY, NOW + 40 * DAY, "127.0.0.1", "is not valid yet, or this device"),
 }
