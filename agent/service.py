@@ -147,7 +147,7 @@ class Service:
             keeper.stage("classify", stages.classify),
             stages.window,
             guard.gate,
-            self._publish(guard, keeper, publisher, stages),
+            self._publish(guard, keeper, publisher, stages, calibration),
         )
         self._why = keeper.ended or self._why
         if self._again:
@@ -201,12 +201,20 @@ class Service:
                 log.info("event=agent.state state=%s%s", state, f" reason={frame.trouble}" if frame.trouble else "")
             yield frame
 
-    def _publish(self, guard: Guard, keeper: Keeper, publisher: Publisher, stages: Stages) -> Callable[[Summary], None]:
+    def _publish(
+        self,
+        guard: Guard,
+        keeper: Keeper,
+        publisher: Publisher,
+        stages: Stages,
+        calibration: record.Calibration | None,
+    ) -> Callable[[Summary], None]:
         """Return the last callable of the loop: publish, then what follows from a window."""
         made_by = stages.made_by
+        fresh = calibration if calibration is not None and calibration.ended(time.time()) is None else None
 
         def publish(summary: Summary) -> None:
-            nonlocal made_by
+            nonlocal made_by, fresh
             if (now := stages.made_now(made_by)) != made_by:
                 made_by = now
                 publisher.update(now)
@@ -220,6 +228,9 @@ class Service:
             self._costs = report["stages"] if good else None
             keeper.forget_costs()
             publisher.health(**told, stages=self._costs, backend=made_by.backend)
+            if fresh is not None and (why := fresh.ended(time.time())) is not None:
+                log.warning("event=calibration.warning reason=%r", why)
+                fresh = None
 
         return publish
 

@@ -88,6 +88,12 @@ class Calibration:
         part = self.record.parts.camera
         return Limits(least_sharpness=part.least_sharpness) if part else None
 
+    def ended(self, now: float) -> str | None:
+        """Return what the operator should know once it is past its time, which an agent may outlive; None before."""
+        if now < self.record.expires_at:
+            return None
+        return f"{self.id}: expired on {_date(self.record.expires_at)}; {_AGAIN}"
+
     def applied_to(self, bundle: Bundle) -> Bundle:
         """Return `bundle` with this room's temperature and biases, or as it is."""
         if self.bcts is None:

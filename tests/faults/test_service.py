@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from agent import config
+from agent.calibration import record
 from agent.device.crashes import SPAN_S
-from agent.vision.model_card import MODELS
+from agent.vision.model_card import MODELS, Bundle
+from tests.agent.calibration.test_record import made
 from tests.cameras import MjpegServer, mjpeg_server
 from tests.faults.edge_tpu import edge_tpu
 from tests.faults.service_world import ROOT, START_S, Agent
@@ -286,6 +289,35 @@ def test_clock_set_while_it_runs(agent: Agent, collector: ReferenceSubscriber, f
     assert all(w["end_ms"] - w["start_ms"] == 2000 for w in windows)
     assert all(isinstance(w["clock"]["synced"], bool) for w in windows)
     assert collector.conflicts == []
+    assert agent.end() == 0
+
+
+def test_a_calibration_that_ends_while_it_runs_is_told(
+    agent: Agent, camera: MjpegServer, collector: ReferenceSubscriber, faketime: str, tmp_path: Path
+) -> None:
+    """A service runs for months: that its calibration is past its 90 days is in the log once, without a restart."""
+    offset = tmp_path / "offset"
+    offset.write_text("+0")
+    model = Bundle.load(MODELS / "released").card.sha256
+    seen_by = record.camera_hash(config.Camera(source=camera.url))
+    parts = made(50.0).parts.model_copy(update={"probabilities": None, "device": None})
+    new = record.made(parts, model_sha256=model, camera=seen_by, setup="0" * 16, now=time.time())
+    agent.state.mkdir()
+    record.save(agent.state / record.NAME, new)
+    agent.start(
+        LD_PRELOAD=faketime,
+        FAKETIME_TIMESTAMP_FILE=str(offset),
+        FAKETIME_NO_CACHE="1",
+        FAKETIME_DONT_FAKE_MONOTONIC="1",
+        DONT_FAKE_MONOTONIC="1",
+    )
+    agent.until(lambda: len(collector.stream().windows) >= 2)
+    assert "expired on" not in agent.text()
+    offset.write_text("+91d")
+    agent.says(f"{new.id}: expired on")
+    seen = len(collector.stream().windows)
+    agent.until(lambda: len(collector.stream().windows) >= seen + 2)
+    assert agent.text().count("expired on") == 1
     assert agent.end() == 0
 
 
