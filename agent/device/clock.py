@@ -19,7 +19,7 @@ _STATUS_OFFSET: Final = 5 * ctypes.sizeof(ctypes.c_long)
 """Offset of `int status`: unsigned modes (padded), then offset, freq, maxerror, esterror (longs)."""
 _TIMESYNC: Final = Path("/run/systemd/timesync/synchronized")
 _STEP_S: Final = 1.0
-"""A jump of wall against monotonic time larger than this is a step: slewing moves 0.5 ms a second at most."""
+"""A jump of wall against boot time larger than this is a step: slewing moves 0.5 ms a second at most."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,12 @@ class DeviceClock:
         *,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        boot: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
         is_synced: Callable[[], bool] = synced,
     ) -> None:
-        self._wall, self._monotonic, self._is_synced = wall, monotonic, is_synced
-        self._offset = wall() - monotonic()
+        """Args: boot: goes on while the machine sleeps, as the wall clock does: a sleep is no step."""
+        self._wall, self._monotonic, self._boot, self._is_synced = wall, monotonic, boot, is_synced
+        self._offset = wall() - boot()
 
     def __call__(self, at: float) -> WallTime:
         """Return the wall time of monotonic second `at`."""
@@ -76,7 +78,7 @@ class DeviceClock:
 
     def step(self) -> Step | None:
         """Return how far the wall clock was set since the last call; None if it was not."""
-        offset = self._wall() - self._monotonic()
+        offset = self._wall() - self._boot()
         by = offset - self._offset
         self._offset = offset
         return Step(by, self._is_synced()) if abs(by) > _STEP_S else None

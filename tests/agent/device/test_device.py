@@ -87,7 +87,7 @@ def test_notify_keeps_one_field_a_line(manager: tuple[socket.socket, dict[str, s
 def test_clock_set_after_boot_changes_labels_not_durations() -> None:
     """A clock that jumps years forward is a step; labels follow it, and differences within a window stay."""
     wall, mono, good = Time(), Time(), [False]
-    clock = DeviceClock(wall=wall, monotonic=mono, is_synced=lambda: good[0])
+    clock = DeviceClock(wall=wall, monotonic=mono, boot=mono, is_synced=lambda: good[0])
     first = clock(90.0)
     assert (first.utc_ms, first.synced, first.source) == (90_000, False, "none")
     assert clock.step() is None
@@ -104,7 +104,7 @@ def test_clock_set_after_boot_changes_labels_not_durations() -> None:
 def test_clock_stepped_back_is_told() -> None:
     """An hour back is a step of -3600 s; slewing is none."""
     wall, mono = Time(), Time()
-    clock = DeviceClock(wall=wall, monotonic=mono, is_synced=lambda: True)
+    clock = DeviceClock(wall=wall, monotonic=mono, boot=mono, is_synced=lambda: True)
     wall.now -= 3600
     step = clock.step()
     assert step is not None
@@ -112,6 +112,17 @@ def test_clock_stepped_back_is_told() -> None:
     for _ in range(1000):
         wall.now += 1.0005
         mono.now += 1
+        assert clock.step() is None
+
+
+def test_a_sleep_is_no_step() -> None:
+    """A machine that slept for eight hours finds its wall clock where it should be: nobody set it."""
+    wall, mono, boot = Time(), Time(), Time()
+    clock = DeviceClock(wall=wall, monotonic=mono, boot=boot, is_synced=lambda: True)
+    for asleep in (0, 8 * 3600):
+        wall.now += 5 + asleep
+        boot.now += 5 + asleep
+        mono.now += 5
         assert clock.step() is None
 
 

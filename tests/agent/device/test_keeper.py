@@ -71,7 +71,7 @@ def test_the_rate_is_the_one_that_is_told(celsius: float, share: float) -> None:
 def test_clock_step_is_an_event() -> None:
     """A wall clock that is set during the run is told once, with by how much."""
     clock, wall, events = Time(), Time(), []
-    device = DeviceClock(wall=wall, monotonic=lambda: 0.0, is_synced=lambda: True)
+    device = DeviceClock(wall=wall, monotonic=lambda: 0.0, boot=lambda: 0.0, is_synced=lambda: True)
     keeper = Keeper(event=lambda *e: events.append(e), period_s=1, clock=device, now=clock)
     wall.now = -3600
     list(keeper.frames(frames(clock, 20)))
