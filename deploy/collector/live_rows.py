@@ -3,14 +3,23 @@ broker repeats of a room that was removed does not bring it back."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Delete, Table, and_, bindparam, delete, or_, select, update
+from sqlalchemy import Connection, Delete, Table, and_, bindparam, delete, or_, select, text, update
 
 from deploy.collector.messages import Forgotten, Message, Source, Status, Window
 from deploy.collector.tables import agents, live
 
 Upsert = tuple[Any, list[dict[str, Any]]]
+_ONE_AT_A_TIME: Final = 7_251_964
+"""Lock of PostgreSQL on all rows of `live`, until the transaction ends."""
+
+
+def lock_live(connection: Connection) -> None:
+    """Before rows of `live` are written: every collector of a group hears every status and health. Each writes the same
+    rows, in several statements, so no order of the rows would keep two of them from waiting for each other."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _ONE_AT_A_TIME})
 
 
 def since_forgotten(messages: Sequence[Message]) -> tuple[list[Source], list[Message]]:
@@ -67,11 +76,6 @@ def _upsert(statement: Any, rows: list[dict[str, Any]], where: Any) -> Any:
     return statement.on_conflict_do_update(index_elements=["agent_id"], set_=changes, where=where)
 
 
-def _in_order(rows: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Always by agent: two collectors that lock the same rows in different orders would deadlock."""
-    return [rows[agent] for agent in sorted(rows)]
-
-
 def _windows(
     messages: Iterable[Message],
     agent_of: Callable[[Source], int],
@@ -89,7 +93,7 @@ def _windows(
         {"agent_id": agent, "changed_ms": now_ms, "window_ms": now_ms}
         | {"window_stream": stream_of(m.source, m.value.epoch), "window_seq": m.value.seq}
         | {"window": _dump(m.value)}
-        for agent, m in sorted(newest.items())
+        for agent, m in newest.items()
     ]
 
 
@@ -113,7 +117,7 @@ def _statuses(
         row = {"agent_id": agent, "changed_ms": now_ms, "status_ms": now_ms, "session": status.session}
         conditional = status.state == "lost" and status.session is not None
         rows[conditional][agent] = row | {"status": json.dumps({"state": status.state, "reason": status.reason})}
-    return _in_order(rows[False]), _in_order(rows[True])
+    return list(rows[False].values()), list(rows[True].values())
 
 
 def _objects(
@@ -128,4 +132,4 @@ def _objects(
                 kind: m.value.model_dump_json(exclude_none=True),
             }
             rows[row["agent_id"]] = row | ({"health_ms": now_ms} if kind == "health" else {})
-    return _in_order(rows)
+    return list(rows.values())

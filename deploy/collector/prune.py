@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, and_, bindparam, delete, insert, not_, or_, select, update
 
 from deploy.collector.database import READING
+from deploy.collector.live_rows import lock_live
 from deploy.collector.tables import HOUR_MS, agents, events, hours, live, stale_hours, windows
 
 _AT_ONCE: Final = 5000
@@ -69,6 +70,7 @@ def _delete(engine: Engine, agent: int, batch: Sequence[Any], before_ms: int) ->
 
 def _prune_live(connection: Connection, before_ms: int) -> None:
     """Take old results off the page, and the card of a room that nothing was heard of since."""
+    lock_live(connection)
     stamps = (live.c.status_ms, live.c.window_ms, live.c.health_ms)
     connection.execute(delete(live).where(*(or_(stamp.is_(None), stamp < before_ms) for stamp in stamps)))
     gone = dict.fromkeys(("window", "window_stream", "window_seq", "window_ms"))

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, Table, bindparam, column, exists, ins
 from sqlalchemy.dialects import postgresql, sqlite
 
 from agent.emotions import LABELS
-from deploy.collector.live_rows import forget, live_upserts, since_forgotten
+from deploy.collector.live_rows import forget, live_upserts, lock_live, since_forgotten
 from deploy.collector.messages import Forgotten, Gap, Message, Source, Status, Window
 from deploy.collector.tables import HOUR_MS, agents, events, gaps, provenance, stale_hours, streams, windows
 
@@ -79,6 +79,7 @@ class Store:
                 written.duplicates = len(rows) - written.stored
                 self._mark_hours(connection, rows)
             self._write_events(connection, messages, now_ms, written)
+            lock_live(connection)  # the last lock that is taken: who has it waits for nobody
             for source in removed:
                 connection.execute(forget(source))
             for statement, values in live_upserts(self._insert, present, self._agent, self.stream_of, now_ms):

@@ -5,11 +5,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from deploy.collector.bench.lessons import topic_of
 from deploy.collector.database import open_database
-from tests.deploy.conftest import Room, count, wait_for
+from deploy.collector.messages import parse_message
+from deploy.collector.store import Store
+from tests.deploy.conftest import NOW_MS, Room, count, wait_for, window
 
 ROOMS, WINDOWS = 4, 120
 
@@ -66,4 +70,21 @@ def test_members_split_the_load(broker_port: int, postgres_url: str, tmp_path: P
     assert sum(stored) == 60
     assert min(stored) >= 20
     room.close()
+    engine.dispose()
+
+
+def test_members_never_wait_for_each_other_in_a_ring(postgres_url: str) -> None:
+    """Two members that each store windows of their own, and write the health of all rooms, end in no deadlock."""
+    engine = open_database(postgres_url)
+    health = [parse_message(topic_of(room, "health"), b'{"fps": 1.0}') for room in range(40)]
+
+    def store(mine: int) -> None:
+        member = Store(engine)
+        for seq in range(1, 31):
+            member.write([window(room, seq) for room in range(mine, 40, 2)] + health, NOW_MS)
+
+    with ThreadPoolExecutor(2) as members:
+        for done in [members.submit(store, mine) for mine in (0, 1)]:
+            done.result()
+    assert count(engine) == 40 * 30
     engine.dispose()
