@@ -81,3 +81,23 @@ def test_charts_have_a_role_whose_keys_are_the_pages(browser: Any, page: World) 
     active(browser).send_keys(keys.Keys.ARROW_LEFT)
     wait_for(lambda: text(browser, ".readout") != before)
     assert one(browser, ".readout").get_attribute("role") == "status"
+
+
+def test_a_login_leads_to_the_room_that_was_asked_for(browser: Any, page: World) -> None:
+    """A room's address without a login, or with one that ran out, asks for the token, takes nothing for one, and leads
+    to that room, also after a wrong token."""
+    address = f"{page.url}/#/room/{room_path(ROOM)}"
+    browser.delete_all_cookies()
+    browser.get("about:blank")
+    browser.get(address)
+    assert text(browser, "#problem") == ""
+    log_in(browser, "wrong")
+    wait_for(lambda: text(browser, "#problem") == "That is not the token.")
+    log_in(browser, TOKEN)
+    wait_for(lambda: every(browser, ".plot .u-over") and text(browser, ".readout"))
+    assert browser.current_url == address
+    browser.delete_all_cookies()
+    browser.find_element("xpath", "//button[.='Day']").click()
+    wait_for(lambda: one(browser, "#token"))
+    log_in(browser, TOKEN)
+    wait_for(lambda: browser.current_url == address)

@@ -43,7 +43,7 @@ export function listen(listener) {
 
 export async function fetchJson(path) {
   const answer = await fetch(path, { headers: { accept: "application/json" }, signal: AbortSignal.timeout(FETCH_MS) });
-  if (answer.status === 401) location.assign("/login");
+  if (answer.status === 401) location.assign(`/login${location.hash}`);
   if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).error ?? `HTTP ${answer.status}`);
   return answer.json();
 }

@@ -5,9 +5,11 @@ const words = {
 };
 document.getElementById("problem").textContent = words[location.search] ?? "";
 
+const form = document.querySelector("form");
 const given = location.hash.slice(1);
-if (given) {
+if (given.startsWith("/")) form.action = `/login${location.hash}`; // a view, no token: redirects keep it and lead back there
+else if (given) {
   history.replaceState(null, "", location.pathname);
   document.getElementById("token").value = given;
-  document.querySelector("form").requestSubmit();
+  form.requestSubmit();
 }
