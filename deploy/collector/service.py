@@ -64,7 +64,7 @@ def serve_page(engine: Engine, settings: PageSettings, tally: Tally | None, inge
     """Serve until a signal. Open event streams get a second to end. Raises UnavailableError if the port is taken."""
     door = Door(read_token(settings.token_file))
     _check_certificate(settings)
-    app = Page(engine, door, tally, ingest, secure_cookie=settings.tls_cert is not None).app()
+    app = Page(engine, door, tally, ingest).app()
     config = uvicorn.Config(
         app,
         log_level="warning",

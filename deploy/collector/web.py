@@ -38,19 +38,10 @@ Handler = Callable[[Request], Awaitable[Response]]
 class Page:
     """The handlers, with what they need."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        door: Door,
-        tally: Tally | None,
-        ingest: Collecting | None = None,
-        *,
-        secure_cookie: bool = False,
-    ) -> None:
+    def __init__(self, engine: Engine, door: Door, tally: Tally | None, ingest: Collecting | None = None) -> None:
         self._door, self._tally = door, tally
         self._history = History(engine)
         self._downloads = Downloads(engine)
-        self._secure = secure_cookie
         self.hub = Hub(engine, ingest)
 
     def app(self) -> Starlette:
@@ -125,9 +116,8 @@ class Page:
             await asyncio.sleep(0.3)
             return RedirectResponse("/login?wrong", status_code=303)
         answer = RedirectResponse("/", status_code=303)
-        answer.set_cookie(
-            COOKIE, cookie, max_age=SESSION_S, httponly=True, samesite="strict", secure=self._secure, path="/"
-        )
+        encrypted = request.url.scheme == "https"  # as the browser sees it: a proxy on this machine says so
+        answer.set_cookie(COOKIE, cookie, max_age=SESSION_S, httponly=True, samesite="strict", secure=encrypted)
         return answer
 
     async def logout(self, _: Request) -> Response:
