@@ -105,6 +105,27 @@ def room_with(length_s: float, *, partial: bool, meta: dict[str, Any] | None = N
     return {"window": window, "window_ms": end, "meta": meta}
 
 
+NEXT_DAY = """
+const Real = Date;
+window.Date = class extends Real {
+  constructor(...parts) { super(...(parts.length ? parts : [Date.now()])); }
+  static now() { return Real.now() + 30 * 3600000; }
+};
+"""
+
+
+def test_what_was_told_the_day_before_gets_its_date(browser: Any, page: World) -> None:
+    """A page that stands open overnight does not tell yesterday's time of a device that was stopped as one of today."""
+    page.publish(FIRST, "status", {"state": "disconnected", "session": 1})
+    wait_for(lambda: text(browser, f"{card(FIRST)} .pill") == "Off")
+    last = f"{card(FIRST)} .facts div:nth-child(3)"
+    assert ":" in text(browser, f"{last} dd")
+    browser.execute_script(NEXT_DAY)
+    wait_for(lambda: ":" not in text(browser, f"{last} dd"))
+    assert one(browser, last).get_attribute("title") == "30 h ago"
+    page.publish(FIRST, "status", {"state": "ready", "session": 2})
+
+
 @pytest.mark.parametrize(
     ("broker", "database", "words"), [("away", None, "No broker"), (None, "away", "Database away")]
 )

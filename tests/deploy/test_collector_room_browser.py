@@ -101,3 +101,23 @@ def test_a_login_leads_to_the_room_that_was_asked_for(browser: Any, page: World)
     wait_for(lambda: one(browser, "#token"))
     log_in(browser, TOKEN)
     wait_for(lambda: browser.current_url == address)
+
+
+def test_what_keys_chose_stays_chosen(browser: Any, page: World) -> None:
+    """While the charts go on with time, the moment that arrow keys chose is the one that is told, wherever it stands by
+    now; once it has left the range nothing is chosen."""
+    open_room(browser, page, ROOM)
+    browser.find_element("xpath", "//button[.='1 h']").click()
+    wait_for(lambda: one(browser, "button[data-ms='3600000'][aria-pressed=true]"))
+    browser.execute_script("document.querySelector('.plot').focus()")
+    for _ in range(4):
+        active(browser).send_keys(keys.Keys.ARROW_LEFT)
+    chosen, shown = text(browser, ".readout"), text(browser, ".shown")
+    later = "const real = Date.now; Date.now = () => real() + 40 * 60000"
+    browser.execute_script(later)
+    wait_for(lambda: text(browser, ".shown") != shown)
+    assert text(browser, ".readout") == chosen
+    shown = text(browser, ".shown")
+    browser.execute_script(later)
+    wait_for(lambda: text(browser, ".shown") != shown)
+    assert "No window in this range" in text(browser, ".readout")

@@ -147,7 +147,7 @@ export function chart(panel, place, sync, current, onCursor, onZoom) {
   return {
     plot,
     lanes,
-    update: () => plot.setData(dataOf(panel.id, current().series, current().shaped)),
+    update: () => plot.batch(() => plot.setData(dataOf(panel.id, current().series, current().shaped))), // at once
     resize: () => plot.setSize({ width: place.clientWidth, height: panel.height }),
     destroy: () => plot.destroy(),
   };

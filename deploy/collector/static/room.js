@@ -21,6 +21,7 @@ export function roomView(main, site, name, agent) {
   let current = null;
   let charts = [];
   let selected = null;
+  let held = null; // the moment that keys chose, ms; it stays chosen while the charts move on below it
   let loading = 0;
   let loadedAt = 0;
 
@@ -30,7 +31,7 @@ export function roomView(main, site, name, agent) {
   const shown = h("span.shown");
   const places = PANELS.map((panel) => h("figure.panel", null, h("figcaption", null, panel.title, legend(panel.id)),
     // A role whose keys screen readers leave to the page: to "img" no arrow key would come.
-    h("div.plot", { tabindex: 0, role: "application", "aria-roledescription": "chart", "aria-label": `${panel.title}. Arrow keys move from window to window.`, "data-panel": panel.id, onkeydown: onKey })));
+    h("div.plot", { tabindex: 0, role: "application", "aria-roledescription": "chart", "aria-label": `${panel.title}. Arrow keys move from window to window.`, "data-panel": panel.id, onkeydown: onKey, onpointermove: release, onpointerdown: release })));
   const past = h("section.past", { "aria-label": "Over time" });
   const happened = h("section.happened");
   const state_ = h("p.state");
@@ -51,7 +52,12 @@ export function roomView(main, site, name, agent) {
     length = ms;
     end = until !== null && until < now() - 1000 ? Math.round(until) : null;
     selected = null;
+    release();
     load();
+  }
+
+  function release() {
+    held = null;
   }
 
   async function load() {
@@ -83,9 +89,11 @@ export function roomView(main, site, name, agent) {
     if (charts[0]?.lanes !== current.shaped.lanes) clear();
     if (charts.length) for (const c of charts) c.update();
     else charts = PANELS.map((panel, i) => chart(panel, places[i].querySelector(".plot"), id, () => current, (index) => {
+      if (held !== null) return; // the same place, and another moment
       selected = index ?? null;
       say();
     }, (from, to) => go(Math.max(5 * 60000, to - from), to)));
+    if (held !== null) stay();
     missing.replaceChildren(...missed(current));
     if (listed.open) fillTable();
     say();
@@ -94,7 +102,28 @@ export function roomView(main, site, name, agent) {
   function clear() {
     for (const c of charts) c.destroy();
     charts = [];
+    release();
   }
+
+  // Of a bucket its beginning: its middle moves as windows come.
+  const moment = (at) => current.series.t[current.shaped.rows[at]] ?? current.shaped.t[at];
+
+  function point(left) {
+    charts[0].plot.setCursor({ left, top: 20 });
+  }
+
+  function stay() {
+    const far = (at) => Math.abs(moment(at) - held);
+    if (held < current.series.from) {
+      release();
+      point(-10); // nothing is chosen any more
+    } else {
+      selected = current.shaped.stops.reduce((a, b) => (far(b) < far(a) ? b : a));
+      point(place(selected));
+    }
+  }
+
+  const place = (at) => charts[0].plot.valToPos(current.shaped.t[at] / 1000, "x");
 
   function say() {
     const { series, shaped } = current;
@@ -126,8 +155,8 @@ export function roomView(main, site, name, agent) {
     // A click may have chosen the end of a dash: that is at its row's stop, too.
     const here = selected === null ? last : stops.findIndex((at) => at === selected || (rows[at] !== null && rows[at] === rows[selected]));
     const index = stops[Math.min(last, Math.max(0, (here < 0 ? last : here) + step))];
-    const { plot } = charts[0];
-    plot.setCursor({ left: plot.valToPos(current.shaped.t[index] / 1000, "x"), top: 20 });
+    held = index === stops[last] ? null : moment(index);
+    point(place(index));
     selected = index;
     say();
   }

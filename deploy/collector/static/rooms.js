@@ -87,11 +87,12 @@ export function roomsView(main) {
 }
 
 const tally = (count, word, id) => h("span.tally", { "data-id": id }, h("b", null, String(count)), ` ${word}`);
-// When a room was heard last, in words: they change though it says nothing.
-const last = ({ window: w, window_ms: heard }) => [w ? (today(w.end_ms) ? clock(w.end_ms) : date(w.end_ms)) : "–", heard ? `${ago(now() - heard)} ago` : ""];
+const last = ({ window }) => (window ? (today(window.end_ms) ? clock(window.end_ms) : date(window.end_ms)) : "–");
+const heard = (room) => (room.window_ms ? `${ago(now() - room.window_ms)} ago` : "");
+// What of a card changes with the clock alone. (Where windows come, each brings a new time.)
 const stamp = (room) => {
   const c = standing(room);
-  return [c.id, c.word, c.why, ...(c.old ? last(room) : [])].join();
+  return c.id + c.word + c.why + last(room) + (c.old ? heard(room) : "");
 };
 
 function group(list) {
@@ -143,7 +144,7 @@ function fill(card, room) {
     h("div.card-head", null, h("h3"), h("span.pill", { "data-id": state.id }, state.word)),
     w?.engagement ? result(w.engagement, state.old) : h("p.nothing", null, h("span", null, "–"), h("small", null, state.why)),
     trend(room.trend ?? []),
-    h("dl.facts", null, fact("People", number(seats(w))), fact("Coverage", percent(coverage(w))), fact("Last", ...last(room))),
+    h("dl.facts", null, fact("People", number(seats(w))), fact("Coverage", percent(coverage(w))), fact("Last", last(room), heard(room))),
     w?.shares ? emotions(w.shares) : h("div.emotions.empty-bar", { "aria-hidden": "true" }));
   entitle(card, room);
 }
