@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -103,10 +103,13 @@ class Page:
     async def login(self, request: Request) -> Response:
         """Take the token of the form; 303 to the page, or back to the form."""
         body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _LONGEST_FORM:
-                return Response(status_code=413)
+        try:
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > _LONGEST_FORM:
+                    return Response(status_code=413)
+        except ClientDisconnect:  # nobody waits for the answer; the log must not grow by a traceback for each
+            return Response(status_code=400)
         fields = _form(body)
         try:
             cookie = self._door.open(fields.get("token", ""))
