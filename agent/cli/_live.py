@@ -52,9 +52,8 @@ class WindowView:
         if self._live is None:
             self._lines(window)
             return
-        who = (window["site"], window["room"], window["agent"])
-        key = who if self._rooms else (*who, window["epoch"], window["seq"])
-        self._rows[key] = window
+        key = _key(window)
+        self._rows[key[:3] if self._rooms else key] = window
         while not self._rooms and len(self._rows) > _ROWS:
             del self._rows[next(iter(self._rows))]
         self._live.update(self._table(), refresh=True)
@@ -105,10 +104,17 @@ def window_of(payload: bytes) -> dict[str, Any] | None:
     """Return the window that a message holds; None if it cannot be shown as one. Keys that are not known are let be."""
     try:
         window: dict[str, Any] = json.loads(payload)
+        json.dumps(window, allow_nan=False)  # Python reads NaN, and 1e999 as Infinity; JSON has neither
         _cells(window)
+        hash(_key(window))
     except _BROKEN:
         return None
     return window
+
+
+def _key(window: dict[str, Any]) -> tuple[Any, ...]:
+    """The room's names, then the window's."""
+    return window["site"], window["room"], window["agent"], window["epoch"], window["seq"]
 
 
 def _cells(window: dict[str, Any]) -> tuple[str, ...]:

@@ -55,6 +55,7 @@ def broker(*answers: bytes, stays: bool = True) -> Iterator[Mqtt]:
     [
         {"start_ms": 1e30}, {"start_ms": float("nan")}, {"start_ms": 10**400}, {"shares": [1]}, {"engagement": 5},
         {"suppressed": None, "engagement": None}, {"coverage": "much"}, {"engagement": {"value": 1, "ci95": []}},
+        {"epoch": []}, {"site": {}}, {"agent": [1]}, {"valence": float("nan")}, {"later": float("inf")},
     ],
 )  # fmt: skip
 def test_a_window_with_an_impossible_field_is_none(change: dict[str, object]) -> None:
@@ -66,6 +67,12 @@ def test_a_window_with_an_impossible_field_is_none(change: dict[str, object]) ->
 def test_other_messages_are_no_windows(message: bytes) -> None:
     """Empty, binary and deeply nested messages are no windows, without an error."""
     assert window_of(message) is None
+
+
+@pytest.mark.parametrize("key", ["site", "room", "agent", "epoch", "seq"])
+def test_a_window_without_a_name_is_none(key: str) -> None:
+    """A window of which nothing says whose or which it is can be no row of the table."""
+    assert window_of(json.dumps({k: v for k, v in GOOD.items() if k != key}).encode()) is None
 
 
 def test_keys_of_a_later_minor_version_are_let_be() -> None:
