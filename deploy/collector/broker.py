@@ -27,7 +27,7 @@ from agent.delivery.security import Names, explain, mends, no_welcome
 from agent.errors import ConfigError, FerAgentError
 from deploy.collector.client import Client
 from deploy.collector.messages import Source
-from deploy.collector.refusals import REFUSED, Refusals
+from deploy.collector.refusals import REFUSED, Contest, Refusals
 
 log = logging.getLogger("fer.collector")
 
@@ -110,6 +110,7 @@ class Broker:
         self._asked = False
         """What is to be read has had no answer on this connection."""
         self._refusals = Refusals(address.username)
+        self._contest = Contest(address.name)
         self.acl_line = self._refusals.acl_line
         self._five = address.version == "5"
         self._client = Client(
@@ -230,6 +231,7 @@ class Broker:
 
     def _on_subscribe(self, _: Any, __: Any, ___: Any, reasons: Sequence[Any], ____: Any) -> None:
         self._asked = False
+        self._contest.begun(time.monotonic())
         self._answers.put((None, None))
         self.hears_windows = reasons[0].value < REFUSED
         if self.hears_windows:
@@ -246,7 +248,7 @@ class Broker:
         while not self._answers.empty():
             mid, reason = self._answers.get()
             if mid is None and reason is None:
-                if self._refusals.heard():
+                if self._refusals.heard() and not self._contest.on:
                     self._client.reconnect_delay_set(*_RECONNECT_S)
             elif mid is None:
                 if self._refusals.ended(self._published.values(), unheard=reason):
@@ -270,6 +272,9 @@ class Broker:
                 self._answers.put((None, self._asked))
                 told = HUNG_UP
             self._say(f"event=broker.disconnected reason={told!r}")
+            if not self._asked and not self._published:  # else it may be that over which it ended
+                self._contest.ended(time.monotonic())
+                self._client.reconnect_delay_set(*((_RARELY_S, _RARELY_S) if self._contest.on else _RECONNECT_S))
         elif not refused:  # what ends after a refusal is no news, and would be told with it at every try
             mend = f"trying again; {no_welcome(self._where(), OPTIONS)}"
             self._say(f"event=broker.away reason='ended the connection without an answer' action={mend!r}")

@@ -135,3 +135,16 @@ def test_a_port_that_hangs_up_is_said_once(said: pytest.LogCaptureFixture) -> No
         assert lines[0].startswith("event=broker.away reason='ended the connection without an answer'")
         socket.create_connection(listener.getsockname()).close()
         thread.join(10)
+
+
+def test_two_of_one_name_are_told(broker_port: int, said: pytest.LogCaptureFixture) -> None:
+    """Two collectors with the same --name, whom the broker lets in by turns for ever, say once what to change, and
+    stop to put each other out once a second."""
+    with Broker(Address(port=broker_port)) as one, Broker(Address(port=broker_port)) as other:
+        wait_until(lambda: "event=broker.contested" in said.text, 60)
+        assert "another collector may be called 1: give each a --name of its own" in said.text
+        time.sleep(3)
+        before = said.text
+        time.sleep(5)
+        assert said.text == before
+        assert one.connected != other.connected
