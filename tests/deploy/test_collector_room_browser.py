@@ -121,3 +121,28 @@ def test_what_keys_chose_stays_chosen(browser: Any, page: World) -> None:
     browser.execute_script(later)
     wait_for(lambda: text(browser, ".shown") != shown)
     assert "No window in this range" in text(browser, ".readout")
+
+
+COLOURS = """
+const marks = [...document.querySelectorAll(".emotions i, .legend [data-ink=neutral], .swatch, .scale .band")];
+const styles = marks.map((mark) => getComputedStyle(mark));
+return styles.map((style) => [style.backgroundColor + style.backgroundImage, style.printColorAdjust]);
+"""
+
+
+def test_a_users_own_colours_and_paper_keep_what_colours_say(browser: Any, page: World) -> None:
+    """With the high contrast of the system legends and bars keep the colours of the charts, and only the view that is
+    shown is underlined; on paper their backgrounds are printed."""
+    open_room(browser, page, ROOM)
+    before = browser.execute_script(COLOURS)
+    own = {"features": [{"name": "forced-colors", "value": "active"}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", own)
+    try:
+        assert browser.execute_script(COLOURS) == before
+        lines = "return [...document.querySelectorAll('nav a')].map((a) => getComputedStyle(a).borderBottomColor)"
+        here, elsewhere = browser.execute_script(lines)
+        assert here != elsewhere
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert len(before) > 8
+    assert {adjust for _, adjust in before} == {"exact"}
