@@ -300,25 +300,3 @@ def test_the_longest_name_fits_a_phone(browser: Any, page: World, width: int) ->
     assert browser.execute_script(wide) <= width
     open_room(browser, page, WIDE)
     assert browser.execute_script(wide) <= width
-
-
-TOMORROW = """
-const Real = Date;
-window.Date = class extends Real {
-  constructor(...parts) { super(...(parts.length ? parts : [Date.now()])); }
-  static now() { return Real.now() + 86400000; }
-};
-"""
-
-
-def test_an_open_page_dates_what_was_today(browser: Any, page: World) -> None:
-    """The card of a device that went away says from the next day on of which day its last window is, and how long ago
-    that was, on a page that stays open, too."""
-    card, lost = f'.card[href="#/room/{WIDE}"]', {"state": "lost", "reason": None, "session": 1}
-    page._client.publish(f"fer/v1/{WIDE}/status", json.dumps(lost), qos=1).wait_for_publish(10)
-    wait_for(lambda: text(browser, f"{card} .pill") == "Lost")
-    last = f"{card} .facts div:nth-child(3)"
-    assert len(text(browser, f"{last} dd")) == 5
-    browser.execute_script(TOMORROW)
-    wait_for(lambda: datetime.now().strftime("%b") in text(browser, f"{last} dd"))
-    assert one(browser, last).get_attribute("title") == "24 h ago"
