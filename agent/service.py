@@ -1,7 +1,6 @@
-"""What `fer-agent run` wires around the loop: guard, delivery, keeper, signals, status; and safe mode."""
+"""What `fer-agent run` wires around the loop: guard, delivery, keeper, signals, status."""
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,38 +11,34 @@ from typing import Any, Final
 
 from agent import __version__, pipeline
 from agent.calibration import record
-from agent.config import Settings
 from agent.config.file import Loaded
 from agent.config.reload import Reload
 from agent.config.start import calibration_of, check_pause, check_source, refusals
 from agent.config.words import without_login
-from agent.delivery.payload import Provenance, config_hash
+from agent.delivery.payload import config_hash
 from agent.delivery.publish import Publisher
 from agent.delivery.wallclock import WallClock, media_clock
 from agent.device.clock import DeviceClock
-from agent.device.crashes import CRASHES, SPAN_S, Starts
+from agent.device.crashes import Starts
 from agent.device.keeper import Keeper
 from agent.device.memory import MemoryBound, group_limit
-from agent.device.notify import Beat, Notifier, Watchdog
+from agent.device.notify import Notifier
 from agent.device.signals import closes_with_its_terminal, on_end
-from agent.device.status_socket import SOCKET, StatusSocket
+from agent.device.status_socket import StatusSocket, socket_path
 from agent.device.unit import is_the_service
 from agent.errors import ConfigError, TryAgainError
 from agent.insight.policy import is_live
-from agent.insight.privacy import least_people, window_seconds
 from agent.records import Frame, Summary
+from agent.safe_mode import safe_mode
 from agent.stages import Stages, opened
 from agent.trust.guard import Guard
-from agent.trust.orders import Orders, switching
-from agent.trust.pause import Pause
+from agent.trust.orders import Orders
 from agent.vision.camera import LiveCamera
 from agent.vision.capture import open_source
 from agent.vision.model_card import Bundle
 
 log = logging.getLogger(__name__)
 
-SAFE_S: Final = 600.0
-"""Safe mode ends after this time, for another try; the starts that led to it are old by then."""
 _OFF: Final = ("paused", "schedule")
 """Reasons of a frame that mean that sensing is off on purpose."""
 _DRIVER_S: Final = 15.0
@@ -84,7 +79,10 @@ class Service:
             self._reload.listen()
         starts = Starts(self._settings.agent.state_dir)
         if starts.begin():
-            return self._safe_mode(starts)
+            again = safe_mode(self._settings, starts, self._notifier, self._reload, self._ended)
+            if not again:
+                self._tell_end()
+            return again
         try:
             with ExitStack() as stack:
                 self._watch(stack, starts)
@@ -248,62 +246,8 @@ class Service:
             "stages": self._costs,
         }
 
-    def _safe_mode(self, starts: Starts) -> bool:
-        """After too many crashes: delivery and status only, without camera and model, and the reason published.
-
-        Returns True for a new configuration, which may have mended it, False when it is stopped; raises TryAgainError
-        after `SAFE_S`.
-        """
-        why = f"safe mode: {CRASHES} starts within {SPAN_S / 60:g} minutes ended badly; see: journalctl -u fer-agent"
-        log.critical("event=agent.safe-mode reason=%r", why)
-        beat, watchdog, settings = Beat(), Watchdog(self._notifier), self._settings
-        watchdog.watch("loop", beat.at, 15)
-        window_s, privacy = window_seconds(settings), settings.privacy
-        made_by = Provenance(
-            model_id="none",
-            model_sha256="0" * 64,
-            backend="none",
-            calibration_id=None,
-            window_s=window_s,
-            privacy_profile=privacy.profile,
-            k_min=least_people(privacy),
-            weights_id="none",
-            config_hash=config_hash(settings),
-        )
-        report = {"version": __version__, "state": "degraded", "reason": why}
-        # A pause that comes now holds when the next start opens the camera.
-        pause = Pause(privacy.pause_file, settings.agent.state_dir)
-        handlers = switching(pause, lambda: pause.reason() or "safe mode")
-        with (
-            Publisher(
-                settings, made_by, clock=DeviceClock(), handlers=handlers, state_dir=settings.agent.state_dir
-            ) as publisher,
-            StatusSocket(socket_path(settings), lambda: {**report, **publisher.report()}),
-        ):
-            publisher.state("degraded", why)
-            self._notifier.ready(why)
-            end = time.monotonic() + SAFE_S
-            while not self._ended.wait(1.0) and time.monotonic() < end:
-                publisher.check()
-                beat()
-                watchdog.tick()
-                if self._reload.wanted() is not None:
-                    starts.survived()  # the crashes were the old configuration's
-                    self._notifier.reloading()
-                    return True
-        if self._ended.is_set():
-            self._tell_end()
-            return False
-        raise TryAgainError(why)
-
 
 def _tell(publisher: Publisher, kind: str, reason: str, detail: str) -> None:
     """Tell of camera, heat or clock: the journal, for who stands before the device, and who listens to the broker."""
     log.warning("event=%s detail=%r", reason, detail)
     publisher.event(kind, reason, detail)
-
-
-def socket_path(settings: Settings) -> Path:
-    """Where the status is asked for: beside the pause file, in the service manager's runtime folder."""
-    runtime = os.environ.get("RUNTIME_DIRECTORY")
-    return Path(runtime.split(":")[0] if runtime else settings.privacy.pause_file.parent) / SOCKET.name

@@ -12,10 +12,9 @@ from pathlib import Path
 import cv2
 import paho.mqtt.client as mqtt
 import pytest
-from agent.config_file import load
 
-from agent.device.status_socket import ask
-from agent.service import socket_path
+from agent.config.file import load
+from agent.device.status_socket import ask, socket_path
 from tests.faults.service_world import POLICY
 from tests.mqtt_world import Mosquitto
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
+from agent.config import Settings
 from agent.errors import AccessError, UnavailableError
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,12 @@ log = logging.getLogger(__name__)
 SOCKET: Final = Path("/run/fer-agent/status.sock")
 _TIMEOUT_S: Final = 2.0
 _MOST_BYTES: Final = 1_000_000
+
+
+def socket_path(settings: Settings) -> Path:
+    """Where the status is asked for: beside the pause file, in the service manager's runtime folder."""
+    runtime = os.environ.get("RUNTIME_DIRECTORY")
+    return Path(runtime.split(":")[0] if runtime else settings.privacy.pause_file.parent) / SOCKET.name
 
 
 class StatusSocket:
