@@ -150,7 +150,10 @@ class AuditLog:
         entry = Entry(last.number + 1, at, event, detail, last.hash)
         handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         with os.fdopen(handle, "ab", buffering=0) as file:
-            file.write(entry.line())
+            whole = file.tell()
+            if file.write(entry.line()) < len(entry.line()):  # no error to the kernel, but half of a line to `verify`
+                file.truncate(whole)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
             os.fsync(file.fileno())
         head = Head(entry.number, entry.hash)
         _write_head(self.head_path, f"{head}\n".encode())

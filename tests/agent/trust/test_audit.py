@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -82,6 +83,26 @@ def test_a_full_disk_is_no_forgery(tmp_path: Path) -> None:
             log.append("mode", sensing="off")
         assert verify(disk).problems == ()
         assert verify(disk).entries == 6
+
+
+def test_a_line_that_a_full_disk_takes_half_of_is_no_forgery(tmp_path: Path) -> None:
+    """The entry is refused, and the log is whole: while the disk is full, and with room again."""
+    with mounted("tmpfs", tmp_path / "small", "size=64k") as disk:
+        log = AuditLog(disk)
+        log.append("mode", sensing="on")
+        fill(disk)
+        kept = 1
+        with suppress(OSError):
+            for _ in range(100):
+                log.append("mode", sensing="off")
+                kept += 1
+        assert kept < 100, "the disk was never full"
+        assert disk.joinpath("audit.log").stat().st_size % 4096, "the last block took no half of a line"
+        assert verify(disk).problems == ()
+        (disk / "other").unlink()
+        log.append("mode", sensing="on")
+        assert verify(disk).problems == ()
+        assert verify(disk).entries == kept + 1
 
 
 @pytest.mark.parametrize("line", range(1, 11))
