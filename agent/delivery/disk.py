@@ -189,6 +189,7 @@ class DiskSpool:
         for loss in losses:
             log.warning("event=spool.gap from=%d to=%d reason=%s", loss.first, loss.last, loss.reason)
             self.add_gap(loss.first, loss.last, loss.reason)
+        recover.told(self._folder)
         self._remove_empty()
         self._drop_old()
         self._first = self._next

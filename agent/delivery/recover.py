@@ -5,7 +5,7 @@ import itertools
 import logging
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -15,11 +15,15 @@ from agent.delivery.head import Marks
 from agent.delivery.memory import gap_range
 from agent.delivery.segment import Segment
 from agent.errors import ConfigError
+from agent.trust.files import sync
 
 log = logging.getLogger("agent.delivery")
 
 _QUARANTINED: Final = 8
 """Most damaged files kept."""
+_UNTOLD: Final = "untold"
+"""A file that is there from before damage is cleared away until what it cost is declared: a start that is killed
+between the two leaves files that look whole, and the next one would use numbers again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,8 @@ def load(folder: Path) -> list[Found]:
     for path in sorted(folder.glob("*.log")):
         if (one := _load_one(path)) is not None:
             found.append(one)
+    if found and (folder / _UNTOLD).exists():
+        found[-1] = replace(found[-1], torn=True)
     return found
 
 
@@ -59,7 +65,8 @@ def _load_one(path: Path) -> Found | None:
     data = path.read_bytes()
     header = frames.read_header(data)
     if header is None:
-        # The records may be good, but nothing says which epoch they belong to.
+        # The records may be good, but nothing says which epoch they belong to, nor which numbers they had.
+        _leave_untold(path.parent)
         path.rename(_aside(path))
         log.error("event=spool.damaged file=%s good_records=0 repaired=no", path.name)
         return None
@@ -82,6 +89,8 @@ def _load_one(path: Path) -> Found | None:
 
 def _repaired(path: Path, data: bytes, header: Header, scan: Scan) -> Found:
     """The good records in a file of their own. It is whole on the disk before the damaged one gives up its name."""
+    if scan.torn:
+        _leave_untold(path.parent)
     content, moved = bytearray(), []
     for record in scan.records:
         payload = data[record.offset : record.offset + record.length]
@@ -93,6 +102,16 @@ def _repaired(path: Path, data: bytes, header: Header, scan: Scan) -> Found:
         path.unlink()
     log.error("event=spool.damaged file=%s good_records=%d repaired=yes", path.name, len(moved))
     return Found(repaired, tuple(moved), scan.torn)
+
+
+def _leave_untold(folder: Path) -> None:
+    (folder / _UNTOLD).touch(0o600)
+    sync(folder)
+
+
+def told(folder: Path) -> None:
+    """All losses are declared, and that is synced."""
+    (folder / _UNTOLD).unlink(missing_ok=True)
 
 
 def _quarantine(path: Path) -> None:
@@ -121,13 +140,13 @@ def losses(marks: Marks, found: list[Found]) -> tuple[int, list[Loss]]:
     Where newer records may have been cut off, every number that was reserved is.
     """
     known: list[tuple[int, int]] = []
-    torn = not found
+    torn, newest = not found, max(marks.acked or 0, marks.confirmed)
     for one in found:
         torn |= one.torn
         if one.segment.header.epoch == marks.epoch:
             known.extend(numbers(one.segment, record) for record in one.records)
+            newest = max([newest, *(record.seq for record in one.records)])  # a gap's: the newest when it was declared
     done = marks.confirmed if marks.acked is None else marks.acked
-    newest = max([marks.acked or 0, *(last for _, last in known)])
     result = [Loss(a, b, "corrupt") for a, b in _holes(known, done)]
     if torn and marks.reserved > newest:
         result.append(Loss(newest + 1, marks.reserved, "corrupt"))

@@ -144,3 +144,21 @@ def test_a_file_that_is_gone_gives_no_number_back(used: int, tmp_path: Path) -> 
     assert again.newest_seq >= used
     assert sorted(again.find(1, used)) == list(range(1, used + 1))
     again.close()
+
+
+def test_a_damaged_header_of_the_newest_file_gives_no_number_back(tmp_path: Path) -> None:
+    """Nobody knows which numbers were in it, while the file before it is whole."""
+    spool = DiskSpool(tmp_path / "spool", 64 * 1024, 1e9)
+    while len(files := sorted((tmp_path / "spool").glob("*.log"))) < 2:
+        spool.add(body)
+    for _ in range(10):
+        spool.add(body)
+    used = spool.newest_seq
+    spool.close()
+    data = bytearray(files[-1].read_bytes())
+    data[3] ^= 1
+    files[-1].write_bytes(data)
+    again = DiskSpool(tmp_path / "spool", 64 * 1024, 1e9)
+    assert again.newest_seq >= used
+    assert sorted(again.find(1, used)) == list(range(1, used + 1))
+    again.close()

@@ -167,21 +167,41 @@ def test_killed_while_it_repairs_it_loses_no_good_record(tmp_path: Path) -> None
         with file.open("r+b") as damaged:
             damaged.seek(64 + 20 + 300)
             damaged.write(b"?")
-        start = f"DiskSpool(pathlib.Path({str(folder)!r}), 65536, 1e9)"
-        code = f"import pathlib; from agent.delivery.disk import DiskSpool; {start}"
-        # The call is not done, and the process dies of it.
-        trace = _strace("-o", str(tmp_path / "log"), "-P", str(file), "-P", str(file.with_suffix(".tmp")))
-        inject = f"inject={call}:error=EIO:signal=KILL"
-        done = subprocess.run(
-            [*trace, "-e", inject, sys.executable, "-B", "-c", code],
-            cwd=ROOT, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-        if "ptrace" in done.stderr:
-            pytest.skip("tracing is not possible here")
-        assert done.returncode != 0, "it was not killed"
+        _start_and_die(folder, call, file, file.with_suffix(".tmp"))
         spool = DiskSpool(folder, 64 << 10, 1e9)
         assert _windows(spool) == set(range(2, 9)), call
         spool.close()
+
+
+@pytest.mark.parametrize("call", ["fdatasync", "pwrite64"])
+def test_killed_before_it_declares_what_was_cut_off_it_uses_no_number_again(call: str, tmp_path: Path) -> None:
+    """The file is repaired and looks whole, and the start dies before the loss is on the disk: the next one knows."""
+    spool = DiskSpool(tmp_path / "spool", 64 << 10, 1e9)
+    for _ in range(8):
+        spool.add(_body)
+    spool.release()
+    (file,) = (tmp_path / "spool").glob("*.log")
+    data = file.read_bytes().rstrip(b"\0")
+    file.write_bytes(data[: len(data) // 2])
+    _start_and_die(tmp_path / "spool", call, tmp_path / "spool" / "head")
+    again = DiskSpool(tmp_path / "spool", 64 << 10, 1e9)
+    assert set(again.find(1, 8)) == set(range(1, 9)), "an undeclared loss"
+    assert again.newest_seq >= 8
+    again.close()
+
+
+def _start_and_die(folder: Path, call: str, *paths: Path) -> None:
+    """Open the spool in a process that dies of the system call `call` on one of `paths`, which is not done."""
+    start = f"DiskSpool(pathlib.Path({str(folder)!r}), 65536, 1e9)"
+    code = f"import pathlib; from agent.delivery.disk import DiskSpool; {start}"
+    trace = _strace("-o", str(folder.with_suffix(".trace")), *(word for path in paths for word in ("-P", str(path))))
+    inject = f"inject={call}:error=EIO:signal=KILL"
+    done = subprocess.run(
+        [*trace, "-e", inject, sys.executable, "-B", "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    if "ptrace" in done.stderr:
+        pytest.skip("tracing is not possible here")
+    assert done.returncode != 0, "it was not killed"
 
 
 def test_a_read_only_state_folder_means_memory(broker: Mosquitto, tmp_path: Path) -> None:

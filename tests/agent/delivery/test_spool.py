@@ -343,6 +343,18 @@ def test_drop_gives_up_everything_and_says_so(tmp_path: Path) -> None:
     again.close()
 
 
+def test_numbers_that_a_broker_took_are_not_used_again_after_drop(tmp_path: Path) -> None:
+    """Without a collector nothing is declared lost then, and no record tells of them any more."""
+    spool = opened(tmp_path / "spool")
+    for _ in range(5):
+        spool.confirm(spool.add(body))
+    assert spool.drop() is None
+    spool.close()
+    again = opened(tmp_path / "spool")
+    assert again.read(again.add(body)).seq == 6
+    again.close()
+
+
 def test_a_closed_spool_is_empty_for_whoever_still_holds_it(tmp_path: Path) -> None:
     """A delivery that hangs in the network comes back after the stop: it finds nothing, keeps the counter's name, and
     writes to no file, also not to one that has got the descriptor of a closed one."""
