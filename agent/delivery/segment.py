@@ -59,9 +59,15 @@ class Segment:
         if self._fd is None:
             self._fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         record = frames.frame(kind, seq, payload)
-        if (written := os.pwrite(self._fd, record, self._end)) != len(record):
-            raise OSError(f"{self.path}: wrote {written} of {len(record)} bytes")
-        os.fdatasync(self._fd)
+        try:
+            if (written := os.pwrite(self._fd, record, self._end)) != len(record):
+                raise OSError(f"{self.path}: wrote {written} of {len(record)} bytes")
+            os.fdatasync(self._fd)
+        except OSError:
+            # It goes out under another number, from memory: a later start must not find it here, too.
+            with contextlib.suppress(OSError):
+                os.pwrite(self._fd, bytes(len(record)), self._end)
+            raise
         offset = self._end + frames.OVERHEAD
         self._end += len(record)
         return offset

@@ -249,7 +249,8 @@ def _agent(port: int, state: Path, notes: Path, count: int) -> list[str]:
 
 @pytest.mark.parametrize("call", ["fdatasync", "pwrite64"])
 def test_eio_means_memory_and_no_crash_loop(broker: Mosquitto, tmp_path: Path, call: str) -> None:
-    """Every write or sync fails with EIO from the twelfth on: all windows arrive, the status says why, exit 0."""
+    """Every write or sync fails with EIO from the twelfth on: all windows arrive, the status says why, exit 0. A later
+    start finds none of them on the disk under another number."""
     with ReferenceSubscriber(broker.port) as collector:
         trace = _strace("-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:error=EIO:when=12+")
         done = subprocess.run(
@@ -261,8 +262,12 @@ def test_eio_means_memory_and_no_crash_loop(broker: Mosquitto, tmp_path: Path, c
         assert done.returncode == 0, done.stderr
         wait_until(lambda: len({(w["epoch"], w["seq"]) for w in collector.payloads("window")}) == 40, 30)
         reasons = [s["reason"] or "" for s in collector.payloads("status")]
+        came = {(w["epoch"], w["seq"]) for w in collector.payloads("window")}
     assert any("spool in memory" in reason for reason in reasons)
     assert done.stderr.count("event=spool.in_memory") == 1, "said once"
+    spool = DiskSpool(tmp_path / "state" / "spool", 64 << 20, 1e9)
+    assert {(spool.epoch, seq) for seq in _windows(spool)} <= came
+    spool.close()
 
 
 def test_a_window_is_synced_before_it_is_published(broker: Mosquitto, tmp_path: Path) -> None:
