@@ -12,6 +12,8 @@ log = logging.getLogger("agent.delivery")
 
 _NEWEST_AGAIN = 60
 """Without any collector: windows that are sent again after a connect although the broker had taken them."""
+_TIMED = 1000
+"""Newest windows whose time of coming is known, far more than are ever fresh: a broker may stay away for months."""
 
 
 class SharedSpool:
@@ -54,6 +56,8 @@ class SharedSpool:
                 self._spool = self._in_memory(error, self._spool)
                 position = self._spool.add(build)
             self._came[position] = time.monotonic()
+            if len(self._came) > _TIMED:
+                del self._came[next(iter(self._came))]
             return [*self._spool.new_gaps(), position]
 
     def read(self, position: int) -> Entry | None:

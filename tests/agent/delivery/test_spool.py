@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -373,6 +374,20 @@ def test_a_closed_spool_is_empty_for_whoever_still_holds_it(tmp_path: Path) -> N
     for other in others:
         other.close()
         assert Path(other.name).stat().st_size == 0
+
+
+def test_windows_that_no_broker_took_leave_no_memory_behind() -> None:
+    """Without a broker, and dropped or acknowledged, they are forgotten whole: a device may be offline for months."""
+    spool = SharedSpool(lambda: MemorySpool(cap=100))
+    tracemalloc.start()
+    for _ in range(2000):
+        spool.add(body)
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(5000):
+        spool.add(body)
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert grown < 5000 * 40
 
 
 def test_memory_takes_over_what_a_failed_disk_had() -> None:
