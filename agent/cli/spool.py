@@ -41,7 +41,9 @@ def list_command(config: Path | None, state_dir: Path | None, as_json: bool) -> 
     summary = {
         "folder": str(folder),
         "epoch": marks.epoch,
-        "newest_seq": max((r.seq for r in found.records if r.epoch == marks.epoch), default=marks.acked or 0),
+        "newest_seq": max(
+            (r.seq for r in found.records if r.epoch == marks.epoch), default=max(marks.acked or 0, marks.confirmed)
+        ),
         "acked_seq": marks.acked,
         "waiting": len(waiting),
         "oldest": _when(ends[0]) if ends else None,

@@ -22,7 +22,7 @@ from agent.delivery.retained import RetainedTopics
 from agent.delivery.shared import SharedSpool
 from agent.delivery.topics import Topics
 from agent.delivery.wallclock import WallClock, WallTime, now_ms, system_clock
-from agent.errors import ConfigError, FerAgentError
+from agent.errors import ConfigError, FerAgentError, TryAgainError
 
 
 class Publisher:
@@ -100,7 +100,8 @@ class Publisher:
         self._courier.thread.join(self._pace.leave_s)
         if self._courier.thread.is_alive():
             self._courier.abandon()
-        self._spool.close()
+        # As for the service's starts: these two end the safe mode, or a run that must not be, and are no crash.
+        self._spool.close(crashed=failed and not isinstance(error, ConfigError | TryAgainError))
 
     def __call__(self, summary: records.Summary) -> bytes:
         """Keep and send one window; return its payload. Raises what stopped the delivery for good, if anything did."""

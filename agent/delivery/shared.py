@@ -99,13 +99,17 @@ class SharedSpool:
         with self._lock:
             return len(self._spool.pending()), self._spool.size
 
-    def close(self) -> None:
-        """A clean stop. A thread that still holds this finds an empty spool with the same counter from now on: the
-        files are closed, and their descriptors may be somebody else's."""
+    def close(self, *, crashed: bool = False) -> None:
+        """The end; a crash is left unmarked, so that the next start declares the window that was open. A thread that
+        still holds this finds an empty spool with the same counter from now on: the files are closed, and their
+        descriptors may be somebody else's."""
         with self._lock:
             closed = MemorySpool()
             closed.epoch, closed.newest_seq, closed.acked = self.epoch, self.newest_seq, self.acked
-            self._spool.close()
+            if crashed and isinstance(self._spool, DiskSpool):
+                self._spool.release()
+            else:
+                self._spool.close()
             self._spool = closed
 
     def _unsent(self) -> list[int]:

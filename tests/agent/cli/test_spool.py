@@ -95,6 +95,16 @@ def test_drop_declares_what_is_lost(state: Path) -> None:
     after.close()
 
 
+def test_after_drop_without_a_collector_ls_knows_the_newest(tmp_path: Path) -> None:
+    """A broker took them all, so nothing is declared lost; no number is used again, and ls says so."""
+    before = DiskSpool(tmp_path / "spool", 1 << 20, 1e9)
+    for _ in range(5):
+        before.confirm(before.add(lambda _epoch, _seq: b'{"start_ms":0,"end_ms":1}'))
+    before.close()
+    assert spool("drop", "--yes", "--state-dir", tmp_path).returncode == 0
+    assert json.loads(spool("ls", "--json", "--state-dir", tmp_path).stdout)["newest_seq"] == 5
+
+
 def test_drop_warns_once(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that sets nothing is told of once, as the configuration is read once."""
     monkeypatch.setenv("FER_AGENT_CAMERA_FPS", "2")

@@ -1,13 +1,15 @@
 """Flaws of our own, over a real broker: one of a command's handler is answered, one of the delivery ends the agent."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.delivery.disk import DiskSpool
 from agent.delivery.publish import Publisher
-from agent.errors import FerAgentError
+from agent.errors import FerAgentError, TryAgainError
 from tests.mqtt_world import FAST, MADE_BY, Mosquitto, settings, summary, wait_until
 from tests.reference_subscriber import ReferenceSubscriber
 
@@ -56,3 +58,22 @@ def test_a_delivery_that_dies_takes_the_agent_along(
         assert not publisher._courier.thread.is_alive()
     assert caplog.text.count("event=delivery.crashed") == 1
     assert collector.newest("status")["state"] == "lost", "leaving says no goodbye"
+
+
+@pytest.mark.parametrize(("error", "gaps"), [(ZeroDivisionError(), [3]), (TryAgainError("safe mode"), []), (None, [])])
+def test_a_window_that_was_open_when_an_error_ended_the_agent_is_declared(
+    error: Exception | None, gaps: list[int], tmp_path: Path
+) -> None:
+    """As one that was open at a kill. A clean stop has none, nor has the end of the safe mode."""
+    with (
+        suppress(ZeroDivisionError, TryAgainError),
+        Publisher(settings(1), MADE_BY, pace=FAST, state_dir=tmp_path) as publisher,
+    ):
+        for number in range(2):
+            publisher(summary(number))
+        if error is not None:
+            raise error
+    spool = DiskSpool(tmp_path / "spool", 1 << 20, 1e9)
+    kept = [spool.read(position) for position in spool.pending()]
+    assert [entry.seq for entry in kept if entry.kind == "gap"] == gaps
+    spool.close()
