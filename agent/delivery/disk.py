@@ -130,9 +130,11 @@ class DiskSpool:
         """Give up all that is kept; the numbers that were declared lost for it, if any. Raises OSError."""
         self._grow()
         lost = None
+        for segment in self._segments[:-1]:
+            lost = recover.join(lost, self._loss(segment))
+        self._declare(lost, "dropped")  # first: killed after the last one is gone, nothing would tell of their numbers
         while len(self._segments) > 1:
-            lost = recover.join(lost, self._drop_oldest())
-        self._declare(lost, "dropped")
+            self._drop_oldest()
         return lost
 
     def confirm(self, position: int) -> None:
@@ -291,15 +293,19 @@ class DiskSpool:
     def _drop_oldest(self) -> tuple[int, int] | None:
         """Remove the oldest file; the numbers of this epoch that are lost with it, if any."""
         oldest = self._segments.pop(0)
-        inside = self._inside(oldest)
-        lost = None
-        for position, place in inside:
-            if oldest.header.epoch == self.epoch and not self._taken(position):
-                lost = recover.join(lost, recover.numbers(oldest, place.record))
+        inside, lost = self._inside(oldest), self._loss(oldest)
         if len(inside) > 0 and self.acked is None:
             self._write_head(clean=False)
         self._forget([position for position, _ in inside])
         oldest.remove()
+        return lost
+
+    def _loss(self, segment: Segment) -> tuple[int, int] | None:
+        """The numbers of this epoch that are lost with it, if any."""
+        lost = None
+        for position, place in self._inside(segment):
+            if segment.header.epoch == self.epoch and not self._taken(position):
+                lost = recover.join(lost, recover.numbers(segment, place.record))
         return lost
 
     def _taken(self, position: int) -> bool:

@@ -190,9 +190,22 @@ def test_killed_before_it_declares_what_was_cut_off_it_uses_no_number_again(call
     again.close()
 
 
-def _start_and_die(folder: Path, call: str, *paths: Path) -> None:
+def test_killed_while_it_drops_it_uses_no_number_again(tmp_path: Path) -> None:
+    """`fer-agent spool drop` dies as it declares the loss: no window has gone yet."""
+    spool = DiskSpool(tmp_path / "spool", 64 << 10, 1e9)
+    for _ in range(8):
+        spool.add(_body)
+    spool.close()
+    _start_and_die(tmp_path / "spool", "pwrite64", tmp_path / "spool" / "000000000002.log", then=".drop()")
+    again = DiskSpool(tmp_path / "spool", 64 << 10, 1e9)
+    assert set(again.find(1, 8)) == set(range(1, 9)), "an undeclared loss"
+    assert again.newest_seq >= 8
+    again.close()
+
+
+def _start_and_die(folder: Path, call: str, *paths: Path, then: str = "") -> None:
     """Open the spool in a process that dies of the system call `call` on one of `paths`, which is not done."""
-    start = f"DiskSpool(pathlib.Path({str(folder)!r}), 65536, 1e9)"
+    start = f"DiskSpool(pathlib.Path({str(folder)!r}), 65536, 1e9){then}"
     code = f"import pathlib; from agent.delivery.disk import DiskSpool; {start}"
     trace = _strace("-o", str(folder.with_suffix(".trace")), *(word for path in paths for word in ("-P", str(path))))
     inject = f"inject={call}:error=EIO:signal=KILL"
