@@ -1,5 +1,6 @@
 """`python -m training.ablate`."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -108,13 +109,22 @@ def test_a_value_that_is_written_twice_is_one_variant() -> None:
     assert names == [ablate.BASE, "learning_rate = 1e-2"]
 
 
+@pytest.mark.parametrize("present", [None, 6])
+def test_a_number_that_may_be_none_can_be_varied(present: int | None) -> None:
+    """With and without early stopping, and its patience."""
+    configured = dataclasses.replace(config.load("cnn"), early_stop_epochs=present)
+    found = ablate.variants(configured, ["early_stop_epochs=None,6,3"])
+    assert {variant.early_stop_epochs for variant in found.values()} == {None, 6, 3}
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         ("batch=0", "--vary batch=0: batch: expected a whole number from 1"),
         ("balanse=weights", "no such field; there are"),
-        ("balance=wieghts", "expected none, weights, sampler"),
-        ("batch=many", "expected a int, such as 64"),
+        ("seed=3", "no such field; there are model, batch,"),
+        ("balance=wieghts", "balance: expected one of 'none', 'weights', 'sampler', got 'wieghts'"),
+        ("batch=many", "batch: expected a whole number from 1 to 65536, got 'many'"),
         ("balance", "expected FIELD=VALUE"),
         ("loss=soft", "nothing to compare"),
     ],
