@@ -37,10 +37,11 @@ def choose(split: data.Split, n: int, seed: int) -> tuple[npt.NDArray[np.uint8],
     return split.faces[chosen], label[chosen]
 
 
-def again(split: data.Split, card: Card) -> npt.NDArray[np.uint8]:
-    """Return the representative faces of a bundle, (m, side, side, 1), as its card tells them."""
+def again(split: data.Split, card: Card) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Return a bundle's representative faces (m, side, side, 1) and labels (m,), as its card tells them."""
     how = card.quantization
-    return pinned(choose(split, max(how.per_class) * len(LABELS), how.seed)[0], card.side)
+    chosen, label = choose(split, max(how.per_class) * len(LABELS), how.seed)
+    return pinned(chosen, card.side), label
 
 
 def pinned(faces: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:

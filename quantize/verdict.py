@@ -71,6 +71,7 @@ class Report:
     """Calibration error 0-1 against the votes of every face whose top vote is an emotion: float, int8 before and
     after calibration (bundles)."""
     layers: tuple[layers.Layer, ...]
+    """None where they do not compare, see `skipped`."""
     failures: tuple[str, ...]
     skipped: tuple[str, ...]
     """What could not be checked here, and why."""
@@ -102,8 +103,9 @@ def as_text(report: Report) -> str:
         f"bars: drop {bars.drop:g} points, of the estimate, not of its interval; agreement {bars.agreement:.0%}, "
         f"mean |dp| {bars.mean_error:g}, both before calibration; calibration error {bars.ece:g}"
     )
-    lines.append(f"{'layer':4} {'op':16} {'name':48} {'weights':>8} {'own':>8} {'total':>8}   dB")
-    hurts = layers.worst(list(report.layers))
+    if report.layers:
+        lines.append(f"{'layer':4} {'op':16} {'name':48} {'weights':>8} {'own':>8} {'total':>8}   dB")
+        hurts = layers.worst(list(report.layers))
     for row in report.layers:
         weights = "" if row.weights_db is None else f"{row.weights_db:.1f}"
         mark = "   <- hurts most by itself" if row is hurts else ""

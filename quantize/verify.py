@@ -15,7 +15,7 @@ from agent.cli._options import Number
 from agent.errors import CheckFailed, ConfigError, ModelError
 from agent.vision import runtime
 from agent.vision.model_card import Bundle, Calibration
-from quantize import elsewhere, equalize, graph, integers, layers, lite, pack, representative, scores, source
+from quantize import elsewhere, equalize, golden, graph, integers, layers, lite, pack, representative, scores, source
 from quantize.elsewhere import Job, Places
 from quantize.verdict import InRuntime, Limits, Report, as_json, as_text
 from training import data, metrics
@@ -38,12 +38,15 @@ class Sources:
     """A bundle's; None for a bare .tflite."""
     golden: npt.NDArray[np.uint8] | None
     """A bundle's golden faces (n, side, side, 1)."""
+    layers_compare: bool
+    """Whether the float network's channels are as those that the integers were made of."""
 
 
 def read(float_path: Path, path: Path, train: data.Split | None = None) -> Sources:
     """Return the float network (.keras or .tflite) and the integer one (.tflite or bundle folder).
 
-    With the split `train`, a .keras is equalised as the bundle was, by the same faces: only then do layers compare.
+    With the split `train`, a .keras is equalised as the bundle was. Only by the same faces do layers compare, which the
+    golden ones tell: they are means of those.
 
     Raises
     ------
@@ -52,16 +55,19 @@ def read(float_path: Path, path: Path, train: data.Split | None = None) -> Sourc
     """
     if path.is_dir():
         bundle = Bundle.load(path)
-        model, card, golden = bundle.model, bundle.card, bundle.golden.faces
+        model, card, given = bundle.model, bundle.card, bundle.golden.faces
         layout = graph.read(model, str(path))
     else:
-        (model, layout), card, golden = graph.read_file(path), None, None
+        (model, layout), card, given = graph.read_file(path), None, None
     integers.check(layout, str(path))
-    side = layout.inputs[0].shape[1]
-    if float_path.suffix == ".keras":
+    side, alike = layout.inputs[0].shape[1], float_path.suffix != ".keras"
+    if not alike:
         network = source.load(float_path, side)
-        if card is not None and train is not None:
-            equalize.equalize(network, representative.again(train, card), card.quantization.equalized)
+        if card is not None and given is not None and train is not None:
+            how = card.quantization
+            faces, label = representative.again(train, card)
+            equalize.equalize(network, faces, how.equalized)
+            alike = not how.equalized or np.array_equal(golden.faces(faces, label, how.seed), given)
         float_model = lite.to_float(network)
         float_graph = graph.read(float_model, str(float_path))
     else:
@@ -75,7 +81,7 @@ def read(float_path: Path, path: Path, train: data.Split | None = None) -> Sourc
         layers.paired(float_graph, layout)  # here, not in the table of layers: inference takes minutes
     except ModelError as cause:
         raise ModelError(f"{float_path}, {path}: {cause}") from cause
-    return Sources(float_path, path, float_model, model, float_graph, layout, card and card.calibration, golden)
+    return Sources(float_path, path, float_model, model, float_graph, layout, card and card.calibration, given, alike)
 
 
 def verify(
@@ -105,9 +111,16 @@ def verify(
         coded[name] = places.outputs(Job(name, str(files["int8"]), threads), faces.faces)
     kept, label = faces.majority, faces.label[faces.majority]
     equal, skipped = _reference(places, str(files["int8"]), faces.faces[:reference_faces])
-    rows = layers.table(
-        given.float_model, given.float_graph, given.model, given.graph, faces.faces[:layer_faces], runtime.choose()
-    )
+    rows: list[layers.Layer] = []
+    if given.layers_compare:
+        rows = layers.table(
+            given.float_model, given.float_graph, given.model, given.graph, faces.faces[:layer_faces], runtime.choose()
+        )
+    else:
+        skipped += (
+            f"layers: expected a bundle that was made of faces in --data, all of them, to equalise {given.float_path} "
+            "by, got another or a bare .tflite; name the file of quantize.convert --float as FLOAT",
+        )
 
     def rows_with(how: Calibration) -> tuple[InRuntime, ...]:
         found = {f"{name} {places.version[name]}": scores.calibrated(z[kept], how) for name, z in coded.items()}

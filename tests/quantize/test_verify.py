@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from agent.errors import ModelError
 from agent.vision import runtime
 from agent.vision.model_card import MODELS, Bundle
 from quantize import graph, layers, lite, pack, source, verify
-from quantize.convert import Converted
+from quantize.convert import Converted, Options, convert
+from training import data
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +144,26 @@ def test_a_bare_file_has_no_calibration_to_judge(files: tuple[Path, Path], drawn
     """Without a card there is one row a runtime."""
     out = run((files[0], files[1] / "model.tflite"), drawn_dir, "--json", "--drop", "5", "--agreement", "0.9")[1]
     assert json.loads(out)["calibrated"] == []
+
+
+def test_layers_of_other_channels_are_not_compared(
+    cnn_file: Path, drawn: data.Dataset, as_files: Callable[[data.Dataset], Path], tmp_path: Path
+) -> None:
+    """A .keras that cannot be equalised as the bundle was had its weights take the blame, and a layer that "hurts"."""
+    made = convert(cnn_file, drawn, Options(faces=128))
+    pack.write(tmp_path / "bundle", made.card, made.model, made.golden)
+    fewer = as_files(dataclasses.replace(drawn, train=drawn.validation))
+    limits = ("--drop", "100", "--agreement", "0", "--mean-error", "1")
+    for given, where, compared in (
+        (tmp_path / "bundle", as_files(drawn), True),
+        (tmp_path / "bundle", fewer, False),
+        (tmp_path / "bundle" / "model.tflite", as_files(drawn), False),
+    ):
+        code, out, err = run((cnn_file, given), where, *limits)
+        assert code == 0, err
+        assert ("hurts most" in out, "skipped: layers: " in out) == (compared, not compared)
+        sound = run((cnn_file, given), where, *limits, "--json")[1]
+        assert bool(json.loads(sound)["layers"]) == compared
 
 
 def test_two_different_networks_are_refused(files: tuple[Path, Path], resnet_file: Path, tmp_path: Path) -> None:
