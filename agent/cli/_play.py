@@ -222,4 +222,5 @@ class Tally:
 
 def file_name(source: str) -> str:
     """A short name of a source for messages, without a camera's password."""
-    return without_login(source) if "://" in source else Path(source).name
+    shown = without_login(source)
+    return shown if "://" in shown else Path(shown).name

@@ -20,7 +20,7 @@ from agent.config.environment import PREFIX, unused
 from agent.config.files import check_files, resolve_files
 from agent.config.lines import Key, line_of, locate
 from agent.config.together import check_together
-from agent.config.words import did_you_mean, expected, fields, toml
+from agent.config.words import did_you_mean, expected, fields, toml, without_login
 from agent.device.unit import is_the_service
 from agent.errors import ConfigError
 
@@ -282,6 +282,6 @@ def _in_order(problem: Problem) -> tuple[str, int, str]:
 
 
 def _shown(value: Any) -> str:
-    """Return a wrong value, cut to what helps."""
-    text = toml(value)
+    """Return a wrong value without a camera's login, cut to what helps."""
+    text = without_login(toml(value))
     return text if len(text) <= _WORTH_SHOWING else text[:_WORTH_SHOWING] + "…"

@@ -4,7 +4,7 @@ import re
 import tomllib
 from typing import Final
 
-from agent.config.words import fields
+from agent.config.words import fields, without_login
 
 _AT: Final = re.compile(r"\(at line (\d+), column (\d+)\)")
 _TWICE: Final = re.compile(r"Cannot declare \((.+)\) twice")
@@ -41,4 +41,6 @@ def _quotes(message: str, lines: list[str], column: int) -> str:
         return ""
     if word[0].lower() in ("true", "false"):
         return f"; write {word[0].lower()} in small letters"
-    return f'; text needs quotes: "{word[0]}"'
+    if "@" in lines[0][word.end() :]:  # the word may end within a camera's password
+        return "; text needs quotes"
+    return f'; text needs quotes: "{without_login(word[0])}"'

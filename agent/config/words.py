@@ -31,12 +31,14 @@ _SECRETS = re.compile(
     r"|(?<=/)[^/:\s]+:[^/\s]+",
     re.IGNORECASE,
 )
+# A login behind no "scheme://", or half of one; with bounds, so that a long word takes no longer than its length.
+_BARE_LOGIN = re.compile(r"(?<![^\s/'\"=(\[])[^\s/:@'\"=(\[]{1,100}:\S{1,200}@")
 
 
 def without_login(source: str) -> str:
     """Return a camera's address as it may be logged and published: no user, no password, no query (tokens stand there).
 
-    Cameras take logins before the host, in the path, and in the query.
+    Cameras take logins before the host, in the path, and in the query. People forget the "rtsp://" before them.
     """
 
     def cleaned(m: re.Match[str]) -> str:
@@ -45,7 +47,7 @@ def without_login(source: str) -> str:
         path = _SECRETS.sub(lambda secret: (secret[1] or "") + "…", m["path"])
         return m["scheme"] + m["host"] + path + ("?…" if m["query"] else "")
 
-    return _ADDRESS.sub(cleaned, source)
+    return _BARE_LOGIN.sub("", _ADDRESS.sub(cleaned, source))
 
 
 @cache

@@ -281,6 +281,23 @@ def test_a_syntax_error_says_what_to_do(tmp_path: Path, text: str, mend: str) ->
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "source = rtsp://admin:hunter2@10.0.0.7:554/1",
+        "source = rtsp://admin:hunter2!@10.0.0.7/1",
+        "source = rtsp://10.0.0.7/0/admin:hunter2/main",
+        'source = ["rtsp://admin:hunter2-and-so-on-until-the-end-of-what-is-shown@10.0.0.7/1"]',
+        'fps = "rtsp://admin:hunter2@10.0.0.7/1"',
+    ],
+)
+def test_a_mistake_in_an_address_shows_no_login(tmp_path: Path, line: str) -> None:
+    """What is told of a camera's address that was written wrongly goes to the journal: its login is not in it."""
+    (told,) = complaints(write(tmp_path, f"[camera]\n{line}\n"))
+    assert "hunter2" not in told
+    assert "quotes" in told or "expected a number" in told
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"[camera]\nfps = = 2\n", "agent.toml:2: expected TOML, got a syntax error"),

@@ -27,6 +27,11 @@ SHOWN = {
     ),
     "http://10.0.0.7/videostream.cgi?loginuse=admin&loginpas=hunter2": "http://10.0.0.7/videostream.cgi?…",
     "http://10.0.0.7?user=admin&password=hunter2": "http://10.0.0.7?…",
+    # behind no scheme, or half of one
+    "admin:hunter2@10.0.0.7:554/stream1": "10.0.0.7:554/stream1",
+    "admin:p@hunter2@10.0.0.7/stream1": "10.0.0.7/stream1",
+    "rtsp:/admin:hunter2@10.0.0.7/stream1": "10.0.0.7/stream1",
+    "rtsp//admin:hunter2@10.0.0.7/stream1": "rtsp//10.0.0.7/stream1",
     # nothing to hide: Dahua without a login, IPv6, devices, files
     "rtsp://10.0.0.7/cam/realmonitor": "rtsp://10.0.0.7/cam/realmonitor",
     "http://[fe80::1]:8080/video": "http://[fe80::1]:8080/video",
@@ -49,5 +54,5 @@ def test_a_long_word_takes_no_longer_than_its_length() -> None:
         without_login(text)
         return time.process_time() - began
 
-    for make in ("a" * 10_000, "rtsp://host/" + "user" * 2_500):
+    for make in ("a" * 10_000, "rtsp://host/" + "user" * 2_500, "/user:" * 1_500):
         assert seconds(make * 10) < 30 * max(seconds(make), 1e-3)
