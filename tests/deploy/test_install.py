@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,37 @@ def test_an_installed_device_finds_faces(source: Path, tmp_path: Path) -> None:
     assert json.loads(told.stdout)["faces_per_sample"] > 4  # of eight in the made-up classroom
 
 
+def wheel(folder: Path, name: str, version: str, code: str = "") -> Path:
+    """Write the least wheel that pip installs."""
+    folder.mkdir(exist_ok=True)
+    path, about = folder / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{name}_code.py", code)
+        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", "")
+    return path
+
+
+@pytest.mark.timeout(300)
+def test_a_newer_wheel_of_the_same_version_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--from WHEEL` replaces the program also where both wheels call themselves by one version."""
+    index, root = tmp_path / "index", tmp_path / "root"
+    for line in (DEPLOY / "data-wheels.txt").read_text().splitlines():
+        if (name := line.partition("=="))[1]:
+            wheel(index, name[0].replace("-", "_"), name[2].split()[0])
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    (root / "etc/fer-agent").mkdir(parents=True)
+    (root / "etc/fer-agent/agent.toml").touch()
+    for code in ("OLD = True", "NEW = True"):
+        given = wheel(tmp_path / "given", "fer_agent", "0.1.0", code)
+        done = subprocess.run([DEPLOY / "install.sh", "--root", root, "--from", given], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    (installed,) = root.glob("opt/fer-agent/lib/python3*/site-packages/fer_agent_code.py")
+    assert installed.read_text() == "NEW = True"
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     (tmp_path / "etc").mkdir()
@@ -111,6 +143,15 @@ def test_unknown_option_is_usage() -> None:
     done = subprocess.run([DEPLOY / "install.sh", "--what"], capture_output=True, text=True)
     assert done.returncode == 2
     assert "usage:" in done.stderr
+
+
+def test_purge_alone_installs_nothing(tmp_path: Path) -> None:
+    """Whoever means to remove all and forgets half of it does not get an installation instead."""
+    command = [DEPLOY / "install.sh", "--root", tmp_path, "--no-python", "--purge"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "--uninstall" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_unit_is_confined() -> None:
