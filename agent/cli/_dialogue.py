@@ -16,6 +16,7 @@ from agent.calibration import compare, session
 from agent.calibration.parts import Parts, Record
 from agent.calibration.session import Wanted
 from agent.cli._options import Number
+from agent.errors import UsageError
 
 _WELCOME: Final = """\
 Four parts, a few minutes: what the camera sees of faces, how sure the model may be, the room at rest, and what
@@ -34,16 +35,17 @@ class Dialogue:
         if self._yes:
             return wanted
         self._console.print(_WELCOME)
-        if {"camera", "baseline"} & set(wanted.parts):
-            click.confirm("Has everybody in view agreed?", abort=True, err=True)
-        if "camera" in wanted.parts and wanted.fov is None:
-            degrees: float = click.prompt(
-                "The camera's horizontal field of view, degrees (0: not known)",
-                default=0.0,
-                type=Number(0, 179),
-                err=True,
-            )
-            wanted = replace(wanted, fov=degrees if degrees >= 1 else None)
+        with _answered():
+            if {"camera", "baseline"} & set(wanted.parts):
+                click.confirm("Has everybody in view agreed?", abort=True, err=True)
+            if "camera" in wanted.parts and wanted.fov is None:
+                degrees: float = click.prompt(
+                    "The camera's horizontal field of view, degrees (0: not known)",
+                    default=0.0,
+                    type=Number(0, 179),
+                    err=True,
+                )
+                wanted = replace(wanted, fov=degrees if degrees >= 1 else None)
         return wanted
 
     @contextmanager
@@ -81,4 +83,18 @@ class Dialogue:
     def consent_to_write(self, path: Path) -> None:
         """Ask before writing."""
         if not self._yes:
-            click.confirm(f"Write {path}?", default=True, abort=True, err=True)
+            with _answered():
+                click.confirm(f"Write {path}?", default=True, abort=True, err=True)
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    """Within: Ctrl-C at a question is Ctrl-C, and an input that ends is told; to click both are "Aborted!", exit 1."""
+    try:
+        yield
+    except click.Abort as abort:
+        if isinstance(abort.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        if isinstance(abort.__context__, EOFError):
+            raise UsageError("expected an answer on stdin, got its end; --yes asks nothing") from None
+        raise

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -204,6 +205,23 @@ def test_mistakes_are_one_line(demo_clip: Path, tmp_path: Path, monkeypatch, arg
     assert re.search(says, str(got.exception))
     assert "\n" not in str(got.exception)
     assert "pictures" not in got.output
+
+
+@pytest.mark.parametrize(("interrupted", "code", "told"), [(True, 130, ""), (False, 2, "--yes asks nothing\n")])
+def test_a_question_without_an_answer(clip: Path, tmp_path: Path, interrupted: bool, code: int, told: str) -> None:
+    """Ctrl-C at a question ends it as anywhere else, with 130; where nobody can answer, --yes is named."""
+    asked = [sys.executable, "-m", "agent", "calibrate", "--model", MODEL, "--from", clip, "--out", tmp_path / "c.json"]
+    with subprocess.Popen(asked, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as program:
+        said = ""
+        while program.poll() is None and not said.endswith("agreed? [y/N]:"):
+            said += program.stderr.read(1)
+        if interrupted:
+            program.send_signal(signal.SIGINT)
+            program.wait(60)
+        _, last = program.communicate(timeout=60)
+    assert program.returncode == code
+    assert last.endswith(told)
+    assert "Aborted" not in last
 
 
 def live(folder: Path, source: str) -> Path:
