@@ -10,7 +10,7 @@ usage: deploy/install.sh [--from WHEEL_OR_FOLDER] [--uninstall [--purge]] [--roo
 
   --from X      what to install: a wheel or a source folder [the folder above this script]
   --uninstall   stop and remove the service and the program; configuration and state stay
-  --purge       with --uninstall: remove /etc/fer-agent and /var/lib/fer-agent too
+  --purge       with --uninstall: remove /etc/fer-agent, /var/lib/fer-agent and drop-ins too
   --root DIR    put files below DIR and start nothing (images, tests)
   --no-python   leave the Python environment alone
 
@@ -52,7 +52,9 @@ uninstall() {
     rm -f "$root/etc/systemd/system/fer-agent.service" "$root/usr/lib/sysusers.d/fer-agent.conf" \
         "$root/usr/lib/tmpfiles.d/fer-agent.conf" "$root/etc/udev/rules.d/60-fer-agent.rules" "$root/usr/local/bin/fer-agent"
     rm -rf "$root/opt/fer-agent"
-    if [ "$purge" = yes ]; then rm -rf "$root/etc/fer-agent" "$root/var/lib/fer-agent"; fi
+    if [ "$purge" = yes ]; then
+        rm -rf "$root/etc/fer-agent" "$root/var/lib/fer-agent" "$root/etc/systemd/system/fer-agent.service.d"
+    fi
     if live; then systemctl daemon-reload; udevadm control --reload 2>/dev/null || true; fi
     say "removed$([ "$purge" = yes ] || printf '; /etc/fer-agent and /var/lib/fer-agent are still there (--purge removes them)')"
 }

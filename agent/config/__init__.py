@@ -13,6 +13,7 @@ Id = Annotated[str, Field(pattern=ID)]
 TIME: Final = r"^([01]\d|2[0-3]):[0-5]\d$"
 KEY: Final = r"^RW[A-Za-z0-9+/]{54}$"
 ORIGIN: Final = r"^https://[^/@\s?#]+$"
+HOST: Final = r"^([^\s/@?#:]+|[\da-fA-F]*:[\da-fA-F]*:[\da-fA-F:.]*(%\S+)?)$"
 
 
 class Stage(BaseModel):
@@ -155,7 +156,8 @@ class Updates(Stage):
 class Mqtt(Stage):
     """[mqtt]"""
 
-    host: str = Field(default="127.0.0.1", min_length=1)
+    host: str = Field(default="127.0.0.1", pattern=HOST)
+    """Name or address of the broker, without port and login."""
     port: int = Field(default=1883, ge=1, le=65535)
     version: Literal["5", "3.1.1"] = "5"
     """Protocol; 3.1.1 hides refusals by the broker's ACL."""

@@ -8,12 +8,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from agent.config import ID, KEY, ORIGIN, TIME, Settings
+from agent.config import HOST, ID, KEY, ORIGIN, TIME, Settings
 
 _PATTERNS = {
     ID: 'letters a-z, digits and "-", at most 64',
     TIME: 'a time such as "08:00"',
     KEY: 'a minisign public key such as "RWQ…", 56 characters',
+    HOST: 'a name or an address alone, such as "broker.local" (port, username and password_file are keys of their own)',
     ORIGIN: 'an address such as "https://models.example.org", with no path',
 }
 """Pattern of the schema → what it takes, for people."""

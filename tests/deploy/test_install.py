@@ -129,11 +129,14 @@ def test_secrets_are_roots_alone(root: Path) -> None:
 def test_uninstall_keeps_what_is_the_schools(root: Path) -> None:
     """Uninstalling removes program and unit, and keeps configuration and state unless --purge is given."""
     (root / "var/lib/fer-agent/spool").write_text("windows")
+    (root / "etc/systemd/system/fer-agent.service.d").mkdir()
     install(root, "--uninstall")
     left = {name for name in contents(root) if (root / name).is_file() or (root / name).is_symlink()}
     assert {"etc/fer-agent/mqtt-password", "var/lib/fer-agent/spool"} <= left
     assert not [name for name in left if "service" in name or "rules" in name or name.startswith(("opt", "usr"))]
+    assert (root / "etc/systemd/system/fer-agent.service.d").exists()
     install(root, "--uninstall", "--purge")
+    assert not (root / "etc/systemd/system/fer-agent.service.d").exists()
     assert not (root / "etc/fer-agent").exists()
     assert not (root / "var/lib/fer-agent").exists()
 

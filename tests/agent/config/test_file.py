@@ -45,11 +45,10 @@ def test_a_byte_order_mark_is_let_be(tmp_path: Path) -> None:
     assert line.startswith("agent.toml:3: camera.x: unknown key")
 
 
-@pytest.mark.parametrize(("section", "key"), [("camera", "source"), ("mqtt", "host")])
-def test_an_empty_name_is_refused(tmp_path: Path, section: str, key: str) -> None:
-    """No camera and no broker is called ""."""
-    (line,) = complaints(write(tmp_path, f'[{section}]\n{key} = ""\n'))
-    assert line == f'agent.toml:2: {section}.{key}: expected text in quotes, not empty, got ""'
+def test_an_empty_name_is_refused(tmp_path: Path) -> None:
+    """No camera is called ""."""
+    (line,) = complaints(write(tmp_path, '[camera]\nsource = ""\n'))
+    assert line == 'agent.toml:2: camera.source: expected text in quotes, not empty, got ""'
 
 
 def test_a_folder_is_no_password_file(tmp_path: Path) -> None:
@@ -366,6 +365,20 @@ def test_a_closed_file_is_not_one_to_write(credentials: str | None, mend: str) -
     assert done.returncode == 78, done.stderr
     assert "expected a readable file, got: Permission denied" + mend.format(f"{name}/agent.toml") in done.stdout
     assert "config init" not in done.stdout
+
+
+@pytest.mark.parametrize("host", ["mqtts://broker.local", "user:secret@broker.local", "broker.local:1883", "[::1]", ""])
+def test_a_host_is_a_host_alone(tmp_path: Path, host: str) -> None:
+    """What people write for a broker's address is refused with where the rest belongs, and no login is shown."""
+    (line,) = complaints(write(tmp_path, f'[mqtt]\nhost = "{host}"\n'))
+    assert line.startswith("agent.toml:2: mqtt.host: expected a name or an address alone")
+    assert "secret" not in line
+
+
+@pytest.mark.parametrize("host", ["broker.local", "192.168.1.4", "::1", "fe80::1%eth0", "2001:db8::1.2.3.4"])
+def test_hosts_of_every_kind(tmp_path: Path, host: str) -> None:
+    """Names, IPv4 and IPv6 addresses are taken."""
+    assert load(write(tmp_path, f'[mqtt]\nhost = "{host}"\n')).settings.mqtt.host == host
 
 
 def test_lines_survive_what_toml_allows() -> None:
