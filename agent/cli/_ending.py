@@ -56,7 +56,8 @@ def prepare_stdout() -> None:
     if not isinstance(sys.stdout, io.TextIOWrapper):
         return
     sys.stdout.reconfigure(errors="replace")
-    if isinstance(sys.stdout.buffer, io.RawIOBase):
+    # Another than Python's own is closed by whoever put it there.
+    if isinstance(sys.stdout.buffer, io.RawIOBase) and sys.stdout is sys.__stdout__:
         whole = io.BufferedWriter(sys.stdout.buffer)
         sys.stdout = io.TextIOWrapper(whole, sys.stdout.encoding, sys.stdout.errors, line_buffering=True)
 

@@ -2,13 +2,15 @@
 
 import math
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from agent.config import Mqtt
+from agent.config import HOST, Mqtt
+from agent.config.words import without_login
 from agent.errors import CannotWriteError, UsageError
 from agent.insight.engagement import LEAST_SAMPLES
 
@@ -71,6 +73,7 @@ def split_broker(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]") or (":" in host and "]" not in host):
         host, port = text, "1883"
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise UsageError(f"--broker: expected host:port, got {text!r}")
-    return host.strip("[]"), int(port)
+    host = host.removeprefix("[").removesuffix("]")
+    if not re.match(HOST, host) or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise UsageError(f"--broker: expected host:port, no scheme and no login, got {without_login(text)!r}")
+    return host, int(port)

@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from agent.config import HOST
+from agent.config.words import without_login
 from agent.errors import ConfigError, UsageError
 from deploy.collector.broker import Address
 
@@ -19,9 +21,10 @@ def broker_address(options: dict[str, Any]) -> Address:
     file: Path | None = options["password_file"]
     password = _first_line(file) if file else os.environ.get("FER_MQTT_PASSWORD")
     names = ("host", "port", "username", "tls", "ca_file", "name", "share")
-    if not options["host"]:
-        raise UsageError("--host: expected the name of an MQTT broker, got ''")
-    _check_host("--host", options["host"])
+    if not re.match(HOST, host := options["host"]):
+        what = "a name or an address alone (--port, --username and --password-file are options of their own)"
+        raise UsageError(f"--host: expected {what}, got {without_login(host)!r}")
+    _check_host("--host", host)
     if options["ca_file"] and not options["tls"]:
         raise UsageError("--ca-file: expected --tls beside it, got a connection that would not be encrypted; give both")
     if password and options["username"] and not options["tls"] and not _is_local(options["host"]):

@@ -138,6 +138,7 @@ def test_fewer_people_than_k_min_carry_no_result(demo_clip: Path) -> None:
         (["replay", __file__], 66, "cannot be opened"),
         (["replay", "0"], 2, "a camera or stream is for"),
         (["replay", __file__, "--broker", "here:there"], 2, "expected host:port"),
+        (["replay", __file__, "--broker", "mqtt://user:secret@here"], 2, "no login, got 'mqtt://here'"),
         (["replay", __file__, "--model", "nonesuch"], 78, "no such model bundle"),
         (["demo", "none.mp4"], 66, "no such file"),
         (["demo", "0", "--k-min", "2"], 78, "at least 5 for a live camera"),

@@ -229,6 +229,7 @@ def test_bench_never_touches_a_database_in_use(filled: str) -> None:
         (["--db", "postgresql://h:port/x"], 78, "expected a number as the port"),
         (["--db", "sqlite:///{noise}"], 78, "file is not a database"),
         (["--host", ""], 2, "--host: expected"),
+        (["--host", "mqtt://user:secret@b"], 2, "options of their own), got 'mqtt://b'"),
         (["--host", "a..b"], 2, "--host: expected the name or address of a host, got 'a..b'"),
         (["--listen", "a..b:8080"], 2, "--listen: expected the name or address of a host, got 'a..b'"),
         (["--listen", "127.0.0.1:\u00b2"], 2, "--listen: expected HOST:PORT"),
