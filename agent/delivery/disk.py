@@ -129,12 +129,13 @@ class DiskSpool:
     def drop(self) -> tuple[int, int] | None:
         """Give up all that is kept; the numbers that were declared lost for it, if any. Raises OSError."""
         self._grow()
+        given_up = [self._inside(segment) for segment in self._segments[:-1]]
         lost = None
-        for segment in self._segments[:-1]:
-            lost = recover.join(lost, self._loss(segment))
+        for inside in given_up:
+            lost = recover.join(lost, self._loss(inside))
         self._declare(lost, "dropped")  # first: killed after the last one is gone, nothing would tell of their numbers
-        while len(self._segments) > 1:
-            self._drop_oldest()
+        for inside in given_up:
+            self._remove_oldest(inside)
         return lost
 
     def confirm(self, position: int) -> None:
@@ -292,20 +293,25 @@ class DiskSpool:
 
     def _drop_oldest(self) -> tuple[int, int] | None:
         """Remove the oldest file; the numbers of this epoch that are lost with it, if any."""
+        inside = self._inside(self._segments[0])
+        lost = self._loss(inside)
+        self._remove_oldest(inside)
+        return lost
+
+    def _remove_oldest(self, inside: list[tuple[int, Place]]) -> None:
+        """Remove the oldest file and forget what is `inside` it."""
         oldest = self._segments.pop(0)
-        inside, lost = self._inside(oldest), self._loss(oldest)
         if len(inside) > 0 and self.acked is None:
             self._write_head(clean=False)
         self._forget([position for position, _ in inside])
         oldest.remove()
-        return lost
 
-    def _loss(self, segment: Segment) -> tuple[int, int] | None:
-        """The numbers of this epoch that are lost with it, if any."""
+    def _loss(self, inside: list[tuple[int, Place]]) -> tuple[int, int] | None:
+        """The numbers of this epoch that are lost with these records, if any."""
         lost = None
-        for position, place in self._inside(segment):
-            if segment.header.epoch == self.epoch and not self._taken(position):
-                lost = recover.join(lost, recover.numbers(segment, place.record))
+        for position, place in inside:
+            if place.segment.header.epoch == self.epoch and not self._taken(position):
+                lost = recover.join(lost, recover.numbers(place.segment, place.record))
         return lost
 
     def _taken(self, position: int) -> bool:
