@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -253,27 +253,28 @@ def test_reload_keeps_the_old_or_takes_the_new(agent: Agent, collector: Referenc
     assert collector.conflicts == []
 
 
+Faketime = Callable[[Path], dict[str, str]]
+
+
 @pytest.fixture
-def faketime() -> str:
-    """Path of the library that lies about the wall clock."""
+def faketime() -> Faketime:
+    """The environment whose wall clock, and no other, is off by what a file says at any moment: "+0", "-2000d"."""
     found = [*Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), *Path("/usr/local/lib").glob("faketime/*.so.1")]
     if not found:
         pytest.skip("libfaketime is not installed (Debian package faketime)")
-    return str(found[0])
+    set_to_1 = ("FAKETIME_NO_CACHE", "FAKETIME_DONT_FAKE_MONOTONIC", "DONT_FAKE_MONOTONIC")
+    fixed = {"LD_PRELOAD": str(found[0])} | dict.fromkeys(set_to_1, "1")
+    return lambda offset: fixed | {"FAKETIME_TIMESTAMP_FILE": str(offset)}
 
 
-def test_clock_set_while_it_runs(agent: Agent, collector: ReferenceSubscriber, faketime: str, tmp_path: Path) -> None:
+def test_clock_set_while_it_runs(
+    agent: Agent, collector: ReferenceSubscriber, faketime: Faketime, tmp_path: Path
+) -> None:
     """FAULTS 44, 45: booted years in the past, set right, then set back an hour: every change is an event, windows go
     on with rising numbers and their true length, and none is used twice."""
     offset = tmp_path / "offset"
     offset.write_text("-2000d")
-    agent.start(
-        LD_PRELOAD=faketime,
-        FAKETIME_TIMESTAMP_FILE=str(offset),
-        FAKETIME_NO_CACHE="1",
-        FAKETIME_DONT_FAKE_MONOTONIC="1",
-        DONT_FAKE_MONOTONIC="1",
-    )
+    agent.start(**faketime(offset))
     for setting in ("+0", "-1h"):
         seen = len(collector.stream().windows)
         agent.until(lambda n=seen: len(collector.stream().windows) >= n + 2)
@@ -293,7 +294,7 @@ def test_clock_set_while_it_runs(agent: Agent, collector: ReferenceSubscriber, f
 
 
 def test_a_calibration_that_ends_while_it_runs_is_told(
-    agent: Agent, camera: MjpegServer, collector: ReferenceSubscriber, faketime: str, tmp_path: Path
+    agent: Agent, camera: MjpegServer, collector: ReferenceSubscriber, faketime: Faketime, tmp_path: Path
 ) -> None:
     """A service runs for months: that its calibration is past its 90 days is in the log once, without a restart."""
     offset = tmp_path / "offset"
@@ -304,13 +305,7 @@ def test_a_calibration_that_ends_while_it_runs_is_told(
     new = record.made(parts, model_sha256=model, camera=seen_by, setup="0" * 16, now=time.time())
     agent.state.mkdir()
     record.save(agent.state / record.NAME, new)
-    agent.start(
-        LD_PRELOAD=faketime,
-        FAKETIME_TIMESTAMP_FILE=str(offset),
-        FAKETIME_NO_CACHE="1",
-        FAKETIME_DONT_FAKE_MONOTONIC="1",
-        DONT_FAKE_MONOTONIC="1",
-    )
+    agent.start(**faketime(offset))
     agent.until(lambda: len(collector.stream().windows) >= 2)
     assert "expired on" not in agent.text()
     offset.write_text("+91d")
