@@ -183,9 +183,11 @@ def _read_folders(directory: Path) -> dict[str, Split]:
             rows = [(number, row) for number, row in enumerate(csv.reader(file), 1) if row]
         if not rows:
             raise InputError(f"{path}: expected a row a face, got an empty file")
-        faces, votes = [], []
+        faces, votes, seen = [], [], dict[str, int]()
         for number, row in tqdm(rows, desc=f"reading {folder}", unit="face", disable=None):
             where = f"{path}:{number}"
+            if seen.setdefault(row[0], number) != number:  # it would count twice in every score
+                raise InputError(f"{where}: expected each face once, got {row[0]} as in line {seen[row[0]]}")
             votes.append(_votes(row[2:], where))
             faces.append(_read_image(directory / folder / row[0], where))
         splits[name] = Split(np.stack(faces), np.array(votes), None)

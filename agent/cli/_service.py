@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,8 @@ def as_the_service(*arguments: str) -> None:
 @contextmanager
 def _credentials(uid: int) -> Iterator[Path]:
     """Copy the secrets to where the user `uid` alone can read them, in memory, as the service manager does."""
+    for ended in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ended, lambda number, _: sys.exit(128 + number))  # unhandled, they would leave the copies there
     with tempfile.TemporaryDirectory(prefix="fer-agent-", dir="/run") as name:
         folder = Path(name)
         for secret in map(Path("/etc/fer-agent").joinpath, _SECRETS):

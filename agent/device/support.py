@@ -36,7 +36,8 @@ _SECRET_KEYS: Final = ("mqtt.username", "policy.controller", "policy.consent")
 _PATTERNS: Final = (
     (
         re.compile(
-            r"(?i)\b(pass(?:word|wd)?|secret|token|api[_-]?key|authorization)(\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|\S+)"
+            r"(?i)(?<![a-z])(pass(?:word|wd|phrase)?|secret|token|api[_-]?key|authorization)(\s*[=:]\s*)"
+            r"(\"[^\"]*\"|'[^']*'|\S+)"
         ),
         rf"\1\2{_HIDDEN}",
     ),

@@ -254,3 +254,10 @@ def test_the_doctor_looks_as_the_service(result: dict[str, str]) -> None:
     assert found["unit"]["verdict"] == "PASS"
     assert "refused" in found["mqtt.connect"]["found"]
     assert code == "1"
+
+
+@needs_model
+def test_a_doctor_that_is_ended_leaves_no_secrets(result: dict[str, str]) -> None:
+    """SIGTERM while the doctor looks as the service: its copies of the secrets go with it."""
+    assert result["secrets"] == "1"
+    assert result["ended"] == "143 0"

@@ -63,6 +63,11 @@ note spool "$(stat -c %U $S/spool) $(ls $S/spool | wc -l)"
 note doctor "$(agent doctor --json 2>/doctor.err | tr -d '\n'; echo " exit ${PIPESTATUS[0]}")"
 note groups "$(PYTHONHOME=/opt/base PYTHONPATH=/opt/repo:/opt/site /opt/base/bin/python3 -B /owner.py)"
 note doctor_err "$(tr '\n' ' ' < /doctor.err)"
+agent doctor > /dev/null 2>&1 & doctor=$!
+for _ in $(seq 300); do compgen -G '/run/fer-agent-*/mqtt-password' > /dev/null && break; sleep 0.1; done
+note secrets "$(ls -d /run/fer-agent-* | wc -l)"
+pkill -TERM -o -f -- "-m agent doctor"; wait $doctor
+note ended "$? $(ls -d /run/fer-agent-* | wc -l)"
 
 # The installer on a running system: a fresh configuration has no policy, then it gets a video and is installed anew;
 # then it is upgraded while it runs, and while it is switched off; then all is removed.

@@ -139,6 +139,17 @@ def test_an_empty_label_file_is_named(tiny: data.Dataset, tmp_path: Path) -> Non
         data.load(folder)
 
 
+def test_a_face_that_is_there_twice_is_named(tiny: data.Dataset, tmp_path: Path) -> None:
+    """Two label files put together: each face of both would count twice."""
+    folder = write_folders(tmp_path / "set", tiny)
+    labels = folder / "FER2013Valid" / "label.csv"
+    rows = labels.read_text().splitlines()
+    labels.write_text("\n".join([*rows, rows[2]]))
+    name = rows[2].partition(",")[0]
+    with pytest.raises(InputError, match=rf"label.csv:{len(rows) + 1}: expected each face once, got {name} .* line 3"):
+        data.load(folder)
+
+
 def test_a_damaged_cache_is_decoded_again(tiny: data.Dataset, tmp_path: Path) -> None:
     """Cut short, as a full disk or a kill of an older version left it."""
     folder = write_folders(tmp_path / "set", tiny)

@@ -20,6 +20,8 @@ from tests.mounts import fill, mounted
         "rtsp://admin:p@hunter2@10.0.0.5/stream",
         'password = "hunter2"',
         "event=x token=hunter2 y=1",
+        "FER_MQTT_PASSWORD=hunter2",
+        "passphrase: hunter2",
         "Authorization: hunter2",
         "-----BEGIN EC PRIVATE KEY-----\nhunter2\n-----END EC PRIVATE KEY-----",
         "-----BEGIN PRIVATE KEY-----\nhunter2",
