@@ -15,10 +15,21 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 
 from deploy.collector.broker import EVERY_WINDOW, Broker, Delivery
 from deploy.collector.losses import count_stored
-from deploy.collector.messages import Message, Refused, Reply, Source, Status, Window, parse_message, split_topic
+from deploy.collector.messages import (
+    Cleared,
+    Message,
+    Refused,
+    Reply,
+    Source,
+    Status,
+    Window,
+    parse_message,
+    split_topic,
+)
+from deploy.collector.progress import Progress
 from deploy.collector.questions import Questions
 from deploy.collector.rollup import refresh_hours
-from deploy.collector.store import Progress, Store, Written
+from deploy.collector.store import Store, Written
 from deploy.collector.streams import Hole, Streams
 from deploy.collector.tally import Tally
 
@@ -115,7 +126,7 @@ class Ingest:
                 self._tally.refuse(str(reason))
                 self._hear_refused(delivery)
                 continue
-            if isinstance(message.value, Status) and message.value.session == DOCTORS:
+            if isinstance(value := message.value, Cleared) or (isinstance(value, Status) and value.session == DOCTORS):
                 continue
             messages.append(message)
             self._hear(message)
@@ -207,6 +218,7 @@ class Ingest:
 
     def _catch_up(self, stream: int, known: Progress, at: float) -> None:
         self._streams.mark_all_lost(stream, known.lost, at)
+        self._streams.reach(stream, known.upto, at)
         self._streams.add(stream, known.seqs, at)
 
     def _tick(self) -> None:

@@ -146,6 +146,10 @@ class Forgotten(_Payload):
     """A cleared status: the room was removed, and is nobody's present any more. What it said before is history."""
 
 
+class Cleared(_Payload):
+    """A cleared meta, of a room that was removed or of a device that was moved. The status says what is to be done."""
+
+
 class MetaModel(_Payload):
     """The network."""
 
@@ -239,11 +243,18 @@ class Message:
     source: Source
     kind: str
     """Last part(s) of the topic: "window", "status", "meta", "event", "health", "rsp/resend"."""
-    value: Window | Status | Forgotten | Meta | Health | Reply | Event | Gap
+    value: Window | Status | Forgotten | Meta | Cleared | Health | Reply | Event | Gap
     retained: bool = False
     """A copy that the broker had kept: nobody says this now."""
     correlation: bytes | None = None
     """Of a reply: which question it answers."""
+
+    @property
+    def place(self) -> Source:
+        """Whose history it belongs to: a late window to the room that it was made in, whatever room its device is in
+        now."""
+        w = self.value
+        return Source(w.site, w.room, w.agent) if isinstance(w, Window) else self.source
 
 
 class Refused(Exception):
@@ -274,9 +285,13 @@ def parse_message(topic: str, payload: bytes, *, retained: bool = False, correla
         raise Refused(f"{first['type']} {where}".strip()) from None
     except RecursionError:
         raise Refused("depth") from None
-    if isinstance(value, Window) and (value.site, value.room, value.agent) != (source.site, source.room, source.agent):
+    message = Message(source, kind, value, retained, correlation)
+    # What waited in a device while it was moved to another room comes by the new room's topic. Its id stays: the
+    # broker's ACL answers for that alone.
+    moved = isinstance(value, Window) and value.replay and value.agent == source.agent
+    if message.place != source and not moved:
         raise Refused("identity")
-    return Message(source, kind, value, retained, correlation)
+    return message
 
 
 def _parse(kind: str, payload: bytes) -> Any:
@@ -286,6 +301,8 @@ def _parse(kind: str, payload: bytes) -> Any:
         if not payload:
             return Forgotten()
         return Status.model_validate_json(payload)
+    if kind == "meta" and not payload:
+        return Cleared()
     if kind == "event":
         return _parse_event(payload)
     if kind in _KINDS:

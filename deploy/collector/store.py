@@ -7,22 +7,17 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Table, bindparam, column, exists, insert, select, text, tuple_, update
+from sqlalchemy import Connection, Engine, Table, bindparam, column, insert, select, text, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from agent.emotions import LABELS
 from deploy.collector.live_rows import forget, live_upserts, lock_live, since_forgotten
 from deploy.collector.messages import Forgotten, Gap, Message, Source, Status, Window
+from deploy.collector.progress import Progress, read_progress
 from deploy.collector.tables import HOUR_MS, agents, events, gaps, provenance, stale_hours, streams, windows
 
 _MOST_CACHED: Final = 200_000
 """Entries of a cache of ids before it starts anew."""
-
-_MOST_BEYOND: Final = 100_000
-"""Windows beyond holes that are read at once; what is left out is read again before anything is asked for."""
-
-_MOST_GAPS: Final = 10_000
-"""Lost ranges that are read at once, shared by the streams that have some: one of them must not crowd out the rest."""
 
 _MadeBy = tuple[str | None, ...]
 
@@ -41,18 +36,6 @@ class Written:
     """Stream → ranges that the agent declared lost."""
     newest: dict[int, int] = field(default_factory=dict)
     """Stream → highest sequence number that the agent says it has used; 0 for none yet."""
-
-
-@dataclass(slots=True)
-class Progress:
-    """How complete a stream is."""
-
-    upto: int
-    """Everything up to here is stored or lost."""
-    seqs: list[int] = field(default_factory=list)
-    """Sequence numbers beyond it that are stored; the first ones, if there are very many."""
-    lost: list[tuple[int, int]] = field(default_factory=list)
-    """Ranges that reach beyond it and are lost; the first ones, if there are very many."""
 
 
 class Store:
@@ -101,28 +84,8 @@ class Store:
         return self._stream_names[stream]
 
     def progress(self, wanted: Collection[int]) -> dict[int, Progress]:
-        """Return how complete these streams are, as the database has them. A few queries, however many they are."""
-        found: dict[int, Progress] = {}
-        ids = sorted(wanted)
-        with self.engine.connect() as connection:
-            for start in range(0, len(ids), 500):
-                mine = streams.c.id.in_(ids[start : start + 500])
-                uptos = connection.execute(select(streams.c.id, streams.c.upto_seq).where(mine))
-                found |= {stream: Progress(upto) for stream, upto in uptos}
-                beyond = select(windows.c.stream_id, windows.c.seq).join_from(windows, streams)
-                beyond = beyond.where(mine, windows.c.seq > streams.c.upto_seq)
-                for stream, seq in connection.execute(
-                    beyond.order_by(windows.c.stream_id, windows.c.seq).limit(_MOST_BEYOND)
-                ):
-                    found[stream].seqs.append(seq)
-                some = exists().where(gaps.c.stream_id == streams.c.id, gaps.c.to_seq > streams.c.upto_seq)
-                holed = connection.scalars(select(streams.c.id).where(mine, some)).all()
-                for stream in holed:
-                    lost = select(gaps.c.from_seq, gaps.c.to_seq).where(gaps.c.stream_id == stream)
-                    lost = lost.where(gaps.c.to_seq > found[stream].upto).order_by(gaps.c.from_seq)
-                    rows = connection.execute(lost.limit(_MOST_GAPS // len(holed)))
-                    found[stream].lost = [(first, last) for first, last in rows]
-        return found
+        """Return how complete these streams are."""
+        return read_progress(self.engine, wanted)
 
     def save_progress(self, upto: dict[int, int]) -> None:
         """Remember what is complete; it never goes back."""
@@ -183,9 +146,9 @@ class Store:
         shares = w.shares or {}
         low, high = e.ci95 if e and e.ci95 else (None, None)
         return {
-            "stream_id": self.stream_of(message.source, w.epoch),
+            "stream_id": self.stream_of(message.place, w.epoch),
             "seq": w.seq,
-            "agent_id": self._agent(message.source),
+            "agent_id": self._agent(message.place),
             "provenance_id": self._provenance[_made_by(w)],
             "start_ms": w.start_ms,
             "end_ms": w.end_ms,
@@ -227,12 +190,12 @@ class Store:
             if len(cache) > _MOST_CACHED:
                 cache.clear()
         messages = list(messages)
-        new_agents = {m.source for m in messages} - self._agents.keys()
+        new_agents = {s for m in messages for s in (m.source, m.place)} - self._agents.keys()
         if new_agents:
             rows = sorted((s.site, s.room, s.agent) for s in new_agents)
             keys = (agents.c.site, agents.c.room, agents.c.agent)
             self._agents |= {Source(*key): i for key, i in self._learn(agents, keys, rows, {}).items()}
-        epochs = {(self._agents[m.source], e): m.source for m in messages if (e := getattr(m.value, "epoch", None))}
+        epochs = {(self._agents[m.place], e): m.place for m in messages if (e := getattr(m.value, "epoch", None))}
         if new_epochs := sorted(epochs.keys() - self._streams.keys()):
             found = self._learn(streams, (streams.c.agent_id, streams.c.epoch), new_epochs, {"upto_seq": 0})
             self._streams |= found

@@ -86,7 +86,7 @@ class _Stream:
 
 
 class Streams:
-    """Every stream that this collector has seen. add / mark_all_lost / due / asked / answered / moved / acked."""
+    """Every stream that this collector saw. add / reach / mark_all_lost / due / asked / answered / moved / acked."""
 
     def __init__(self) -> None:
         self._streams: dict[int, _Stream] = {}
@@ -112,6 +112,14 @@ class Streams:
             if seq > s.upto:
                 s.ahead.add(seq, seq)
         s.advance(at)
+
+    def reach(self, stream: int, upto: int, at: float) -> None:
+        """Note that all up to here is stored or lost: another collector has it, or an earlier room of the device."""
+        s = self._streams[stream]
+        if upto > s.upto:
+            s.newest = max(s.newest, upto)
+            s.ahead.add(s.upto + 1, upto)
+            s.advance(at)
 
     def mark_all_lost(self, stream: int, gaps: Iterable[tuple[int, int]], at: float) -> None:
         """Note ranges of windows that do not exist any more."""

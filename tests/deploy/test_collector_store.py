@@ -17,9 +17,10 @@ from deploy.collector.database import open_database
 from deploy.collector.history import History, Span
 from deploy.collector.hub import Hub
 from deploy.collector.messages import Message, Refused, Source, parse_message
+from deploy.collector.progress import Progress
 from deploy.collector.prune import prune
 from deploy.collector.rollup import refresh_hours
-from deploy.collector.store import Progress, Store
+from deploy.collector.store import Store
 from deploy.collector.tables import hours, provenance, windows
 from tests.deploy.conftest import MINUTE, NOW_MS, count, failing, message, window
 
@@ -136,7 +137,7 @@ def test_prune_deletes_only_what_is_old(engine: Engine) -> None:
 def test_gaps_are_read_in_bounded_parts(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a stream with very many gaps the nearest are read, of another beside it all; the next part comes once these
     are passed."""
-    monkeypatch.setattr("deploy.collector.store._MOST_GAPS", 8)
+    monkeypatch.setattr("deploy.collector.progress._MOST_GAPS", 8)
     store = Store(engine)
     many = [message("event", kind="gap", epoch="1", **{"from": n, "to": n}) for n in range(2, 40, 2)]
     other = [parse_message(topic_of(2, "event"), b'{"kind": "gap", "epoch": "1", "from": 3, "to": 9}')]

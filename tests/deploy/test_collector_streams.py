@@ -34,6 +34,16 @@ def test_never_acknowledges_past_a_hole(seqs: set[int]) -> None:
     assert streams.moved() == ({1: run} if run else {})
 
 
+def test_what_others_have_is_no_hole() -> None:
+    """A collector beside this one, or an earlier room of the device, has all up to a number, however far: it
+    is complete, and not called lost."""
+    streams = opened(3)
+    streams.add(1, [2**40 + 1], 100.0)
+    streams.reach(1, 2**40, 100.0)
+    streams.reach(1, 2, 100.0)
+    assert (streams.upto(1), streams.due(1e9), streams.take_gone()) == (2**40 + 1, [], {})
+
+
 def test_hole_is_asked_for_after_the_timer() -> None:
     """A hole counts only once it outlives the reorder timer."""
     streams = opened(3)
