@@ -30,7 +30,7 @@ class Identity(Stage):
     room: Id = "room"
     """Second part of the topic."""
     id: Id = "fer"
-    """Third part of the topic: this device. Two devices must not share it."""
+    """Third part of the topic: this device. Two devices at one broker must not share it, in whatever room or school."""
     state_dir: Path = Path("/var/lib/fer-agent")
     """Folder of the spool, counters, calibration and audit log."""
 

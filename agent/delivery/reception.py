@@ -20,6 +20,10 @@ log = logging.getLogger("agent.delivery")
 _DENIED: Final = (135, 144)
 """What a broker says of a topic that its ACL forbids: not authorised, or (ejabberd) that it is no topic."""
 _TOO_LARGE: Final = 149
+_BRIEF_S: Final = 60.0
+"""A device whose connection was taken is back within about half of this, and takes it in turn."""
+_TAKEN: Final = 5
+"""So many brief connections in a row were taken; a broker is seldom started anew so often."""
 _REFUSED: Final = 128
 """MQTT 5 reason codes from here on mean no."""
 
@@ -55,6 +59,8 @@ class Reception:
         self._sender, self._desk = sender, desk
         self._twin = Twin(speaker.boot_id, speaker.started_ms)
         self._bad_acks, self._unacked_s = 0, unacked_s
+        self._begun, self._brief = 0.0, 0
+        """When this connection began, and how many before it the broker ended soon, in a row."""
         self._unacked_since: float | None = None
         """When the broker took the first window of those for which no ack has come."""
         self._limit: int | None = None
@@ -68,7 +74,7 @@ class Reception:
     def welcome(self, limit: int | None) -> None:
         """A new connection, to a broker that takes packets of `limit` bytes: what was refused is tried again; what
         ended a connection only if the limit is larger now."""
-        before, self._limit = self._limit, limit
+        before, self._limit, self._begun = self._limit, limit, time.monotonic()
         self._twin.connected()
         if limit != before and (limit is None or before is None or limit > before):
             self._deadly.clear()
@@ -94,6 +100,7 @@ class Reception:
     def ended(self, news: link.Closed, unanswered: set[str]) -> bool:
         """Whether the broker ended this connection as the one before, over the same topics. One that cannot answer no
         ends it over what its ACL forbids (RabbitMQ, with MQTT 3.1.1): again and again, and without a word."""
+        self._count_brief(news, unanswered)
         if not news.by_broker or news.too_large or news.taken_over or not unanswered:
             return False
         again = self._mute & unanswered
@@ -104,6 +111,18 @@ class Reception:
             why = f"the broker ends each connection and leaves {names} without an answer"
             self._trouble("ended", f"{why}: does its ACL allow {lines}?")
         return bool(again)
+
+    def _count_brief(self, news: link.Closed, unanswered: set[str]) -> None:
+        """A device of our id in another room speaks on other topics, so no status tells of it; that each connection is
+        taken after a while does (mosquitto 2.0.11 does not say why it ends)."""
+        taken = news.by_broker and not unanswered and not news.too_large and not news.taken_over
+        self._brief = self._brief + 1 if taken and time.monotonic() - self._begun < _BRIEF_S else 0
+        if self._brief == _TAKEN:
+            me = self._speaker.topics.agent
+            why = (
+                "ends each connection soon after it began: another device, in whatever room or school, may have the id"
+            )
+            log.error("event=mqtt.contested the broker %s %r; give each device at a broker its own agent.id", why, me)
 
     def granted(self, news: link.Granted) -> None:
         """A subscribe was answered."""

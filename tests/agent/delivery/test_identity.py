@@ -45,6 +45,18 @@ def test_a_clone_whose_clock_is_years_behind_is_the_one_that_ends(
         healthy.check()
 
 
+def test_devices_of_one_id_in_two_schools_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """They take each other's connection for ever, on topics of their own: the log says why, and what to do."""
+    caplog.set_level(logging.ERROR)
+    pace = replace(FAST, spread_s=2.0)
+    with Mosquitto(tmp_path / "broker") as broker:
+        north = settings(broker.port)
+        south = north.model_copy(update={"agent": north.agent.model_copy(update={"site": "south"})})
+        with Publisher(north, MADE_BY, pace=pace), Publisher(south, MADE_BY, pace=pace):
+            wait_until(lambda: caplog.text.count("event=mqtt.contested") >= 2, 90, "both say it")
+    assert "may have the id 'fer'; give each device at a broker its own agent.id" in caplog.text
+
+
 def looks(me: Twin, other: tuple[str, int], rounds: int) -> list[str]:
     """What `me` says of a twin that takes its place again and again."""
     verdicts = []
