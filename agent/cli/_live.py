@@ -96,6 +96,8 @@ _EXTRAS: Final = {"valence", "arousal"}
 """What a narrower one leaves out."""
 _WHOLE: Final = {"time", "seq", "engagement", "interval"}
 """Never cut: the others give way, over several lines if it must be."""
+_LOOKED: Final = (None, "k_min", "budget", "invalid")
+"""Of a window that is withheld for another reason the camera saw nothing: its seats were not counted."""
 _WIDTHS: Final = (8, 12, 4, 5, 8, 15, 8, 7, 7, 0)
 """Characters of a column where there is no terminal."""
 
@@ -126,9 +128,13 @@ def _texts(window: dict[str, Any]) -> tuple[str, ...]:
     when = datetime.fromtimestamp(window["start_ms"] / 1000).astimezone().strftime("%H:%M:%S")
     flags = ("~" if window["replay"] else "") + ("…" if window["partial"] else "")
     room = f"{window['site']}/{window['room']}"
-    head = (when, room, f"{window['seq']}{flags}", str(window["seats"]), f"{window['coverage']:.0%}")
-    if window["suppressed"] is not None:
-        return (*head, f"withheld: {window['suppressed']}", "", "", "", "")
+    withheld = window["suppressed"]
+    # Where the contract withholds a number it is 0, whatever was seen.
+    seats = str(window["seats"]) if withheld in _LOOKED else "–"
+    coverage = f"{window['coverage']:.0%}" if withheld is None else "–"
+    head = (when, room, f"{window['seq']}{flags}", seats, coverage)
+    if withheld is not None:
+        return (*head, f"withheld: {withheld}", "", "", "", "")
     e = window["engagement"]
     interval = "" if e["ci95"] is None else "{:.0f}-{:.0f}".format(*e["ci95"])
     shares = sorted(window.get("shares", {}).items(), key=lambda item: -item[1])[:2]

@@ -105,6 +105,18 @@ def test_a_narrow_terminal_keeps_what_is_looked_for(columns: int, whole: bool) -
     assert "withheld: k_min" in view._console.file.getvalue()
 
 
+@pytest.mark.parametrize(("why", "seats"), [("k_min", "3"), ("camera.covered", "–"), ("paused", "–")])
+def test_a_number_that_is_withheld_is_no_zero(why: str, seats: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a window without a result coverage says nothing, nor seats where the camera saw nothing."""
+    window = {
+        "start_ms": 1_795_996_800_000, "site": "north", "room": "b12", "agent": "fer", "epoch": "e", "seq": 1,
+        "replay": False, "partial": False, "seats": 3 if why == "k_min" else 0, "coverage": 0.0, "suppressed": why,
+    }  # fmt: skip
+    with WindowView(as_json=False) as view:
+        view.show(window)
+    assert capsys.readouterr().err.splitlines()[1].split()[3:] == [seats, "–", "withheld:", why]
+
+
 @pytest.mark.parametrize(
     ("options", "enough"),
     [
