@@ -154,7 +154,10 @@ class Ingest:
             except SQLAlchemyError as error:
                 if tries == 0:
                     reason = str(getattr(error, "orig", None) or error).splitlines()[0][:200]
-                    log.error("event=database.away reason=%r action=%r", reason, "waiting, nothing is acknowledged")
+                    action = "waiting, nothing is acknowledged"
+                    if "malformed" in reason:  # SQLite's word for a damaged file
+                        action += "; the file is damaged: stop the collector and put a backup back, as the README says"
+                    log.error("event=database.away reason=%r action=%r", reason, action)
                 self.storing = False
                 self._tally.add("database_errors")
                 if self._stop.wait(_BACKOFF_S[min(tries, len(_BACKOFF_S) - 1)]):

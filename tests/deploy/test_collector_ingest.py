@@ -8,7 +8,7 @@ from typing import Any
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, text
 
 from deploy.collector.bench.lessons import free_port, running_broker, topic_of, window_of
 from deploy.collector.bench.scratch_postgres import scratch_postgres
@@ -122,6 +122,24 @@ def test_bad_bytes_change_nothing(
     ) == (1, 1, 1)
     lines = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
     assert len(lines) == len(set(lines)) < 15
+
+
+def test_a_damaged_file_is_told_from_one_that_comes_back(
+    broker_port: int, sqlite_url: str, room: Room, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is acknowledged, and the log says that waiting alone does not help."""
+    engine = open_database(sqlite_url)
+    with engine.connect() as connection:
+        root = connection.scalar(text("SELECT rootpage FROM sqlite_master WHERE name = 'agents'"))
+        size = connection.scalar(text("PRAGMA page_size"))
+    engine.dispose()
+    with Path(engine.url.database).open("r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\xff" * size)
+    with collecting(broker_port, open_database(sqlite_url)):
+        room.send(1)
+        wait_for(lambda: "the file is damaged: stop the collector and put a backup back" in caplog.text)
+    assert room.acked == 0
 
 
 def test_users_of_the_broker_are_no_rooms(tmp_path: Path, engine: Engine) -> None:
