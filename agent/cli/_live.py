@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import click
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -67,15 +68,31 @@ class WindowView:
             )
 
     def _table(self) -> Table:
-        narrow = _EXTRAS | ({"room"} if self._one_room else set()) if self._console.width < _WIDE else set()
-        shown = [number for number, heading in enumerate(_HEADINGS) if heading not in narrow]
-        table = Table(title="engagement (a facial-expression proxy, not a measure of learning)")
-        for number in shown:
-            table.add_column(_HEADINGS[number], no_wrap=_HEADINGS[number] in _WHOLE)
-        for window in list(self._rows.values())[-40:]:
-            cells = _cells(window)
+        wide = self._console.width >= _WIDE
+        # Rows that the terminal has no lines for would be left out below: the newest ones.
+        most = max(1, self._console.height - _OTHER_LINES)
+        windows = list(self._rows.values())
+        rows = [_cells(window) for window in windows[-most:]]
+        if not wide:
+            rows = [(*cells, mostly.partition(",")[0]) for *cells, mostly in rows]
+        table = Table(title="engagement (a facial-expression proxy, not a measure of learning)", box=_BOX[wide])
+        if hidden := len(windows) - len(rows) if self._rooms else 0:
+            table.caption = f"{hidden} more: --site and --room choose"
+        for number in (shown := self._shown(rows, 3 if wide else 2)):
+            table.add_column(_HEADINGS[number], no_wrap=_HEADINGS[number] != "room", overflow="fold")
+        for cells in rows:
             table.add_row(*(Text(cells[number]) for number in shown))
         return table
+
+    def _shown(self, rows: list[tuple[str, ...]], between: int) -> list[int]:
+        """Return the columns that fit side by side, each whole: of those that do not, the least needed are left out."""
+        widths = [max([len(heading), *(len(row[n]) for row in rows)]) for n, heading in enumerate(_HEADINGS)]
+        shown = list(range(len(_HEADINGS)))
+        for heading in (["room"] if self._one_room else []) + _LEFT_OUT:
+            if sum(widths[n] + between for n in shown) < self._console.width:
+                break
+            shown = [n for n in shown if _HEADINGS[n] != heading]
+        return shown
 
 
 _HEADINGS: Final = (
@@ -91,11 +108,12 @@ _HEADINGS: Final = (
     "mostly",
 )
 _WIDE: Final = 110
-"""Characters of a terminal that has room for all columns."""
-_EXTRAS: Final = {"valence", "arousal"}
-"""What a narrower one leaves out."""
-_WHOLE: Final = {"time", "seq", "engagement", "interval"}
-"""Never cut: the others give way, over several lines if it must be."""
+"""Characters of a terminal that has room for lines between the columns."""
+_BOX: Final = {True: box.HEAVY_HEAD, False: None}
+_OTHER_LINES: Final = 8
+"""Of a table: its title, which may be two lines, its heading and edges, the caption, and where the cursor waits."""
+_LEFT_OUT: Final = ["valence", "arousal", "mostly", "coverage", "seats", "seq", "interval"]
+"""Columns that a narrower one leaves out, the least needed first."""
 _LOOKED: Final = (None, "k_min", "budget", "invalid")
 """Of a window that is withheld for another reason the camera saw nothing: its seats were not counted."""
 _WIDTHS: Final = (8, 12, 4, 5, 8, 15, 8, 7, 7, 0)

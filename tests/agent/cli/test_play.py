@@ -85,7 +85,7 @@ def test_a_film_of_few_frames_is_no_slow_machine(tmp_path: Path, capsys: pytest.
     assert "too slow or busy" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("columns", "whole"), [(80, False), (110, True)])
+@pytest.mark.parametrize(("columns", "whole"), [(80, False), (140, True)])
 def test_a_narrow_terminal_keeps_what_is_looked_for(columns: int, whole: bool) -> None:
     """At 80 columns time, index and interval are whole; what there is no room for is left out, not cut to a letter."""
     view = WindowView(as_json=False, one_room=True)

@@ -1,6 +1,7 @@
 """`fer-agent tail`: what comes from a broker may be anything, and so may the broker."""
 
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -145,3 +146,38 @@ def test_a_topic_that_nobody_asked_for_is_skipped() -> None:
         message = subscriber.get(20)
     assert message is not None
     assert message.topic == "t"
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_the_newest_window_is_seen_on_any_terminal(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A row is one line, and no more rows are shown than the terminal has lines: the newest is among them, and rooms
+    are told apart by their whole names."""
+    for name, value in {"COLUMNS": str(columns), "LINES": "24", "FORCE_COLOR": "1", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    with WindowView(as_json=False) as view:
+        for seq in range(1, 16):
+            capsys.readouterr()
+            view.show(
+                GOOD
+                | {"seq": seq, "site": "s", "room": f"room-{seq}", "engagement": GOOD["engagement"] | {"value": seq}}
+            )
+        shown = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", capsys.readouterr().err)
+    for seq in (1, 15):
+        lines = [line for line in shown.splitlines() if f"s/room-{seq} " in line]
+        assert len(lines) == 1
+        assert f" {seq} " in f"{lines[0]} "
+    assert len(shown.splitlines()) < 24
+
+
+def test_rooms_that_have_no_line_are_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of more rooms than the terminal has lines the table says how many it leaves out."""
+    for name, value in {"COLUMNS": "80", "LINES": "24", "FORCE_COLOR": "1", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    with WindowView(as_json=False, rooms=True) as view:
+        for number in range(60):
+            view.show(GOOD | {"room": f"room-{number}"})
+    assert "44 more: --site and --room choose" in capsys.readouterr().err
