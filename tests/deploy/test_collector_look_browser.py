@@ -1,0 +1,98 @@
+"""What is seen of the page: contrast, paper, dense charts, long words, and nothing said of what is not known yet."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from agent.errors import UnavailableError
+from deploy.collector.bench.lessons import window_of
+from tests.deploy.browser import card, every, log_in, one, open_room, text
+from tests.deploy.conftest import wait_for
+from tests.deploy.page_world import TOKEN, World, now_ms, world
+
+LONG, NONE, OFF, PAUSED, BAD = range(80, 85)
+LONGEST = "x" * 64
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A collector that has heard eight hours of one room, rooms in other states, and one with the longest names."""
+    try:
+        with world(tmp_path_factory.mktemp("collector")) as found:
+            found.history(LONG, 480)
+            found.history(NONE, 3, suppressed=range(3))
+            for room in (OFF, PAUSED, BAD):
+                found.history(room, 3)
+            found.publish(OFF, "status", {"state": "disconnected", "session": 1})
+            found.publish(PAUSED, "status", {"state": "paused", "reason": "paused", "session": 1})
+            found.publish(BAD, "status", {"state": "degraded", "reason": "thermal.under-voltage", "session": 1})
+            named = json.loads(window_of(90, 1, now_ms())) | dict.fromkeys(("site", "room", "agent"), LONGEST)
+            topic = f"fer/v1/{LONGEST}/{LONGEST}/{LONGEST}/window"
+            found._client.publish(topic, json.dumps(named), qos=1).wait_for_publish(10)
+            yield found
+    except UnavailableError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def browser(chrome: Any, page: World) -> Iterator[Any]:
+    """The browser, logged in, looking at all rooms."""
+    chrome.get(page.url + "/login")
+    chrome.delete_all_cookies()
+    chrome.execute_script("localStorage.clear()")
+    chrome.get(page.url + "/login")
+    log_in(chrome, TOKEN)
+    wait_for(lambda: len(every(chrome, ".card")) == 6)
+    yield chrome
+    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    chrome.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})
+
+
+CONTRAST = """
+const pen = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+const rgba = (colour) => {
+  pen.clearRect(0, 0, 1, 1);
+  pen.fillStyle = colour;
+  pen.fillRect(0, 0, 1, 1);
+  const [r, g, b, a] = pen.getImageData(0, 0, 1, 1).data;
+  return [r, g, b, a / 255];
+};
+const over = (above, below) => below.map((v, i) => above[i] * above[3] + v * (1 - above[3]));
+const line = (v) => (v / 255 <= 0.03928 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4);
+const light = ([r, g, b]) => 0.2126 * line(r) + 0.7152 * line(g) + 0.0722 * line(b);
+const found = [];
+for (const e of document.querySelectorAll("body *")) {
+  const own = [...e.childNodes].filter((n) => n.nodeType === 3).map((n) => n.textContent.trim()).join("");
+  if (!own || !e.checkVisibility()) continue;
+  let [ground, opacity, chain] = [[255, 255, 255], 1, []];
+  for (let p = e; p; p = p.parentElement) {
+    chain.unshift(getComputedStyle(p).backgroundColor);
+    opacity *= getComputedStyle(p).opacity;
+  }
+  for (const colour of chain) ground = over(rgba(colour), ground);
+  const ink = rgba(getComputedStyle(e).color);
+  ink[3] *= opacity;
+  const [a, b] = [light(over(ink, ground)), light(ground)].sort((x, y) => y - x);
+  found.push([(a + 0.05) / (b + 0.05), own]);
+}
+return found;
+"""
+"""The contrast of each text with what is below it, as WCAG 2 defines it."""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", ["rooms", "room", "devices"])
+def test_all_text_can_be_read(browser: Any, page: World, scheme: str, view: str) -> None:
+    """Every word has a contrast of 4.5 at least: the states on their tints, and numbers that are not of now."""
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": features})
+    if view == "room":
+        open_room(browser, page, LONG)
+    elif view == "devices":
+        browser.get(f"{page.url}/#/devices")
+        wait_for(lambda: len(every(browser, "tbody tr")) == 6)
+    found = browser.execute_script(CONTRAST)
+    assert len(found) > 20
+    assert [(round(ratio, 2), words) for ratio, words in found if ratio < 4.5] == []
