@@ -96,3 +96,12 @@ def test_all_text_can_be_read(browser: Any, page: World, scheme: str, view: str)
     found = browser.execute_script(CONTRAST)
     assert len(found) > 20
     assert [(round(ratio, 2), words) for ratio, words in found if ratio < 4.5] == []
+
+
+def test_devices_are_named_whole(browser: Any, page: World) -> None:
+    """Neither a room's name nor why its device is not well is cut off in the table of devices."""
+    browser.get(f"{page.url}/#/devices")
+    wait_for(lambda: "the power supply is too weak" in text(browser, "tbody"))
+    cells = "[...document.querySelectorAll('tbody th, td:first-of-type')]"
+    cut = browser.execute_script(f"return {cells}.filter((e) => e.scrollWidth > e.clientWidth)")
+    assert [cell.text for cell in cut] == []
