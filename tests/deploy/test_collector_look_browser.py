@@ -105,3 +105,40 @@ def test_devices_are_named_whole(browser: Any, page: World) -> None:
     cells = "[...document.querySelectorAll('tbody th, td:first-of-type')]"
     cut = browser.execute_script(f"return {cells}.filter((e) => e.scrollWidth > e.clientWidth)")
     assert [cell.text for cell in cut] == []
+
+
+def test_paper_shows_all_of_a_chart_and_a_table(browser: Any, page: World) -> None:
+    """On a sheet that is narrower than the screen the charts are smaller, not cut off, and the table is there in full.
+
+    The sheet is made of the panels alone: the page learns nothing of it, as when it is printed."""
+    open_room(browser, page, LONG)
+    one(browser, ".table summary").click()
+    wait_for(lambda: len(every(browser, ".table tbody tr")) > 400)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": []})
+    sizes = browser.execute_script("""
+        document.querySelectorAll(".panel, .table .scroll").forEach((e) => (e.style.width = "500px"));
+        const [plot, canvas] = [".plot", ".plot canvas"].map((name) => document.querySelector(name));
+        const { width, height } = canvas.getBoundingClientRect();
+        const scroll = document.querySelector(".table .scroll");
+        return [plot.clientWidth, width, canvas.width / canvas.height, width / height,
+                scroll.scrollHeight, scroll.clientHeight];""")
+    place, width, drawn, shown, rows, seen = sizes
+    assert width <= place < 500
+    assert shown == pytest.approx(drawn, rel=0.02)
+    assert rows <= seen + 1
+
+
+def test_paper_is_light(browser: Any, page: World) -> None:
+    """Who chose the dark theme prints on a light ground, charts too, and has the dark one again afterwards."""
+    browser.execute_script("localStorage.setItem('theme', 'dark')")
+    browser.refresh()
+    open_room(browser, page, LONG)
+    browser.execute_script("""
+        const ground = () => getComputedStyle(document.body).backgroundColor;
+        const before = document.querySelector(".plot canvas");
+        window.seen = [ground()];
+        addEventListener("beforeprint", () => seen.push(ground(), before.isConnected));""")
+    browser.execute_cdp_cmd("Page.printToPDF", {})
+    dark, light, stale = wait_for(lambda: browser.execute_script("return seen.length === 3 && seen"))
+    assert (light, stale) == ("rgb(244, 246, 245)", False)
+    wait_for(lambda: browser.execute_script("return getComputedStyle(document.body).backgroundColor") == dark)

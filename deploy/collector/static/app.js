@@ -63,6 +63,13 @@ function themed(theme) {
 button.addEventListener("click", () => themed(THEMES[(THEMES.indexOf(localStorage.getItem("theme") ?? "auto") + 1) % 3]));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => document.dispatchEvent(new Event("themed")));
 
+// Paper is light, whatever the screen is.
+addEventListener("beforeprint", () => {
+  document.documentElement.dataset.theme = "light";
+  document.dispatchEvent(new Event("themed"));
+});
+addEventListener("afterprint", () => themed(localStorage.getItem("theme") ?? "auto"));
+
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();
