@@ -142,3 +142,22 @@ def test_paper_is_light(browser: Any, page: World) -> None:
     dark, light, stale = wait_for(lambda: browser.execute_script("return seen.length === 3 && seen"))
     assert (light, stale) == ("rgb(244, 246, 245)", False)
     wait_for(lambda: browser.execute_script("return getComputedStyle(document.body).backgroundColor") == dark)
+
+
+def test_shares_keep_their_colours_where_windows_are_dense(browser: Any, page: World) -> None:
+    """Eight hours in a week's chart are some pixels wide: their areas are not painted over by lines between them."""
+    open_room(browser, page, LONG)
+    browser.find_element("xpath", "//button[.='Week']").click()
+    wait_for(lambda: text(browser, "[aria-label=Range] [aria-pressed=true]") == "Week")
+    pale = browser.execute_script("""
+        const canvas = document.querySelector("[data-panel=emotions] canvas");
+        const boxes = [canvas, canvas.parentNode.querySelector(".u-over")].map((e) => e.getBoundingClientRect());
+        const [frame, over] = boxes;
+        const scale = canvas.width / frame.width;
+        const x = over.left - frame.left + (1 - 4 / 168) * over.width;
+        const y = over.top - frame.top;
+        const found = canvas.getContext("2d").getImageData(x * scale, (y + 4) * scale, 1, (over.height - 8) * scale);
+        let pale = 0;
+        for (let i = 0; i < found.data.length; i += 4) pale += Math.min(...found.data.slice(i, i + 3)) > 215;
+        return pale / found.height;""")
+    assert pale == 0

@@ -95,7 +95,8 @@ function seriesOf(id) {
   const band = { stroke: "transparent", width: 0, ...plain };
   if (id === "engagement") return [band, band, line("--accent")];
   if (id === "people") return [line("--people"), line("--coverage", { scale: "%", dash: [5, 4] })];
-  if (id === "emotions") return EMOTIONS.toReversed().map((name) => ({ stroke: css("--surface"), width: 0.5, fill: css(`--${name}`), ...plain, pxAlign: 1 })); // whole pixels: half ones of eight areas would mix
+  // No edges: where windows are closer than pixels these would paint over the areas. Whole pixels: half ones of eight areas would mix.
+  if (id === "emotions") return EMOTIONS.toReversed().map((name) => ({ ...band, fill: css(`--${name}`), pxAlign: 1 }));
   return [line("--accent"), line("--people", { dash: [5, 4] })];
 }
 
