@@ -161,3 +161,25 @@ def test_shares_keep_their_colours_where_windows_are_dense(browser: Any, page: W
         for (let i = 0; i < found.data.length; i += 4) pale += Math.min(...found.data.slice(i, i + 3)) > 215;
         return pale / found.height;""")
     assert pale == 0
+
+
+def test_what_did_not_arrive_is_not_told_as_none(browser: Any, page: World) -> None:
+    """As long as the rooms are not loaded the page does not say that there are none, nor what to do about that."""
+    browser.execute_cdp_cmd("Network.enable", {})
+    browser.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["*/api/rooms*"]})
+    browser.get("about:blank")
+    browser.get(page.url)
+    wait_for(lambda: one(browser, "#link[data-state=lost]"))
+    assert text(browser, ".empty") == "Waiting for the collector's answer."
+    assert text(browser, ".summary") == ""
+    browser.get("about:blank")
+    browser.get(f"{page.url}/{one_path()}")
+    wait_for(lambda: "Could not load" in text(browser, ".readout"))
+    assert text(browser, ".present") == "Waiting for the collector's answer."
+    browser.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})
+    wait_for(lambda: one(browser, ".present .value"), 20)
+
+
+def one_path() -> str:
+    """The address of one room, after the server's."""
+    return card(LONG).partition('"')[2].partition('"')[0]

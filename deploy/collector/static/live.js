@@ -14,6 +14,7 @@ const devices = new Map(); // how many a room has, by site/room
 const listeners = new Set();
 const loads = new Set();
 let skew = 0;
+let loaded = false;
 let say = () => {};
 let source = null;
 let heardAt = 0; // when the server said something last, or was asked to; the clock of this page, which nobody sets
@@ -27,6 +28,8 @@ export const key = (room) => `${room.site}/${room.room}/${room.agent}`;
 const place = (room) => `${room.site}/${room.room}`;
 // Whether there is another device in the same room: then the room's name does not tell them apart.
 export const crowded = (room) => devices.get(place(room)) > 1;
+// Whether the server has said which rooms there are: an answer while the database is away does not.
+export const answered = () => loaded && !trouble.database;
 const quiet = () => performance.now() - heardAt;
 // What the page missed since began with the last word, also while it is not sure yet that the connection is dead.
 const missingSince = () => lostAt ?? (quiet() > 0.6 * patience.quiet ? now() - quiet() : null);
@@ -71,6 +74,7 @@ export async function loadAll() {
   try {
     const answer = await fetchJson("/api/rooms");
     skew = answer.now - Date.now();
+    loaded = true;
     if (answer.trouble && told === before) suffer(answer.trouble);
     if (source?.readyState === EventSource.OPEN) lostAt = null;
     const there = new Set(answer.rooms.map(key));

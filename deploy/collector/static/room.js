@@ -2,10 +2,10 @@
 
 import { chart, PANELS } from "./charts.js";
 import { announce, h } from "./dom.js";
-import { fetchJson, key, listen, now, rooms, standing } from "./live.js";
+import { answered, fetchJson, key, listen, now, rooms, standing } from "./live.js";
 import { emotions, result } from "./rooms.js";
 import { amount, shape } from "./shape.js";
-import { ago, clock, coverage, dayClock, EMOTIONS, far, number, percent, reason, seats, signed, stretch, today, when } from "./words.js";
+import { ago, clock, coverage, dayClock, EMOTIONS, far, number, percent, reason, seats, signed, stretch, today, UNKNOWN, when } from "./words.js";
 
 const HOUR = 3600000;
 const RANGES = [["1 h", HOUR], ["8 h", 8 * HOUR], ["Day", 24 * HOUR], ["Week", 7 * 24 * HOUR], ["Month", 31 * 24 * HOUR], ["Year", 366 * 24 * HOUR]];
@@ -183,7 +183,7 @@ export function roomView(main, site, name, agent) {
 
   function drawPresent() {
     const room = rooms.get(id);
-    if (!room) return present.replaceChildren(h("p.empty", null, "This room has not been heard."));
+    if (!room) return present.replaceChildren(h("p.empty", null, answered() ? "This room has not been heard." : UNKNOWN));
     const state = standing(room);
     const w = room.window;
     present.dataset.id = state.id;

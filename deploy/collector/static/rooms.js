@@ -1,8 +1,8 @@
 // All rooms now: a card each, grouped by site; only cards that changed are drawn again.
 
 import { announce, h, place } from "./dom.js";
-import { crowded, key, listen, now, rooms, standing } from "./live.js";
-import { ago, clock, coverage, date, EMOTIONS, median, number, percent, seats, today } from "./words.js";
+import { answered, crowded, key, listen, now, rooms, standing } from "./live.js";
+import { ago, clock, coverage, date, EMOTIONS, median, number, percent, seats, today, UNKNOWN } from "./words.js";
 
 const FILTERS = [["all", "All"], ["live", "Reporting"], ["none", "No result"], ["silent", "Silent"]];
 const SORTS = [["name", "Name"], ["value", "Index, lowest first"], ["coverage", "Coverage, lowest first"], ["heard", "Heard last"]];
@@ -62,6 +62,11 @@ export function roomsView(main) {
   }
 
   function tell() {
+    if (!rooms.size && !answered()) {
+      empty.textContent = UNKNOWN;
+      announce(summary);
+      return;
+    }
     empty.textContent = rooms.size ? "No room matches." : "No room has been heard yet. Start an agent, or try fer-collector demo.";
     const counts = { live: 0, degraded: 0, none: 0, silent: 0, unknown: 0 };
     for (const room of rooms.values()) counts[standing(room).id] += 1;

@@ -2,6 +2,8 @@
 
 export const EMOTIONS = ["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"];
 
+export const UNKNOWN = "Waiting for the collector's answer.";
+
 const REASONS = {
   k_min: "too few people for a result",
   budget: "privacy budget of the day is spent",
