@@ -180,6 +180,19 @@ def test_what_did_not_arrive_is_not_told_as_none(browser: Any, page: World) -> N
     wait_for(lambda: one(browser, ".present .value"), 20)
 
 
+def test_a_range_that_could_not_be_loaded_is_tried_again(browser: Any, page: World) -> None:
+    """A year that failed to load is not left standing as the range before it until an hour has passed."""
+    open_room(browser, page, NONE)
+    browser.execute_cdp_cmd("Network.enable", {})
+    browser.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["*/series*"]})
+    browser.find_element("xpath", "//button[.='Year']").click()
+    wait_for(lambda: "Could not load" in text(browser, ".readout"))
+    assert "Trying again" in text(browser, ".readout")
+    browser.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})
+    wait_for(lambda: text(browser, "[aria-label=Range] [aria-pressed=true]") == "Year", 20)
+    assert "Could not load" not in text(browser, ".readout")
+
+
 def one_path() -> str:
     """The address of one room, after the server's."""
     return card(LONG).partition('"')[2].partition('"')[0]

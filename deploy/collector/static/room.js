@@ -76,7 +76,8 @@ export function roomView(main, site, name, agent) {
       drawHappened(about);
     } catch (error) {
       if (mine !== loading) return; // what was asked for later is there, or will be
-      announce(readout, `Could not load: ${error.message}`);
+      loadedAt = 0; // soon again: what was there before is another range, perhaps
+      announce(readout, `Could not load: ${error.message}. Trying again.`);
     }
   }
 
