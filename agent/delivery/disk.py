@@ -56,7 +56,6 @@ class DiskSpool:
         self._size = max(_SMALLEST, min(_SEGMENT, cap_bytes // 4 // 4096 * 4096))
         self._most = max(2, cap_bytes // self._size)
         self._places: dict[int, Place] = {}
-        self._by_seq, self._lost = dict[int, int](), dict[int, tuple[int, int]]()
         self._next = self.newest_seq = 0
         self.trouble: str | None = None
         self._confirmed: set[int] = set()
@@ -106,9 +105,15 @@ class DiskSpool:
         return [*self._dropped, *self._places]
 
     def find(self, first: int, last: int) -> dict[int, int]:
-        told = {seq: position for seq, position in self._by_seq.items() if first <= seq <= last}
-        for position, (begin, end) in self._lost.items():
-            told |= dict.fromkeys(range(max(first, begin), min(last, end) + 1), position)
+        told, epoch = dict[int, int](), self.epoch
+        for position, place in self._places.items():
+            if place.segment.header.epoch != epoch:
+                continue
+            if place.record.kind == "gap":
+                begin, end = recover.numbers(place.segment, place.record)
+                told |= dict.fromkeys(range(max(first, begin), min(last, end) + 1), position)
+            elif first <= place.record.seq <= last:
+                told[place.record.seq] = position
         return dict(sorted(told.items()))
 
     def ack(self, epoch: str, upto: int) -> bool:
@@ -210,8 +215,6 @@ class DiskSpool:
         why = "a new epoch begins: is this a restored card?"
         log.error("event=spool.numbers_used_before upto=%d newest=%d %s", upto, self.newest_seq, why)
         mine = [p for p, place in self._places.items() if p >= self._first and place.kind == "window"]
-        self._by_seq.clear()
-        self._lost.clear()
         self._anew, self._marks, self.newest_seq = True, Marks(new_epoch()), 0
         self._write_head(clean=False, reserved=_RESERVE)
         self._grow()
@@ -234,11 +237,6 @@ class DiskSpool:
     def _index(self, place: Place) -> int:
         position, self._next = self._next, self._next + 1
         self._places[position] = place
-        if place.segment.header.epoch == self.epoch:
-            if place.kind == "gap":
-                self._lost[position] = recover.numbers(place.segment, place.record)
-            else:
-                self._by_seq[place.seq] = position
         return position
 
     def _grow(self) -> None:
@@ -328,11 +326,8 @@ class DiskSpool:
 
     def _forget(self, positions: list[int]) -> None:
         for position in positions:
-            place = self._places.pop(position)
+            del self._places[position]
             self._confirmed.discard(position)
-            self._lost.pop(position, None)
-            if self._by_seq.get(place.seq) == position:
-                del self._by_seq[place.seq]
 
     def _reserve(self, seq: int) -> None:
         if seq > self._marks.reserved:
