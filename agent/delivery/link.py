@@ -22,6 +22,8 @@ CLOSED: Final = "Unspecified error"
 """What paho says of a connection that the other side ended without a word."""
 HUNG_UP: Final = "the broker closed the connection"
 """What is said of it instead."""
+REFUSED: Final = 128
+"""MQTT 5 reason codes from here on mean no."""
 _NO_REASON: Final = (CLOSED, "Protocol error")
 """What paho says of a connection that ended, or spoke something else, without a word of MQTT."""
 _SILENT: Final = "Keep alive timeout"

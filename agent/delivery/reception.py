@@ -24,8 +24,6 @@ _BRIEF_S: Final = 60.0
 """A device whose connection was taken is back within about half of this, and takes it in turn."""
 _TAKEN: Final = 5
 """So many brief connections in a row were taken; a broker is seldom started anew so often."""
-_REFUSED: Final = 128
-"""MQTT 5 reason codes from here on mean no."""
 
 
 class Sender(Protocol):
@@ -126,7 +124,7 @@ class Reception:
 
     def granted(self, news: link.Granted) -> None:
         """A subscribe was answered."""
-        refused = [t for t, code in zip(self._births.subscriptions(), news.codes, strict=False) if code >= _REFUSED]
+        refused = [t for t, code in zip(self._births.subscriptions(), news.codes, strict=False) if code >= link.REFUSED]
         if refused:
             lines = " and ".join(dict.fromkeys(self._acl("read", topic) for topic in refused))
             self._trouble("acl_read", f"the broker denies subscribing: allow {lines}")
@@ -138,7 +136,7 @@ class Reception:
         self._mute.discard(topic)
         if not self._mute and self._births.settle("ended"):
             self._sender.post(self._births.status())
-        if news.code < _REFUSED:
+        if news.code < link.REFUSED:
             if item is not None:
                 self._spool.confirm(item.position)
                 self._miss_ack()
@@ -164,7 +162,7 @@ class Reception:
     def cleared(self, news: link.Answered, topic: str) -> None:
         """What an earlier name of this agent left at the broker was to be cleared. A refusal is no trouble of now: the
         broker lets a renamed agent (its user name is another one, too) no more write what it wrote before."""
-        if news.code >= _REFUSED:
+        if news.code >= link.REFUSED:
             log.warning(
                 "event=retained.not_cleared topic=%s reason=%r mend='mosquitto_pub -r -n -t %s' as somebody who may",
                 topic,

@@ -26,8 +26,6 @@ from agent.device.checks import Check, Finding, fail, good, warn
 _WAIT_S: Final = 5.0
 _MIN_ACL: Final = "deploy/mosquitto/fer.acl"
 _ENDED: Final = "the broker ended the connection"
-_REFUSED: Final = 0x80
-"""MQTT 5 reason codes from here on are failures."""
 _WRITTEN: Final = ("window", "last", "meta", "event", "health")
 """What the agent publishes, besides replies and its status (the will shows that one)."""
 _UNDER_WAY: Final = len(_WRITTEN) + 2
@@ -210,7 +208,7 @@ def _publish(client: Any, inbox: "queue.Queue[Any]", settings: Settings, topics:
     for topic in (topics("rsp/doctor"), topics("cmd/doctor"), *asked):
         sent = client.publish(topic, _NO_JSON if topic in asked else b"{}", qos=2 if topic in asked else 1)
         answer = _wait(inbox, "pubrec" if topic in asked else "puback", sent.mid)
-        if answer is None or getattr(answer[2], "value", 0) >= _REFUSED:
+        if answer is None or getattr(answer[2], "value", 0) >= link.REFUSED:
             silent = _ENDED if client.ended else "no answer"
             denied[topic] = silent if answer is None else str(answer[2])
         if answer is None:

@@ -22,12 +22,12 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent.config import Mqtt
-from agent.delivery.link import CLOSED, HUNG_UP, lack
+from agent.delivery.link import CLOSED, HUNG_UP, REFUSED, lack
 from agent.delivery.security import Names, explain, mends, no_welcome
 from agent.errors import ConfigError, FerAgentError
 from deploy.collector.client import Client
 from deploy.collector.messages import Source
-from deploy.collector.refusals import REFUSED, Contest, Refusals
+from deploy.collector.refusals import Contest, Refusals
 
 log = logging.getLogger("fer.collector")
 

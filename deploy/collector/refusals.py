@@ -4,10 +4,10 @@ import logging
 from collections.abc import Iterable
 from typing import Final
 
+from agent.delivery.link import REFUSED
+
 log = logging.getLogger("fer.collector")
 
-REFUSED: Final = 128
-"""MQTT 5 reason codes from here on mean no."""
 _EVERYTHING: Final = "fer/v1/#"
 """What a collector reads, in one line of an ACL."""
 _BRIEF_S: Final = 10.0
