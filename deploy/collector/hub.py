@@ -15,6 +15,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
+from agent.delivery.wallclock import now_ms
 from agent.device.clock import DeviceClock
 from deploy.collector.history import History
 from deploy.collector.tables import agents, live
@@ -115,7 +116,7 @@ class Hub:
         page: asyncio.Queue[str] = asyncio.Queue(_QUEUE)
         self._pages.add(page)
         try:
-            yield f"retry: 2000\nevent: hello\ndata: {int(time.time() * 1000)}\n\n"
+            yield f"retry: 2000\nevent: hello\ndata: {now_ms()}\n\n"
             yield self.troubles.event()
             while True:
                 try:

@@ -1,8 +1,9 @@
 """Whether broker and database are there, and since when: what the page must not blame the rooms for."""
 
 import json
-import time
 from typing import Any, Final, Protocol
+
+from agent.delivery.wallclock import now_ms
 
 NAMES: Final = ("broker", "database")
 
@@ -24,13 +25,13 @@ class Troubles:
 
     def __init__(self) -> None:
         self._away = dict.fromkeys(NAMES, False)
-        self._since = dict.fromkeys(NAMES, _now_ms())
+        self._since = dict.fromkeys(NAMES, now_ms())
 
     def note(self, name: str, *, away: bool) -> bool:
         """Note how "broker" or "database" is; whether that is news."""
         if self._away[name] == away:
             return False
-        self._away[name], self._since[name] = away, _now_ms()
+        self._away[name], self._since[name] = away, now_ms()
         return True
 
     def away(self, name: str) -> bool:
@@ -48,7 +49,3 @@ class Troubles:
     def since(self) -> dict[str, dict[str, Any]]:
         """Return of each how it is, and since when, UTC milliseconds."""
         return {name: {"away": self._away[name], "since_ms": self._since[name]} for name in NAMES}
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +18,7 @@ from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from agent.delivery.wallclock import now_ms
 from deploy.collector.access import COOKIE, SESSION_S, Door, SafeHeaders
 from deploy.collector.download import Downloads
 from deploy.collector.history import History, Span
@@ -140,7 +140,7 @@ class Page:
 
     async def rooms(self, _: Request) -> Response:
         """Every room now, and whether broker and database are there."""
-        return JSONResponse({"now": _now_ms(), "trouble": self.hub.troubles.told(), "rooms": self.hub.rooms})
+        return JSONResponse({"now": now_ms(), "trouble": self.hub.troubles.told(), "rooms": self.hub.rooms})
 
     async def live(self, _: Request) -> Response:
         """Server-sent events: `trouble` with what is away, `rooms` with those that changed, `reload` after a stall."""
@@ -199,7 +199,7 @@ def _form(body: bytes) -> dict[str, str]:
 def _span(request: Request) -> Span:
     """Read `from` and `to` (UTC milliseconds); the last day without them. Raises ValueError."""
     q = request.query_params
-    end = _moment("to", q["to"]) if "to" in q else _now_ms() + 1
+    end = _moment("to", q["to"]) if "to" in q else now_ms() + 1
     start = _moment("from", q["from"]) if "from" in q else end - _DAY_MS
     if end - start > _LONGEST_MS:
         raise ValueError(f"expected at most ten years, got {start} to {end}")
@@ -211,7 +211,3 @@ def _moment(name: str, text: str) -> int:
         return int(text)
     except ValueError:
         raise ValueError(f"{name}: expected a time in UTC milliseconds since 1970, got {text[:40]!r}") from None
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)
