@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from agent.errors import ModelError
+from agent.errors import ModelError, first_line
 from agent.vision import runtime
 from quantize import ranges
 from quantize.graph import rewritten
@@ -111,7 +111,7 @@ def run(step: Callable[[], Any], name: str) -> bytes:
             return bytes(step())
     except Exception as cause:  # the converter raises its own, and bare RuntimeErrors of its calibrator
         ops = sorted(set(re.findall(r"\btf\.(\w+)", str(cause))))
-        what = f"no integer form of {', '.join(ops)}" if ops else (str(cause).strip().splitlines() or ["?"])[0][:200]
+        what = f"no integer form of {', '.join(ops)}" if ops else first_line(cause)
         raise ModelError(f"{name}: the converter refused it: {what}") from cause
     finally:
         logging.set_verbosity(before)

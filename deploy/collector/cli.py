@@ -11,7 +11,7 @@ import click
 
 from agent.cli._ending import Program, run_program
 from agent.cli._options import Number, mqtt_version
-from agent.errors import CannotWriteError, InputError, UnavailableError, UsageError
+from agent.errors import CannotWriteError, InputError, UnavailableError, UsageError, first_line
 from deploy.collector.options import broker_address, host_port
 
 _DEFAULT_DB = "sqlite:////var/lib/fer-collector/windows.db"
@@ -148,7 +148,7 @@ def export(db: str, start: str | None, end: str | None, room: str | None, file: 
     except OSError as error:
         raise CannotWriteError(f"{file}: {error.strerror}") from error
     except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0][:200]
+        reason = first_line(getattr(error, "orig", None) or error)
         raise UnavailableError(f"database: {reason}; {file} is as it was") from error
     click.echo(f"wrote {file}", err=True)
 

@@ -10,7 +10,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.schema import CreateColumn
 
-from agent.errors import CannotWriteError, ConfigError, InputError, UnavailableError
+from agent.errors import CannotWriteError, ConfigError, InputError, UnavailableError, first_line
 from deploy.collector.tables import ADDED, HOUR_MS, VERSION, hours, metadata, stale_hours, versions
 
 READING = {"reads_only": True}
@@ -45,8 +45,7 @@ def open_database(url: str, *, read_only: bool = False, create: bool = True) -> 
     try:
         _prepare(engine, read_only, create)
     except (OperationalError, ProgrammingError) as error:
-        reason = str(error.orig).strip().splitlines()[0]
-        raise UnavailableError(f"database {parsed.render_as_string()}: {reason}") from error
+        raise UnavailableError(f"database {parsed.render_as_string()}: {first_line(error.orig or error)}") from error
     except DatabaseError as error:
         what = f"expected a collector's database, got: {error.orig}; name another file or move this one away"
         raise ConfigError(f"database {parsed.render_as_string()}: {what}") from error

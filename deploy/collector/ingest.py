@@ -13,6 +13,7 @@ from typing import Final
 
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
+from agent.errors import first_line
 from deploy.collector.broker import EVERY_WINDOW, Broker, Delivery
 from deploy.collector.losses import count_stored
 from deploy.collector.messages import (
@@ -153,7 +154,7 @@ class Ingest:
                 work()
             except SQLAlchemyError as error:
                 if tries == 0:
-                    reason = str(getattr(error, "orig", None) or error).splitlines()[0][:200]
+                    reason = first_line(getattr(error, "orig", None) or error)
                     action = "waiting, nothing is acknowledged"
                     if "malformed" in reason:  # SQLite's word for a damaged file
                         action += "; the file is damaged: stop the collector and put a backup back, as the README says"

@@ -20,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError
 
+from agent.errors import first_line
 from deploy.collector.tables import HOUR_MS, MEANS, hours, stale_hours, windows
 
 log = logging.getLogger("fer.collector")
@@ -85,7 +86,7 @@ def _remake_each(connection: Connection, pairs: list[tuple[int, int]]) -> None:
             _remake(connection, pairs)
     except DataError as error:
         if len(pairs) == 1:
-            reason = str(error.orig).splitlines()[0][:200]
+            reason = first_line(error.orig or error)
             log.error("event=hour.not_made agent_id=%d hour_ms=%d reason=%r", *pairs[0], reason)
             return
         half = len(pairs) // 2
