@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from deploy.collector.export import csv_text, write_parquet
+from deploy.collector.export import write
 from deploy.collector.history import Span
 from deploy.collector.messages import Source
 
@@ -55,10 +55,7 @@ def _later(why: str) -> Response:
 def _write(engine: Engine, kind: str, span: Span, agent: int | None) -> Any:
     file = tempfile.TemporaryFile()  # noqa: SIM115  closed by _chunks, or here
     try:
-        if kind == "csv":
-            file.writelines(text.encode() for text in csv_text(engine, span, agent))
-        else:
-            write_parquet(engine, span, file, agent)
+        write(engine, span, file, kind, agent)
         file.seek(0)
     except BaseException:
         file.close()

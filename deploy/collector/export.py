@@ -45,10 +45,7 @@ def write_file(engine: Engine, span: Span, file: Path, agent: int | None = None)
     aside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         with aside.open("wb") as data:
-            if file.suffix == ".csv":
-                data.writelines(text.encode() for text in csv_text(engine, span, agent))
-            else:
-                write_parquet(engine, span, data, agent)
+            write(engine, span, data, file.suffix[1:], agent)
             data.flush()
             os.fsync(data.fileno())
         aside.replace(target)
@@ -56,7 +53,15 @@ def write_file(engine: Engine, span: Span, file: Path, agent: int | None = None)
         aside.unlink(missing_ok=True)
 
 
-def csv_text(engine: Engine, span: Span, agent: int | None = None) -> Iterator[str]:
+def write(engine: Engine, span: Span, data: BinaryIO, kind: str, agent: int | None = None) -> None:
+    """Write into `data`, as "csv" or "parquet". Raises OSError and SQLAlchemyError."""
+    if kind == "csv":
+        data.writelines(text.encode() for text in _csv_text(engine, span, agent))
+    else:
+        _write_parquet(engine, span, data, agent)
+
+
+def _csv_text(engine: Engine, span: Span, agent: int | None) -> Iterator[str]:
     """Yield CSV text: a header, then rows. A cell that a spreadsheet would run as a formula gets a leading quote.
 
     The last column is empty; its name is the caveat, so that whoever opens the file reads it.
@@ -76,20 +81,17 @@ def _harmless(cell: Any) -> Any:
     return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
 
 
-def write_parquet(engine: Engine, span: Span, file: BinaryIO, agent: int | None = None) -> int:
-    """Write Parquet; return how many rows. The caveat is in the file's metadata."""
+def _write_parquet(engine: Engine, span: Span, file: BinaryIO, agent: int | None) -> None:
+    """Write Parquet. The caveat is in the file's metadata."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = pa.schema([(name, _arrow_type(pa, name)) for name in COLUMNS], metadata={"caveat": CAVEAT})
-    count = 0
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for chunk in rows_of(engine, span, agent):
             columns = [list(column) for column in zip(*chunk, strict=True)]
             arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-            count += len(chunk)
-    return count
 
 
 def _arrow_type(pa: Any, name: str) -> Any:
