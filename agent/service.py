@@ -111,7 +111,8 @@ class Service:
         bundle = guard.models.choose()
         calibration = self._calibration(bundle)
         if calibration is not None:
-            settings, bundle = calibration.tuned(settings, self._loaded.origins), calibration.applied_to(bundle)
+            settings = calibration.tuned(settings, self._loaded.origins)
+            bundle = calibration.record.parts.applied_to(bundle)
         stages = stack.enter_context(opened(settings, bundle, calibration, configured=self._settings))
         clock: WallClock = DeviceClock() if live else media_clock()
         orders = Orders(guard.pause, guard.sensing.reason, guard.models, lambda *news: publisher.event(*news))

@@ -58,7 +58,7 @@ def opened(
     table, window_s = weights.load(settings.engagement.weights), window_seconds(settings)
     limits, baseline, ratio, name = None, None, None, None
     if calibration is not None:
-        limits, name = calibration.limits, calibration.id
+        limits, name = calibration.record.parts.limits, calibration.id
         baseline, ratio = calibration.baseline, calibration.prior_ratio
     delegation = edgetpu.delegation(runtime, bundle.model, bundle.edgetpu, wanted=wanted.edgetpu == "auto")
     with ExitStack() as stack:

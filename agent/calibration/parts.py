@@ -1,11 +1,14 @@
 """The shape of calibration.json: its four parts, each of them numbers only. `record` reads and writes it."""
 
+from dataclasses import replace
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from agent.emotions import LABELS
+from agent.vision.model_card import Bundle
 from agent.vision.model_card import Calibration as Scaling
+from agent.vision.quality import Limits
 
 Points = Annotated[float, Field(ge=0, le=100)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -107,6 +110,17 @@ class Parts(Part):
     probabilities: Probabilities | None = None
     baseline: Baseline | None = None
     device: Device | None = None
+
+    @property
+    def limits(self) -> Limits | None:
+        """Return the quality gate's limits with this room's blur threshold, or None."""
+        return Limits(least_sharpness=self.camera.least_sharpness) if self.camera else None
+
+    def applied_to(self, bundle: Bundle) -> Bundle:
+        """Return `bundle` with temperature and biases fitted in this room, or as it is."""
+        if self.probabilities is None or self.probabilities.origin == "model":
+            return bundle
+        return replace(bundle, card=bundle.card.model_copy(update={"calibration": self.probabilities.scaling}))
 
 
 class Record(Part):

@@ -2,8 +2,8 @@
 
     calibration = record.load_for(settings, bundle, record.path_of(settings))
     for line in calibration.warnings: log.warning(line)                    # expired, settings changed
-    bundle = calibration.applied_to(bundle)                                # probabilities re-fitted in this room
-    Detector(…, limits=calibration.limits)                                 # None: the defaults
+    bundle = calibration.record.parts.applied_to(bundle)                   # probabilities re-fitted in this room
+    Detector(…, limits=calibration.record.parts.limits)                    # None: the defaults
     WindowAggregator(…, baseline=calibration.baseline, prior_ratio=calibration.prior_ratio)
     settings = calibration.tuned(settings, written=loaded.origins)         # threads, tiles, batch; what is written wins
     Provenance(…, calibration_id=calibration.id)
@@ -16,7 +16,7 @@ import json
 import re
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -28,9 +28,7 @@ from agent.calibration.parts import Parts, Record
 from agent.errors import CannotWriteError, ConfigError
 from agent.insight import weights
 from agent.trust.files import write_atomically
-from agent.vision import model_card
 from agent.vision.model_card import Bundle
-from agent.vision.quality import Limits
 
 NAME: Final = "calibration.json"
 FORMAT: Final = 1
@@ -76,29 +74,11 @@ class Calibration:
         part = self.record.parts.baseline
         return part.prior_ratio if part else None
 
-    @property
-    def bcts(self) -> model_card.Calibration | None:
-        """Return temperature and biases fitted in this room, or None: the model's own stand."""
-        part = self.record.parts.probabilities
-        return part.scaling if part and part.origin == "crops" else None
-
-    @property
-    def limits(self) -> Limits | None:
-        """Return the quality gate's limits with this room's blur threshold, or None."""
-        part = self.record.parts.camera
-        return Limits(least_sharpness=part.least_sharpness) if part else None
-
     def ended(self, now: float) -> str | None:
         """Return what the operator should know once it is past its time, which an agent may outlive; None before."""
         if now < self.record.expires_at:
             return None
         return f"{self.id}: expired on {_date(self.record.expires_at)}; {_AGAIN}"
-
-    def applied_to(self, bundle: Bundle) -> Bundle:
-        """Return `bundle` with this room's temperature and biases, or as it is."""
-        if self.bcts is None:
-            return bundle
-        return replace(bundle, card=bundle.card.model_copy(update={"calibration": self.bcts}))
 
     def tuned(self, settings: config.Settings, written: Collection[tuple[Any, ...]] = ()) -> config.Settings:
         """Return `settings` with what the device part chose, except for keys that somebody wrote down themselves."""

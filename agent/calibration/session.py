@@ -6,7 +6,7 @@ A part that fails ends the session, so that nothing half-good is ever written.
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -94,7 +94,7 @@ def measure(
     if "probabilities" in wanted.parts:
         diagrams = _probabilities(settings, bundle, wanted, progress)
         found = found.model_copy(update={"probabilities": diagrams.part})
-    bundle = _with(found, bundle)
+    bundle = found.applied_to(bundle)
     if "baseline" in wanted.parts:
         rest = _rest(opened, settings, bundle, weights, wanted, found, progress)
         found = found.model_copy(update={"baseline": rest})
@@ -116,13 +116,6 @@ def kept_of(before: Calibration | None, wanted: Wanted) -> tuple[parts.Parts, tu
         stay["baseline"] = None
         lines.append("the baseline before was measured with other probabilities and goes; add --part baseline")
     return parts.Parts(**stay), tuple(lines)
-
-
-def _with(found: parts.Parts, bundle: Bundle) -> Bundle:
-    part = found.probabilities
-    if part is None or part.origin == "model":
-        return bundle
-    return replace(bundle, card=bundle.card.model_copy(update={"calibration": part.scaling}))
 
 
 def _look(opened: Open, settings: config.Settings, seconds: float, progress: Progress) -> camera.CameraMeter:
@@ -160,8 +153,7 @@ def _rest(
     progress: Progress,
 ) -> parts.Baseline:
     meter = BaselineMeter(Seats(), settings.camera.fps)
-    limits = Limits(least_sharpness=found.camera.least_sharpness) if found.camera else None
-    with _detector(settings, limits) as detector, _classifier(settings, bundle) as classifier, opened() as frames:
+    with _detector(settings, found.limits) as detector, _classifier(settings, bundle) as classifier, opened() as frames:
         for frame in _usable(frames, "baseline", wanted.baseline_s, progress):
             meter.add(frame.at, classifier(frame, detector(frame)))
     return meter.result(

@@ -136,7 +136,7 @@ def _can_see(settings: Settings, found: _Refusals) -> None:
     if len(found) > before:
         return
     if calibration is not None:
-        bundle = calibration.applied_to(bundle)
+        bundle = calibration.record.parts.applied_to(bundle)
     on_cpu = settings.model_copy(update={"classify": settings.classify.model_copy(update={"edgetpu": "off"})})
     with found.of(""), opened(on_cpu, bundle, calibration) as stages:
         Publisher(settings.model_copy(update={"mqtt": Mqtt()}), stages.made_by)  # only made: do the ids fit a payload?

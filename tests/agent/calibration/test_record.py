@@ -58,8 +58,8 @@ def test_what_was_saved_is_loaded(path: Path) -> None:
     """Every number comes back, under the same id, without a warning."""
     got = load(path)
     assert (got.baseline, got.prior_ratio, got.expired, got.warnings) == (62.5, None, False, ())
-    assert got.bcts.temperature == 1.5
-    assert got.limits.least_sharpness == 3.5
+    assert got.record.parts.probabilities.scaling.temperature == 1.5
+    assert got.record.parts.limits.least_sharpness == 3.5
     assert got.id == made().id
 
 
