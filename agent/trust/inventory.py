@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from agent.errors import FerAgentError
 from agent.trust.store import ModelStore
-from agent.trust.store_state import Slot
+from agent.trust.store_state import SLOTS, Slot
 from agent.vision.model_card import Bundle, find
 
 Role = Literal["trial", "committed", "previous", "unused", "package"]
@@ -38,10 +38,8 @@ def listed(store: ModelStore, accept: Callable[[Bundle], None] | None = None) ->
     roles: dict[str | None, Role] = {state.previous: "previous", state.committed: "committed"}
     if state.trial is not None:
         roles[state.trial.slot] = "trial"
-    slots: tuple[Slot, Slot] = ("a", "b")
-    loads: dict[str, Callable[[], Bundle]] = {
-        slot: partial(_slot, store, slot) for slot in slots if (store.folder / slot).is_dir()
-    }
+    there = [slot for slot in SLOTS if (store.folder / slot).is_dir()]
+    loads: dict[str, Callable[[], Bundle]] = {slot: partial(_slot, store, slot) for slot in there}
     loads[_PACKAGE] = lambda: Bundle.load(find(store.released))
     roles[_PACKAGE] = _PACKAGE
     rows = [_describe(name, roles.get(name, "unused"), load, accept) for name, load in loads.items()]

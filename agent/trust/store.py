@@ -20,7 +20,7 @@ from agent.trust.audit import AuditLog
 from agent.trust.fetch import from_https
 from agent.trust.files import locked, make_private, sync, write_atomically
 from agent.trust.signed_bundle import Read, SignedBundle, from_folder, read_signed
-from agent.trust.store_state import Slot, State, Trial
+from agent.trust.store_state import SLOTS, Slot, State, Trial
 from agent.vision.model_card import Bundle, find
 
 log = logging.getLogger(__name__)
@@ -229,9 +229,12 @@ class ModelStore:
 
     def load(self, slot: Slot) -> tuple[Bundle, str]:
         """The bundle in a slot and its digest, the signature checked again: the card may have been in other hands."""
+        digest = self._signed(slot).digest
+        return Bundle.load(self.folder / slot), digest
+
+    def _signed(self, slot: Slot) -> SignedBundle:
         folder = self.folder / slot
-        digest = read_signed(from_folder(folder), self._updates.keys, str(folder)).digest
-        return Bundle.load(folder), digest
+        return read_signed(from_folder(folder), self._updates.keys, str(folder))
 
     def _update(self, change: Callable[[State], State]) -> None:
         """Change the state of the trial that runs here; a disk that cannot be written is a warning."""
@@ -270,12 +273,9 @@ class ModelStore:
     def _newest_on_disk(self) -> int:
         """Timestamp of the newest signed bundle in the slots, so that a lost state allows no downgrade to before it."""
         stamps = [0]
-        for slot in ("a", "b"):
-            try:
-                folder = self.folder / slot
-                stamps.append(read_signed(from_folder(folder), self._updates.keys, str(folder)).signed.timestamp)
-            except ModelError:
-                continue
+        for slot in SLOTS:
+            with suppress(ModelError):
+                stamps.append(self._signed(slot).signed.timestamp)
         return max(stamps)
 
     def _write(self, state: State) -> State:

@@ -13,6 +13,7 @@ MAX_STARTS: Final = 3
 """Starts of a trial in a row without a good window or a clean stop between them; the next one goes back."""
 
 Slot = Literal["a", "b"]
+SLOTS: Final[tuple[Slot, Slot]] = ("a", "b")
 
 
 class NewerVersionError(Exception):
@@ -107,8 +108,8 @@ def parse(content: bytes) -> State:
         raise ValueError(f"not a state: {cause}") from cause
     if trial and not (isinstance(trial.digest, str) and type(trial.good) is type(trial.starts) is int):
         raise ValueError(f"not a state: trial {trial}")
-    if trial and (trial.slot not in ("a", "b") or trial.slot == state.committed):
+    if trial and (trial.slot not in SLOTS or trial.slot == state.committed):
         raise ValueError(f"not a state: trial {trial}, committed {state.committed}")
-    if any(slot not in ("a", "b", None) for slot in (state.committed, state.previous)):
+    if any(slot not in (*SLOTS, None) for slot in (state.committed, state.previous)):
         raise ValueError(f"not a state: slots {state.committed}, {state.previous}")
     return state
