@@ -65,7 +65,9 @@ class Store:
             lock_live(connection)  # the last lock that is taken: who has it waits for nobody
             for source in removed:
                 connection.execute(forget(source))
-            for statement, values in live_upserts(self._insert, present, self._agent, self.stream_of, now_ms):
+            for statement, values in live_upserts(
+                self._insert, present, self._agents.__getitem__, self.stream_of, now_ms
+            ):
                 write_rows(connection, statement, values)
         for row in rows:
             written.seqs[row["stream_id"]].append(row["seq"])
@@ -133,7 +135,7 @@ class Store:
     def _event_row(self, source: Source, body: dict[str, Any], now_ms: int) -> dict[str, Any]:
         words = json.dumps(body, sort_keys=True)
         return {
-            "agent_id": self._agent(source),
+            "agent_id": self._agents[source],
             "at_ms": body.get("at_ms", now_ms),
             "hash": _digest(words),
             "kind": body["kind"],
@@ -148,7 +150,7 @@ class Store:
         return {
             "stream_id": self.stream_of(message.place, w.epoch),
             "seq": w.seq,
-            "agent_id": self._agent(message.place),
+            "agent_id": self._agents[message.place],
             "provenance_id": self._provenance[_made_by(w)],
             "start_ms": w.start_ms,
             "end_ms": w.end_ms,
@@ -173,9 +175,6 @@ class Store:
             "expressivity": w.expressivity,
             **{f"share_{label}": shares.get(label) for label in LABELS},
         }
-
-    def _agent(self, source: Source) -> int:
-        return self._agents[source]
 
     def stream_of(self, source: Source, epoch: str) -> int:
         """Return the number of a stream that the last batch spoke of."""
