@@ -50,16 +50,14 @@ class LiveCamera:
         fps: float,
         settings: Camera,
         patient: bool = False,
-        judge: bool = True,
         closed: Callable[[], str | None] = lambda: None,
         notice: Callable[[Notice], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not fps > 0:
             raise ValueError(f"expected fps > 0, got {fps}")
-        self.live = True
         self._name, self._period, self._settings, self._patient = name, 1 / fps, settings, patient
-        self._judge = PictureJudge(settings.frozen_after_s) if judge else None
+        self._judge = PictureJudge(settings.frozen_after_s)
         self._closed, self._notice, self._clock = closed, notice, clock
         self._loop = GrabLoop(connect, retry_max_s=settings.retry_max_s, clock=clock)
         self._stop = threading.Event()
@@ -174,8 +172,7 @@ class LiveCamera:
         """Close the camera, as pause or schedule demand, and return the frame that says so."""
         self._loop.shut()
         self._last_picture, self._shown = self._clock(), False
-        if self._judge:
-            self._judge.reset()
+        self._judge.reset()
         return self._frame(_EMPTY, self._clock(), reason)
 
     def _seen(self, image: Image, at: float) -> Frame:
@@ -184,13 +181,12 @@ class LiveCamera:
         if self._lost is not None:
             self._lost = None
             self._notice(Notice("camera.back", f"{self._name} sends pictures again"))
-            if self._judge:
-                self._judge.reset()
+            self._judge.reset()
         if self._shape is not None and image.shape != self._shape:
             was, now = (f"{s[1]}x{s[0]}" for s in (self._shape, image.shape))
             self._notice(Notice("camera.resized", f"{was} became {now}; run: fer-agent calibrate --part camera"))
         self._shape = image.shape
-        return self._frame(image, at, self._judge.add(image, at) if self._judge else None)
+        return self._frame(image, at, self._judge.add(image, at))
 
     def _tell_lost(self, reason: str) -> None:
         """Tell that it is lost, and again once another reason is known: back with a new password, it refuses ours."""

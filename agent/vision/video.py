@@ -52,7 +52,6 @@ class VideoFile:
         """Frames that could not be decoded."""
         self.late = 0
         """Frames that were left out because their time was over (`realtime`)."""
-        self.live = False
         self._source, self._fps, self._realtime = source, fps, realtime
         self._settings = settings or Camera()
         self._closed, self._clock, self._stop = closed, clock, threading.Event()

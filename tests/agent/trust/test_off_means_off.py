@@ -51,7 +51,7 @@ class Scene:
         self.hour, self.fake, self.pause = [9.0], FakeCamera(), Pause(root / "pause", root)
         sensing = Sensing((ALWAYS,), self.pause, zone=lambda: UTC, clock=lambda: self.hour[0] * 3600)
         self.camera = LiveCamera(
-            self.fake.connect, name="fake", fps=20, settings=Camera(), judge=False, patient=True, closed=sensing
+            self.fake.connect, name="fake", fps=20, settings=Camera(), patient=True, closed=sensing
         )
 
     def frames(self, *deeds: Callable[[], object]) -> list[Frame]:
