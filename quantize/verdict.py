@@ -71,7 +71,7 @@ class Report:
     """Calibration error 0-1 against the votes of every face whose top vote is an emotion: float, int8 before and
     after calibration (bundles)."""
     layers: tuple[layers.Layer, ...]
-    """None where they do not compare, see `skipped`."""
+    """Empty where they do not compare, see `skipped`."""
     failures: tuple[str, ...]
     skipped: tuple[str, ...]
     """What could not be checked here, and why."""
