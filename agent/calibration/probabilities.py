@@ -27,10 +27,8 @@ _RIDGE: Final = 1e-6
 class Bin:
     """One bar of a reliability diagram."""
 
-    low: float
-    high: float
     n: int
-    """Samples whose confidence lies in (low, high]."""
+    """Samples whose confidence lies in it."""
     weight: float
     """Sum of their weights; `n` where all count alike."""
     confidence: float
@@ -100,7 +98,7 @@ def reliability(probabilities: Floats, targets: npt.NDArray[np.floating], weight
         here = place == i
         weight = float(w[here].sum())
         means = [float(w[here] @ values[here]) / weight if weight else 0.0 for values in (confidence, truth)]
-        bars.append(Bin(i / BINS, (i + 1) / BINS, int(here.sum()), weight, *means))
+        bars.append(Bin(int(here.sum()), weight, *means))
     return bars
 
 

@@ -46,7 +46,7 @@ class WeightTable:
 
 
 class _Weights(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=False)
+    model_config = ConfigDict(extra="forbid")
 
     neutral: _Points
     happiness: _Points

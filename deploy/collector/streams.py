@@ -191,7 +191,3 @@ class Streams:
             if s.gone:
                 found[stream], s.gone = s.gone, []
         return found
-
-    def waiting(self) -> int:
-        """Streams with a hole."""
-        return sum(s.newest > s.upto for s in self._streams.values())
