@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import Identity, Mqtt, Settings
+from agent.delivery.embedded import free_port
 from agent.delivery.pace import Pace
 from agent.delivery.payload import Provenance, Speaker
 from agent.delivery.topics import Topics
@@ -21,13 +22,6 @@ from agent.records import Engagement, Summary
 MADE_BY = Provenance("test-net", "ab" * 32, "litert", None, 60.0, "standard", 5, "sharma2019-affine/1")
 FAST = Pace(rate=2000, spread_s=0.2, wait_min_s=0.05, wait_max_s=0.3, grace_s=0.1, fresh_s=1.0, drain_s=10)
 """The real delays, shortened where a test does not ask about them."""
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Mosquitto:

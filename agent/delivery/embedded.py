@@ -66,7 +66,7 @@ class EmbeddedBroker:
         """Start it and wait until it listens. Raises UnavailableError if it does not."""
         self._folder = tempfile.TemporaryDirectory(prefix="fer-broker-", ignore_cleanup_errors=True)
         for _ in range(_TRIES):
-            self.port = _free_port()
+            self.port = free_port()
             config = Path(self._folder.name) / "broker.toml"
             config.write_text(_TOML.format(port=self.port), encoding="utf-8")
             self._child = subprocess.Popen(
@@ -118,7 +118,8 @@ class EmbeddedBroker:
         self._child = None
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a TCP port that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from agent.delivery.embedded import free_port
 from agent.emotions import LABELS
 from agent.errors import UnavailableError
 from deploy.collector.bench.leashed import leash
@@ -75,14 +76,6 @@ def suppressed_window(room: int, seq: int, end_ms: int, reason: str = "k_min", *
     """Return a window without a result."""
     nothing = dict.fromkeys(("engagement", "valence", "arousal", "expressivity", "shares"))
     return window_of(room, seq, end_ms, suppressed=reason, seats=3, n_eff=2.0, **nothing, **more)
-
-
-def free_port() -> int:
-    """Return a TCP port that nobody listens on now."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-        return port
 
 
 def find_mosquitto() -> str:
