@@ -127,15 +127,13 @@ class Window:
     """Seconds, > start."""
     frames: int
     """Frames looked at."""
-    scheduled: int
-    """Frames that should have been looked at in this time."""
     seats: int
     """People seen: distinct seats."""
     contributing: int
     """Seats with enough accepted samples to count (k)."""
     coverage: float
-    """Accepted seat-samples ÷ (N x scheduled, without the turns that a face waited for), 0-1; N is the seats, or the
-    people that the configuration says the room has if they are more."""
+    """Accepted seat-samples ÷ (N x the frames that should have been looked at, without the turns that a face waited
+    for), 0-1; N is the seats, or the people that the configuration says the room has if they are more."""
     moods: Moods | None
     """None when no seat contributes."""
     person_scores: tuple[float, ...] = ()

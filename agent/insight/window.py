@@ -170,9 +170,9 @@ class WindowAggregator:
         if partial:
             # A frame stands for the period that follows it.
             end = min(end, max(window.last, window.start) + 1 / self._fps)
-        scheduled = max(1, round((end - window.start) * self._fps))
         if window.trouble[_PAUSED] or window.trouble.total() > _UNUSABLE * window.frames:
-            return self._unusable(window, end, scheduled, partial=partial)
+            return self._unusable(window, end, partial=partial)
+        scheduled = max(1, round((end - window.start) * self._fps))
         by_seat = {seat: self._corrected(rows) for seat, rows in samples_by_seat(window.samples, merged).items()}
         seats = list(by_seat.values())
         seen = len(set(merged.values()))
@@ -185,7 +185,6 @@ class WindowAggregator:
             start=window.start,
             end=end,
             frames=window.frames,
-            scheduled=scheduled,
             seats=seen,
             contributing=contributing,
             coverage=min(1.0, accepted / due) if due > 0 else 0.0,
@@ -210,13 +209,12 @@ class WindowAggregator:
         weighted = rows if self._ratio is None else rows * self._ratio
         return np.asarray(weighted / weighted.sum(axis=1, keepdims=True))
 
-    def _unusable(self, window: _Open, end: float, scheduled: int, *, partial: bool) -> Window:
+    def _unusable(self, window: _Open, end: float, *, partial: bool) -> Window:
         """Return a window that the camera's trouble made unusable, with "paused" or its most frequent reason."""
         return Window(
             start=window.start,
             end=end,
             frames=window.frames,
-            scheduled=scheduled,
             seats=0,
             contributing=0,
             coverage=0.0,

@@ -86,7 +86,6 @@ class Lessons:
         return self._present
 
     def _window(self, start: float, people: int, progress: float) -> Window:
-        scheduled = max(1, round(self._window_s))
         seen = min(0.97, max(0.4, self._rng.gauss(0.8, 0.1)))
         counted = sum(self._rng.random() < min(1.0, seen + 0.15) for _ in range(people))
         dark = self._dark > 0
@@ -95,8 +94,7 @@ class Lessons:
         return Window(
             start=start,
             end=start + self._window_s,
-            frames=scheduled,
-            scheduled=scheduled,
+            frames=max(1, round(self._window_s)),
             seats=0 if dark else people,
             contributing=0 if dark else counted,
             coverage=0.0 if dark or not people else seen * counted / people,

@@ -25,7 +25,7 @@ def moods(value: float = 61.4, shares: tuple[float, ...] = SHARES) -> Moods:
 
 
 def window(k: int = 12, *, score: float = 60.0, **changes: object) -> Window:
-    base = Window(0.0, 60.0, 60, 60, k, k, 0.934, moods() if k else None, person_scores=(score,) * k)
+    base = Window(0.0, 60.0, 60, k, k, 0.934, moods() if k else None, person_scores=(score,) * k)
     return dataclasses.replace(base, **changes)
 
 

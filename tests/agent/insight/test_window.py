@@ -63,7 +63,7 @@ def test_a_step_back_closes_the_window_as_partial() -> None:
         window.add(float(t), _people(2))
     closed = window.add(1400.0, _people(2))
     assert closed.partial
-    assert (closed.start, closed.end, closed.scheduled) == (5000, 5006, 6)
+    assert (closed.start, closed.end, closed.coverage) == (5000, 5006, 1)
     assert window.close().start == 1400
 
 

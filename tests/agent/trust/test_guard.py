@@ -31,7 +31,7 @@ def settings(state: Path, **changes: object) -> Settings:
 
 
 def window(k: int = 12) -> Window:
-    return Window(0, 300, 300, 300, k, k, 1.0, MOODS, person_scores=(50.0,) * k)
+    return Window(0, 300, 300, k, k, 1.0, MOODS, person_scores=(50.0,) * k)
 
 
 def lived(state: Path, work, **changes: object) -> int:

@@ -38,7 +38,7 @@ def test_the_strict_interval_is_as_wide_as_documented() -> None:
     for points, people in documented:
         k = int(people)
         scores = Moods(Engagement(50.0, None, None, "w/1"), 0, 0, 0, (0.125,) * 8)
-        window = Window(0, 300, 300, 300, k, k, 1.0, scores, person_scores=(50.0,) * k)
+        window = Window(0, 300, 300, k, k, 1.0, scores, person_scores=(50.0,) * k)
         half = next(
             e.ci95[1] - e.value
             for e in (Gate(Privacy(profile="strict"))(window).engagement for _ in range(12))
