@@ -174,13 +174,7 @@ def load_for(settings: config.Settings, bundle: Bundle, path: Path) -> Calibrati
 
 
 def load(
-    path: Path,
-    *,
-    model_sha256: str,
-    camera: config.Camera,
-    now: float,
-    weights_id: str | None = None,
-    setup: str | None = None,
+    path: Path, *, model_sha256: str, camera: config.Camera, now: float, weights_id: str, setup: str
 ) -> Calibration:
     """Return the calibration in file `path`, if it is for this model and camera.
 
@@ -208,8 +202,7 @@ def load(
     if found.camera not in (expected := camera_hash(camera), _camera_hash(camera, camera.source)):
         raise ConfigError(f"{path}: made for another camera or picture size ({found.camera}, not {expected}); {_AGAIN}")
     base = found.parts.baseline
-    in_force = weights_id and (weights_id, weights_id.partition("#")[0])
-    if base is not None and in_force and base.weights_id not in in_force:
+    if base is not None and base.weights_id not in (weights_id, weights_id.partition("#")[0]):
         raise ConfigError(
             f"{path}: its baseline is in points of {base.weights_id!r}, in force is {weights_id!r}; "
             f"{_AGAIN} --part baseline"
@@ -264,16 +257,16 @@ def _is_whole(content: bytes, path: Path) -> bool:
     return True
 
 
-def _warnings(path: Path, found: Record, now: float, setup: str | None, weights_id: str | None) -> list[str]:
+def _warnings(path: Path, found: Record, now: float, setup: str, weights_id: str) -> list[str]:
     lines = []
     if now >= found.expires_at:
         lines.append(f"{path}: expired on {_date(found.expires_at)}, made on {_date(found.made_at)}; {_AGAIN}")
     elif now < found.made_at - _DAY:
         lines.append(f"{path}: made on {_date(found.made_at)}, which is yet to come; set the clock, or {_AGAIN}")
-    if setup is not None and setup != found.setup:
+    if setup != found.setup:
         lines.append(f"{path}: detect.threshold or engagement.weights changed since it was made; {_AGAIN}")
     base = found.parts.baseline
-    if base is not None and weights_id is not None and base.weights_id != weights_id:
+    if base is not None and base.weights_id != weights_id:
         lines.append(
             f"{path}: an older agent wrote its baseline, without the points of {base.weights_id!r}; if that table was "
             f"edited since, {_AGAIN} --part baseline"

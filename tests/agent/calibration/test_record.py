@@ -44,7 +44,8 @@ def made(index: float = 62.5, now: float = MADE, **more) -> record.Record:
 
 
 def load(path: Path, **other) -> record.Calibration:
-    return record.load(path, **{"model_sha256": MODEL, "camera": CAMERA, "now": MADE + DAY, **other})
+    own = {"model_sha256": MODEL, "camera": CAMERA, "now": MADE + DAY, "weights_id": weights.DEFAULT, "setup": "0" * 16}
+    return record.load(path, **own | other)
 
 
 @pytest.fixture

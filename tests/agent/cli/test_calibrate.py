@@ -74,6 +74,7 @@ def test_what_it_wrote_is_what_run_loads(done, clip: Path) -> None:
         camera=config.Camera(source=str(clip)),
         now=json.loads(done[0].stdout)["made_at"],
         weights_id=weights.DEFAULT,
+        setup=record.setup_hash(config.Settings()),
     )
     assert 0 <= got.baseline <= 100
     assert got.record.parts.baseline.people in (7, 8)
