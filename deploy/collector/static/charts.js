@@ -80,13 +80,12 @@ function stretches(get, named) {
   };
 }
 
-const PANELS = [
+export const PANELS = [
   { id: "engagement", title: "Engagement index, 0–100, with its 95 % interval", height: 250, range: [0, 100] },
   { id: "people", title: "People, and coverage in %", height: 150 },
   { id: "emotions", title: "Shares of the eight expressions", height: 180, range: [0, 1] },
   { id: "affect", title: "Valence and arousal, −1 to 1", height: 140, range: [-1, 1] },
 ];
-export { PANELS };
 
 function seriesOf(id) {
   // Not moved to whole pixels: a dash shorter than one would be gone, or not, by where it lies.

@@ -7,7 +7,6 @@ export const UNKNOWN = "Waiting for the collector's answer.";
 const REASONS = {
   k_min: "too few people for a result",
   budget: "privacy budget of the day is spent",
-  spent: "privacy budget of the day is spent",
   invalid: "the numbers made no sense",
   paused: "sensing is paused",
   schedule: "outside the hours of the schedule",
