@@ -6,7 +6,7 @@ import numpy.typing as npt
 from agent.calibration import prior
 from agent.calibration.probabilities import apply, fit_bcts, reliability
 from agent.errors import ModelError
-from agent.vision.model_card import Calibration
+from agent.vision.card import Calibration
 from quantize.scores import Labelled
 
 

@@ -14,7 +14,8 @@ from agent.cli._options import Number
 from agent.emotions import LABELS
 from agent.errors import InputError, ModelError
 from agent.vision import runtime
-from agent.vision.model_card import Bundle, Calibration, Card, Metric, Quantization, Tensor, Training
+from agent.vision.card import Calibration, Card, Metric, Quantization, Tensor, Training
+from agent.vision.model_card import Bundle
 from agent.vision.preprocess import version
 from quantize import calibrate, equalize, golden, graph, integers, lite, pack, representative, scores, source
 from training import config, data, record

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.emotions import LABELS
-from agent.vision.model_card import Golden, Goldens
+from agent.vision.card import Golden
+from agent.vision.model_card import Goldens
 from agent.vision.runtime import Runtime
 from training.network import Network
 

@@ -26,7 +26,8 @@ from agent.errors import CheckFailed, InputError
 from agent.insight import weights
 from agent.insight.weights import WeightTable
 from agent.vision import runtime
-from agent.vision.model_card import Bundle, Calibration
+from agent.vision.card import Calibration
+from agent.vision.model_card import Bundle
 from quantize import scores
 from training import data
 from training.cli import reported, with_data, with_limit

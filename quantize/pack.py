@@ -11,7 +11,8 @@ import numpy as np
 from agent.errors import CannotWriteError
 from agent.trust.files import sync
 from agent.trust.signed_bundle import SIGNATURE
-from agent.vision.model_card import EDGETPU, SUMS, Bundle, Card, Goldens, read_checked, sums
+from agent.vision.card import Card
+from agent.vision.model_card import EDGETPU, SUMS, Bundle, Goldens, read_checked, sums
 
 
 def write(out: Path, card: Card, model: bytes, golden: Goldens, *, force: bool = False) -> Bundle:

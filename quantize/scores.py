@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from agent.calibration import probabilities
 from agent.errors import InputError
-from agent.vision.model_card import Calibration, Metric
+from agent.vision.card import Calibration, Metric
 from agent.vision.preprocess import preprocess
 from agent.vision.runtime import Runtime
 from training import data, metrics, protocol

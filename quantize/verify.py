@@ -14,7 +14,8 @@ from agent.calibration import probabilities
 from agent.cli._options import Number
 from agent.errors import CheckFailed, ConfigError, ModelError
 from agent.vision import runtime
-from agent.vision.model_card import Bundle, Calibration
+from agent.vision.card import Calibration
+from agent.vision.model_card import Bundle
 from quantize import elsewhere, equalize, golden, graph, integers, layers, lite, pack, representative, scores, source
 from quantize.elsewhere import Job, Places
 from quantize.verdict import InRuntime, Limits, Report, as_json, as_text

@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from agent.emotions import LABELS
+from agent.vision.card import Calibration as Scaling
 from agent.vision.model_card import Bundle
-from agent.vision.model_card import Calibration as Scaling
 from agent.vision.quality import Limits
 
 Points = Annotated[float, Field(ge=0, le=100)]

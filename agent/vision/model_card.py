@@ -27,22 +27,7 @@ from pydantic import ValidationError
 
 from agent.emotions import LABELS
 from agent.errors import ModelError
-from agent.vision.card import Calibration, Card, Golden, Metric, Quantization, Tensor, Training
-
-__all__ = [
-    "Bundle",
-    "Calibration",
-    "Card",
-    "Golden",
-    "Goldens",
-    "Metric",
-    "Quantization",
-    "Tensor",
-    "Training",
-    "find",
-    "read_checked",
-    "sums",
-]
+from agent.vision.card import Card
 
 FILES: Final = ("model.tflite", "card.json", "golden.npz")
 """What a bundle must hold beside its SHA256SUMS."""

@@ -10,7 +10,7 @@ from agent import config
 from agent.calibration import parts, record
 from agent.errors import CannotWriteError, ConfigError
 from agent.insight import weights
-from agent.vision.model_card import Calibration as Scaling
+from agent.vision.card import Calibration as Scaling
 
 MODEL, CAMERA = "a" * 64, config.Camera()
 MADE = 1_780_000_000

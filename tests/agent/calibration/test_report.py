@@ -8,7 +8,7 @@ import pytest
 from agent import config
 from agent.calibration import camera, compare, labelled, parts, report
 from agent.calibration.session import Measured
-from agent.vision.model_card import Calibration as Scaling
+from agent.vision.card import Calibration as Scaling
 from tests.agent.calibration.test_record import made
 
 BARS = tuple((10 * i, (i + 0.5) / 15, (i + 0.4) / 15) for i in range(15))

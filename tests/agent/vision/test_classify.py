@@ -8,8 +8,9 @@ import pytest
 from agent.emotions import LABELS
 from agent.errors import ModelError
 from agent.records import Box, Face, Frame
+from agent.vision.card import Calibration
 from agent.vision.classify import Classifier
-from agent.vision.model_card import MODELS, Bundle, Calibration
+from agent.vision.model_card import MODELS, Bundle
 
 pytestmark = pytest.mark.wheel
 
