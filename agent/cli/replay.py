@@ -5,7 +5,6 @@ import json
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import click
 
@@ -50,7 +49,7 @@ def command(video: str, options: Playing, realtime: bool) -> None:
         ):
 
             def publish_shown(summary: Summary) -> None:
-                window = publish(summary)
+                window = json.loads(publish(summary))
                 view.show(window)
                 tally.add(window)
 
@@ -60,7 +59,7 @@ def command(video: str, options: Playing, realtime: bool) -> None:
 
 
 @contextmanager
-def _sink(settings: Settings, stages: Stages, publishing: bool) -> Iterator[Callable[[Summary], dict[str, Any]]]:
+def _sink(settings: Settings, stages: Stages, publishing: bool) -> Iterator[Callable[[Summary], bytes]]:
     """What takes a summary and returns its payload; with a broker it is sent, with its numbers."""
     clock = media_clock()
     if publishing:
@@ -70,10 +69,10 @@ def _sink(settings: Settings, stages: Stages, publishing: bool) -> Iterator[Call
                 broker = publisher.report()["broker"]
                 why = broker["reason"] or f"{broker['address']} does not answer"
                 click.echo(f"warning: {why}; going on without a broker, windows wait in memory", err=True)
-            yield lambda summary: json.loads(publisher(summary))
+            yield publisher
         return
     epoch, numbers = uuid.uuid4().hex[:12], itertools.count(1)
     speaker = payload.Speaker(Topics.of(settings.agent), uuid.uuid4().hex[:16], clock(0).utc_ms)
-    yield lambda summary: payload.window_payload(
+    yield lambda summary: payload.window(
         summary, speaker, stages.made_by, clock(summary.start), epoch=epoch, seq=next(numbers)
-    )
+    ).encode()

@@ -90,14 +90,6 @@ def window(
     )
 
 
-def window_payload(
-    summary: records.Summary, speaker: Speaker, made_by: Provenance, start: WallTime, *, epoch: str, seq: int
-) -> dict[str, Any]:
-    """`window` as the plain dict that its JSON holds."""
-    dump = window(summary, speaker, made_by, start, epoch=epoch, seq=seq).model_dump(mode="json", exclude_unset=True)
-    return dict(dump)
-
-
 def _result(summary: records.Summary) -> dict[str, Any]:
     """The fields that only an unsuppressed window has."""
     e = summary.engagement

@@ -42,7 +42,7 @@ def payload_of(**result: Any) -> dict[str, Any]:
     """A window as the agent really sends it."""
     summary = Summary(start=0.0, end=60.0, frames=60, seats=20, n_eff=19.0, coverage=0.8, **result)
     start = WallTime(NOW_MS, synced=True, source="ntp")
-    return json.loads(json.dumps(payload.window_payload(summary, SPEAKER, MADE_BY, start, epoch="e", seq=7)))
+    return json.loads(payload.window(summary, SPEAKER, MADE_BY, start, epoch="e", seq=7).encode())
 
 
 FULL = payload_of(
