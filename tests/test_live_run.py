@@ -16,7 +16,7 @@ import pytest
 from agent.config.file import load
 from agent.device.status_socket import ask, socket_path
 from tests.faults.service_world import POLICY
-from tests.mqtt_world import Mosquitto
+from tests.mqtt_world import Mosquitto, wait_until
 
 
 class Stream:
@@ -68,14 +68,6 @@ def broker(tmp_path: Path) -> Iterator[int]:
     """Port of a real mosquitto on this machine."""
     with Mosquitto(tmp_path / "broker") as made:
         yield made.port
-
-
-def until(true: Callable[[], object], seconds: float = 60) -> None:
-    """Wait for something to become true."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, f"waited {seconds} s"
-        time.sleep(0.05)
 
 
 def config(folder: Path, source: str, port: int, policy: str = POLICY) -> Path:
@@ -148,21 +140,21 @@ def test_off_means_off(stream: Stream, broker: int, tmp_path: Path) -> None:
     log = (tmp_path / "agent.log").open("wb")
     process = subprocess.Popen(agent(config(tmp_path, stream.url, broker)), stderr=log, stdout=log)
     try:
-        until(listener.has(None), 90)
+        wait_until(listener.has(None), 90)
         assert stream.watching == 1
         (tmp_path / "pause").touch()
-        until(lambda: stream.watching == 0)
-        until(listener.has("paused"))
+        wait_until(lambda: stream.watching == 0, 60)
+        wait_until(listener.has("paused"), 60)
         listener.order("resume")
         time.sleep(3)
         assert stream.watching == 0, "the network undid a local pause"
         (tmp_path / "pause").unlink()
-        until(lambda: stream.watching == 1)
-        until(listener.has(None))
+        wait_until(lambda: stream.watching == 1, 60)
+        wait_until(listener.has(None), 60)
         listener.order("pause")
-        until(lambda: stream.watching == 0)
+        wait_until(lambda: stream.watching == 0, 60)
         listener.order("resume")
-        until(lambda: stream.watching == 1)
+        wait_until(lambda: stream.watching == 1, 60)
     finally:
         process.terminate()
         process.wait(30)
@@ -200,11 +192,11 @@ def test_status_tells_what_the_work_took_only_with_a_result(stream: Stream, brok
     asked = socket_path(load(file).settings)
     process = subprocess.Popen(agent(file), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
-        until(asked.exists)
-        until(lambda: ask(asked)["fps"] is not None)
+        wait_until(asked.exists, 60)
+        wait_until(lambda: ask(asked)["fps"] is not None, 60)
         assert (ask(asked)["stages"], listener.windows) == (None, [])
-        until(listener.has(None), 90)
-        until(lambda: ask(asked)["stages"] is not None, 10)
+        wait_until(listener.has(None), 90)
+        wait_until(lambda: ask(asked)["stages"] is not None, 10)
     finally:
         process.terminate()
         process.wait(30)

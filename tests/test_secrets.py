@@ -17,7 +17,7 @@ import pytest
 
 from tests.cameras import mjpeg_server
 from tests.faults.service_world import POLICY, START_S
-from tests.mqtt_world import wait_until
+from tests.mqtt_world import free_port, wait_until
 
 SECRET = "planted-Zq7!vX2&kd-secret"
 FORMS = (
@@ -50,9 +50,7 @@ class Device:
         self.root = root
         self.outputs: dict[str, Path] = {}
         self.started: list[subprocess.Popen[bytes]] = []
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.password = root / "mqtt-password"
         self.password.write_text(SECRET + "\n")
         self.password.chmod(0o600)

@@ -14,6 +14,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.config import Settings
+from agent.delivery.embedded import free_port
 from agent.device.check_broker import broker as check
 from agent.device.checks import run
 
@@ -48,8 +49,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def serving(folder: Path, certificates: Path, change_acl: Callable[[str], str] = lambda acl: acl) -> Iterator[int]:
     """Run mosquitto as Debian does, with deploy/mosquitto/fer.conf in conf.d, only its paths and its port changed;
     yield the port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     (folder / "fer.acl").write_text(change_acl((DEPLOY / "fer.acl").read_text()))
     (folder / "fer.passwd").touch(mode=0o600)
     for user in USERS:
@@ -298,8 +298,6 @@ def test_doctor_finds_what_the_acl_denies(
 
 def test_doctor_without_a_broker(tmp_path: Path, certificates: Path) -> None:
     """No broker at all is one FAIL with what to check."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        closed = free.getsockname()[1]
-    found = diagnosed(closed, tmp_path, certificates / "ca.crt")
+    found = diagnosed(free_port(), tmp_path, certificates / "ca.crt")
     assert found["mqtt.connect"][0] == "FAIL"
     assert "connection refused" in found["mqtt.connect"][1]
