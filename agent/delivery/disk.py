@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Final, Literal
 
@@ -85,7 +86,8 @@ class DiskSpool:
     def add(self, build: Build) -> int:
         """Keep a new window, on disk and synced when this returns. Raises OSError; then it is not kept."""
         seq = self.newest_seq + 1
-        self._reserve(seq)
+        if seq > self._marks.reserved:
+            self._write_head(clean=False, reserved=seq + _RESERVE - 1)
         payload = build(self.epoch, seq)
         position = self._append("window", seq, payload)
         self.newest_seq = seq
@@ -318,20 +320,17 @@ class DiskSpool:
 
     def _remove_empty(self) -> None:
         """Delete the oldest files that hold nothing any more; never the one that is written."""
-        used = {id(place.segment) for place in self._places.values()} if len(self._segments) > 1 else set()
-        if len(self._segments) > 1 and id(self._segments[0]) not in used:
+        used = {id(place.segment) for place in self._places.values()}
+        empty = list(takewhile(lambda segment: id(segment) not in used, self._segments[:-1]))
+        if empty:
             self._write_head(clean=False)  # first: what is gone without a mark would be declared lost
-        while len(self._segments) > 1 and id(self._segments[0]) not in used:
+        for _ in empty:
             self._segments.pop(0).remove()
 
     def _forget(self, positions: list[int]) -> None:
         for position in positions:
             del self._places[position]
             self._confirmed.discard(position)
-
-    def _reserve(self, seq: int) -> None:
-        if seq > self._marks.reserved:
-            self._write_head(clean=False, reserved=seq + _RESERVE - 1)
 
     def _write_head(self, *, clean: bool, reserved: int | None = None) -> None:
         confirmed = self._marks.confirmed
