@@ -131,7 +131,7 @@ def _row(how: str, p: Floats, faces: scores.Labelled, table: WeightTable) -> Row
         ece_labels=probabilities.ece(p[kept], one_hot),
         bias=bias,
         bias_ci95=noise,
-        nll=float(-(faces.votes * np.log(np.maximum(p, 1e-12))).sum(axis=1).mean()),
+        nll=probabilities.nll(p, faces.votes),
     )
 
 

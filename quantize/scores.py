@@ -103,8 +103,7 @@ def _calibration_errors(faces: Labelled, p: Floats, who: dict[str, Any]) -> Iter
     for name, chosen, truth in (("majority", faces.majority, one_hot), ("all", slice(None), faces.votes)):
         error = probabilities.ece(p[chosen], truth[chosen])
         yield Metric(name="ece", value=error, split=faces.name, faces=name, n=len(p[chosen]), **who)
-    cross = float(-(faces.votes * np.log(np.maximum(p, 1e-12))).sum(axis=1).mean())
-    yield Metric(name="nll", value=cross, split=faces.name, faces="all", n=len(p), **who)
+    yield Metric(name="nll", value=probabilities.nll(p, faces.votes), split=faces.name, faces="all", n=len(p), **who)
 
 
 def _ci(interval: metrics.Interval) -> tuple[float, float] | None:

@@ -148,7 +148,7 @@ def fitted(logits: npt.NDArray[np.float64], targets: npt.NDArray[np.float64], ow
             f"probabilities: expected a calibration error of at most {WORST_ECE} on crops left out of the fit, got "
             f"{error:.3f}; label more crops"
         )
-    fit, theirs = (_nll(p, targets, weights) for p in (held_out, before))
+    fit, theirs = (probabilities.nll(p, targets, weights) for p in (held_out, before))
     if fit >= theirs:
         raise CheckFailed(
             "probabilities: the model's own calibration explains these crops better than a fit to them "
@@ -218,8 +218,3 @@ def folds(n: int) -> Iterator[npt.NDArray[np.bool_]]:
     """Yield which of `n` faces each of the `FOLDS` folds holds out, (n,)."""
     fold = np.arange(n) % FOLDS
     yield from (fold == number for number in range(FOLDS))
-
-
-def _nll(p: npt.NDArray[np.float64], targets: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> float:
-    """Return the mean cross-entropy under weights (n,), nats."""
-    return float(-weights @ (targets * np.log(np.maximum(p, 1e-12))).sum(axis=1) / weights.sum())

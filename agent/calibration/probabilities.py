@@ -108,6 +108,11 @@ def ece(probabilities: Floats, targets: npt.NDArray[np.floating], weights: Float
     return sum(bar.weight * abs(bar.confidence - bar.truth) for bar in bars) / (sum(bar.weight for bar in bars) or 1.0)
 
 
+def nll(probabilities: Floats, targets: npt.NDArray[np.floating], weights: Floats | None = None) -> float:
+    """Return the mean cross-entropy with the targets (n, c), nats; arguments as `reliability`."""
+    return float(np.average(-(targets * np.log(np.maximum(probabilities, 1e-12))).sum(axis=1), weights=weights))
+
+
 def index_bias(probabilities: Floats, targets: npt.NDArray[np.floating], points: npt.ArrayLike) -> float:
     """Return the mean index of the probabilities minus that of the targets (n, c), points; `points` are the weights."""
     return float(
