@@ -84,3 +84,8 @@ def first_line(cause: BaseException) -> str:
     """Return what a library's error says, for the end of a message: its first line, 200 characters at most; its type
     where it says nothing."""
     return (str(cause).strip() or type(cause).__name__).splitlines()[0][:200]
+
+
+def last_line(said: str, otherwise: str) -> str:
+    """Return what a program that failed said last, 300 characters at most; `otherwise` where it said nothing."""
+    return (said.strip().splitlines() or [otherwise])[-1][:300]

@@ -14,7 +14,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from agent.errors import CheckFailed, ConfigError
+from agent.errors import CheckFailed, ConfigError, last_line
 from agent.vision.model_card import Bundle, find
 from quantize import boards, elsewhere, emulated, golden, scores
 from quantize.elsewhere import Job, Places
@@ -139,7 +139,7 @@ def _agent(python: str, bundle: Path, processor: str, runtime: str) -> str:
     with elsewhere.environment() as env:
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
-        return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:300]
+        return last_line(done.stderr, f"exit code {done.returncode}")
     return "accepted"
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from agent.cli._options import Number
-from agent.errors import CheckFailed
+from agent.errors import CheckFailed, last_line
 from quantize import elsewhere, golden, onnx_peer, pack, peak, verify
 from quantize.elsewhere import Job, Places
 from training.cli import reported
@@ -130,8 +130,7 @@ def _files(
         try:
             files += [("onnxruntime", kind, path) for kind, path in _onnx(given, faces, places, work).items()]
         except subprocess.CalledProcessError as cause:
-            last = (cause.stderr.strip().splitlines() or [f"exit code {cause.returncode}"])[-1]
-            skipped.append(f"onnxruntime: no ONNX file: {last[:200]}")
+            skipped.append(f"onnxruntime: no ONNX file: {last_line(cause.stderr, f'exit code {cause.returncode}')}")
     else:
         skipped.append("onnxruntime: in none of the Pythons here; it needs onnx beside it")
     return files, tuple(skipped)

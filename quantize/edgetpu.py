@@ -14,7 +14,7 @@ from typing import Final
 
 import click
 
-from agent.errors import CheckFailed, InputError, ModelError, UsageError
+from agent.errors import CheckFailed, InputError, ModelError, UsageError, last_line
 from agent.vision.model_card import EDGETPU, SUMS
 from quantize import graph, pack
 from quantize.edgetpu_rules import Finding, check
@@ -130,8 +130,7 @@ def compile_into(model: bytes, out: Path) -> str:
         )
         made = Path(folder) / EDGETPU
         if done.returncode or not made.is_file():
-            last = ((done.stdout + done.stderr).strip().splitlines() or ["no output"])[-1]
-            raise CheckFailed(f"{COMPILER} refused it: {last[:300]}")
+            raise CheckFailed(f"{COMPILER} refused it: {last_line(done.stdout + done.stderr, 'no output')}")
         pack.write_file(out, made.read_bytes())
     return done.stdout
 

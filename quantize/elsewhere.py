@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from agent.errors import ConfigError
+from agent.errors import ConfigError, last_line
 
 ENVIRONMENT: Final = "FER_PYTHONS"
 """Other Pythons to look for engines in, separated as PATH is."""
@@ -110,8 +110,8 @@ def _call(python: str, *arguments: str) -> str:
             raise ConfigError(f"{python}: cannot be run ({cause.strerror}); expected the path of a Python") from cause
         if process.returncode:
             errors.seek(0)
-            last = (errors.read().strip().splitlines() or [f"exit code {process.returncode}"])[-1]
-            raise ConfigError(f"{python} -m quantize.engines {arguments[0]}: {last[:300]}")
+            last = last_line(errors.read(), f"exit code {process.returncode}")
+            raise ConfigError(f"{python} -m quantize.engines {arguments[0]}: {last}")
     return printed
 
 

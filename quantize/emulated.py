@@ -21,7 +21,7 @@ from typing import Final
 
 import click
 
-from agent.errors import ConfigError, TryAgainError
+from agent.errors import ConfigError, TryAgainError, last_line
 from training import cache
 
 PROCESSORS: Final = {"cortex-a72": "0xd08", "cortex-a76": "0xd0b"}
@@ -194,6 +194,5 @@ def _run(what: str | None, command: list[str]) -> str:
         click.echo(f"getting {what} …", err=True)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise TryAgainError(f"{what or command[0]}: {last[:300]}")
+        raise TryAgainError(f"{what or command[0]}: {last_line(done.stderr, f'exit code {done.returncode}')}")
     return done.stdout
