@@ -56,7 +56,7 @@ def convert(path: Path, dataset: data.Dataset, options: Options) -> Converted:
     Raises
     ------
     InputError, ModelError
-        see `source.load`, `record.read`, `representative.choose`, `lite.to_integer`, `integers.check`, `check_batches`
+        see `source.load`, `record.read`, `representative.choose`, `lite.to_integer`, `integers.check`, `_check_batches`
     """
     model = source.load(path, options.side)
     side, origin = model.input_shape[1], _training(path, model.name, dataset)
