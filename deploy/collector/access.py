@@ -39,7 +39,7 @@ def read_token(path: Path) -> str:
         if not path.exists() or not path.read_bytes().strip():
             path.parent.mkdir(parents=True, exist_ok=True)
             _make_token(path)
-        token = path.read_text(encoding="utf-8").partition("\n")[0].strip()
+        token = path.read_text(encoding="utf-8-sig").partition("\n")[0].strip()
     except OSError as error:
         raise CannotWriteError(f"token file {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -38,13 +38,14 @@ def broker_address(options: dict[str, Any]) -> Address:
 
 
 def _first_line(file: Path) -> str:
+    first, *_ = file.read_bytes().splitlines() or [b""]
     try:
-        line = file.read_bytes().splitlines()[0].decode()
-    except IndexError:
-        raise ConfigError(f"--password-file: expected the password in the first line of {file}, got no line") from None
+        line = first.decode("utf-8-sig")  # Windows' Notepad may begin a file with a byte order mark
     except UnicodeDecodeError as error:
         found = f"byte {error.object[error.start]:#04x}"
         raise ConfigError(f"--password-file: expected text in UTF-8 in {file}, got {found}") from None
+    if not line:
+        raise ConfigError(f"--password-file: expected the password in the first line of {file}, got an empty line")
     return line
 
 

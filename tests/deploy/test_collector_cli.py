@@ -12,6 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from agent.errors import ConfigError
 from deploy.collector.bench.lessons import suppressed_window, topic_of, window_of
 from deploy.collector.cli import cli, main
 from deploy.collector.database import open_database
@@ -177,10 +178,14 @@ def options(**more: Any) -> dict[str, Any]:
 
 
 def test_first_line_of_the_password_file(tmp_path: Path) -> None:
-    """A password file written on Windows has the same password."""
+    """A password file written on Windows has the same password, with a byte order mark, too; an empty line is none."""
     file = tmp_path / "password"
-    file.write_bytes("gehe\u00efm \r\nmore\r\n".encode())
-    assert broker_address(options(password_file=file)).password == "gehe\u00efm "
+    for encoding in ("utf-8", "utf-8-sig"):
+        file.write_bytes("gehe\u00efm \r\nmore\r\n".encode(encoding))
+        assert broker_address(options(password_file=file)).password == "gehe\u00efm "
+    file.write_text("\nsecret\n")
+    with pytest.raises(ConfigError, match="first line"):
+        broker_address(options(password_file=file))
 
 
 @pytest.mark.parametrize(("host", "warned"), [("broker.invalid", 1), ("127.0.0.1", 0), ("localhost", 0)])

@@ -131,6 +131,8 @@ def test_token_file_is_made_for_the_owner_alone(tmp_path: Path) -> None:
     assert len(token) >= 32
     assert file.stat().st_mode & 0o777 == 0o600
     assert read_token(file) == token
+    file.write_text(f"{token}\r\n", encoding="utf-8-sig")  # as Windows' Notepad may write it
+    assert read_token(file) == token
 
 
 def test_token_file_that_a_power_cut_left_empty_is_made_anew(tmp_path: Path) -> None:
