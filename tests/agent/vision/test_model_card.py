@@ -240,6 +240,15 @@ def test_a_path_is_found_as_it_is(bundle: Path) -> None:
     assert find(str(bundle)) == bundle
 
 
+def test_a_folder_here_does_not_take_the_packages_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`sudo fer-agent config check` in /tmp runs no model that somebody else put there; a path leads to one."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("released", "mine"):
+        (tmp_path / name).mkdir()
+    assert find("released") == model_card.MODELS / "released"
+    assert [find(name) for name in ("./released", ".", "mine")] == [Path("released"), Path(), Path("mine")]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_the_packages_models_are_found_from_a_closed_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`sudo fer-agent …` in a home folder of mode 700 goes on as the agent's user, to whom that folder is closed."""
