@@ -35,7 +35,7 @@ _MARKS: Final = (
 """What shows that a row is another one. Compared, never ordered: the clocks of collectors disagree, and are set."""
 _AT_ONCE: Final = 500
 """Rows named in one query."""
-_MOST_PAGES: Final = 500
+_MOST_PAGES: Final = 400
 _QUEUE: Final = 20
 """Updates kept for a slow page before it is told to load all anew."""
 _TREND: Final = 40

@@ -22,6 +22,7 @@ from agent.device.signals import on_end
 from agent.errors import ConfigError, FerAgentError, UnavailableError
 from deploy.collector.access import Door, read_token
 from deploy.collector.broker import Address, Broker
+from deploy.collector.connections import Connection, Listener
 from deploy.collector.database import open_database
 from deploy.collector.ingest import Ingest
 from deploy.collector.prune import prune
@@ -67,6 +68,9 @@ def serve_page(engine: Engine, settings: PageSettings, tally: Tally | None, inge
     app = Page(engine, door, tally, ingest).app()
     config = uvicorn.Config(
         app,
+        http=Connection,
+        loop="asyncio",  # another one takes connections past `Listener`
+        ws="none",
         log_level="warning",
         timeout_graceful_shutdown=1,
         server_header=False,
@@ -89,7 +93,7 @@ def _check_certificate(settings: PageSettings) -> None:
         raise ConfigError(f"--tls-cert: expected a PEM certificate with its key at {where}, got: {error}") from error
 
 
-def _listening(settings: PageSettings) -> socket.socket:
+def _listening(settings: PageSettings) -> Listener:
     host, port = settings.host.strip("[]"), settings.port
     scheme = "https" if settings.tls_cert else "http"
     try:
@@ -102,7 +106,7 @@ def _listening(settings: PageSettings) -> socket.socket:
     log.info("event=page.serving url=%s://%s:%d token_file=%s", scheme, settings.host, port, settings.token_file)
     if settings.tls_cert is None and not ipaddress.ip_address(address[0]).is_loopback:
         log.warning("event=page.plain_http action='give --tls-cert and --tls-key, or put a TLS proxy in front'")
-    return listener
+    return Listener(listener)
 
 
 @contextmanager
