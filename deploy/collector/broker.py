@@ -42,6 +42,9 @@ _RECONNECT_S: Final = (1, 30)
 """Shortest and longest pause between two tries to connect, seconds."""
 _RARELY_S: Final = 30
 """The same where each connection ends over the same thing, seconds."""
+_ASKS: Final = (20, 200)
+"""Fewest and most questions of one round, as the broker is slow or quick to take what is published: what everybody's
+acks would wait behind must not grow with the holes of one device."""
 _QUIET_S: Final = 0.02
 """Nothing more will come soon after so long without a message, seconds."""
 EVERY_WINDOW: Final = "fer/v1/+/+/+/window"
@@ -183,6 +186,11 @@ class Broker:
         for delivery in deliveries:
             if delivery.qos and delivery.connection == self._connection and self.connected:
                 self._client.ack(delivery.mid, delivery.qos)
+
+    @property
+    def room(self) -> int:
+        """How many questions may be asked now."""
+        return max(_ASKS[0], _ASKS[1] - len(self._published))
 
     def publish_ack(self, source: Source, epoch: str, upto: int) -> None:
         """Tell an agent that it may forget its windows up to `upto`."""

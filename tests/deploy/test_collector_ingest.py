@@ -238,3 +238,18 @@ def test_embedded_broker_is_enough(engine: Engine) -> None:
             wait_for(lambda: room.acked == 4)
         room.close()
     assert (count(engine), room.asked) == (4, [(3, 3)])
+
+
+def test_holes_of_one_device_do_not_hold_up_anothers_ack(broker_port: int, sqlite_url: str, room: Room) -> None:
+    """A device that begins an epoch with each window has a hole in each: what is asked of it leaves room for acks."""
+    strange = Room(broker_port, 2)
+    with collecting(broker_port, open_database(sqlite_url)):
+        for epoch in range(4000):
+            body = window_of(2, 5, NOW_MS + epoch, epoch=f"e{epoch}")
+            sent = strange.client.publish(topic_of(2), body, qos=1)
+        sent.wait_for_publish(120)
+        wait_for(lambda: strange.asked, 60)
+        room.send(1)
+        wait_for(lambda: room.acked == 1, 60)
+        assert len(strange.asked) < 2000
+    strange.close()
