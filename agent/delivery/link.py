@@ -13,7 +13,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.config import Mqtt
-from agent.delivery.security import KEYS, mends, no_welcome
+from agent.delivery.security import KEYS, log_in, mends, no_welcome
 
 SESSION_EXPIRY_S: Final = 3600
 WILL_DELAY_S: Final = 10
@@ -139,8 +139,7 @@ class Link:
         self._client.connect_timeout = _CONNECT_TIMEOUT_S
         if tls is not None:
             self._client.tls_set_context(tls)
-        if mqtt.username is not None or password is not None:
-            self._client.username_pw_set(mqtt.username or "", password)
+        log_in(self._client, mqtt, password)
         delay = self._properties(PacketTypes.WILLMESSAGE, WillDelayInterval=WILL_DELAY_S)
         self._client.will_set(will.topic, will.payload, qos=1, retain=True, properties=delay)
 

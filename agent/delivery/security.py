@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import paho.mqtt.client as paho
+
 from agent.config import Mqtt
 from agent.errors import ConfigError
 
@@ -81,6 +83,12 @@ def password(mqtt: Mqtt) -> str | None:
     if not lines or not lines[0]:
         raise ConfigError(f"mqtt.password_file: expected the password in the first line of {path}, got an empty line")
     return lines[0]
+
+
+def log_in(client: paho.Client, mqtt: Mqtt, secret: str | None) -> None:
+    """Have `client` bring user name and `secret`; a secret alone goes with an empty name, as MQTT 3.1.1 asks."""
+    if mqtt.username is not None or secret is not None:
+        client.username_pw_set(mqtt.username or "", secret)
 
 
 def no_welcome(mqtt: Mqtt, names: Names = KEYS) -> str:

@@ -52,9 +52,7 @@ class Subscriber:
             raise InputError(str(error)) from error
         if tls is not None:
             client.tls_set_context(tls)
-        password = security.password(mqtt)
-        if mqtt.username is not None or password is not None:
-            client.username_pw_set(mqtt.username or "", password)
+        security.log_in(client, mqtt, security.password(mqtt))
         self._set_callbacks()
         try:
             client.connect(mqtt.host, mqtt.port, mqtt.keepalive_s)

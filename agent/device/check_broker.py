@@ -129,8 +129,7 @@ def _client(
     client.on_message = lambda _c, _u, message: inbox.put(("message", message.topic, message.payload))
     client.on_publish = lambda _c, _u, mid, code, _p: inbox.put(("puback", mid, code))
     client.on_subscribe = lambda _c, _u, mid, codes, _p: inbox.put(("suback", mid, codes))
-    if mqtt.username is not None:
-        client.username_pw_set(mqtt.username, security.password(mqtt))
+    security.log_in(client, mqtt, security.password(mqtt))
     if (context := security.context(mqtt)) is not None:
         client.tls_set_context(context)
     if will is not None:

@@ -147,6 +147,22 @@ def test_who_answers_and_is_no_broker_for_us_has_a_remedy_of_its_own(answer: byt
     assert (report["mqtt.auth"].verdict, says in report["mqtt.auth"].mend) == ("FAIL", True), report["mqtt.auth"]
 
 
+def test_a_password_without_a_user_name_is_brought_as_the_agent_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an empty name: a broker may take that otherwise than nobody."""
+    monkeypatch.setenv("FER_MQTT_PASSWORD", "hunter2")
+    heard: list[bytes] = []
+
+    def serve(client: socket.socket) -> None:
+        heard.append(client.recv(4096))
+        client.sendall(b"\x20\x03\x00\x86\x00")
+
+    with serving(serve) as port:
+        found = report_of(port)
+    (connect,) = filter(None, heard)
+    assert found["mqtt.auth"].verdict == "FAIL"
+    assert connect.endswith(b"\x00\x00" + b"\x00\x07hunter2")
+
+
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
 def test_a_refused_subscription_is_no_silence(version: str, broker: Mosquitto, tmp_path: Path) -> None:
     """A broker that says no to a subscription, as NATS, ejabberd and mosquitto's dynamic security do, is quoted, and
