@@ -86,6 +86,21 @@ def words(chrome: Any, script: str, *values: Any) -> Any:
     return chrome.execute_async_script(load, *values)
 
 
+def test_the_hour_that_autumn_has_twice_says_which_one_it_is(browser: Any) -> None:
+    """Two windows of an hour apart do not stand under the same time."""
+    browser.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "Europe/Berlin"})
+    try:
+        browser.refresh()
+        autumn = 1761440340000  # 2025-10-26, 02:59 in summer time
+        hours = [autumn - 60 * MINUTE, autumn, autumn + 60 * MINUTE, autumn + 120 * MINUTE]
+        assert words(browser, "arguments[0].map(w.clock)", hours) == ["01:59", "02:59 GMT+2", "02:59 GMT+1", "03:59"]
+        first, second = words(browser, "arguments[0].map(w.dayClock)", hours[1:3])
+        assert (first.endswith("02:59 GMT+2"), second.endswith("02:59 GMT+1")) == (True, True)
+    finally:
+        browser.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": ""})
+        browser.refresh()
+
+
 def test_a_time_says_its_day_where_that_is_not_today(browser: Any) -> None:
     """A time of today is hours and minutes; of another day it has weekday, day and month; of another year that, too."""
     year = datetime.now().year

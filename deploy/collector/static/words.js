@@ -52,9 +52,12 @@ export const seats = (window) => (window && LOOKED.has(window.suppressed) ? wind
 export const coverage = (window) => (window && !window.suppressed ? window.coverage : null);
 export const signed = (value) => (value > 0 ? "+" : value < 0 ? "−" : "±") + Math.abs(value).toFixed(2);
 
-const clockFormat = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const HOUR_MS = 3600000;
+const hourMinute = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+const clockFormat = new Intl.DateTimeFormat(undefined, hourMinute);
+const zoneFormat = new Intl.DateTimeFormat(undefined, { ...hourMinute, timeZoneName: "short" });
 const day = { day: "numeric", month: "short" };
-const moment = { weekday: "short", ...day, hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+const moment = { weekday: "short", ...day, ...hourMinute };
 // Without the year, and with it: said where it is not this one.
 const formats = (parts) => [parts, { ...parts, year: "numeric" }].map((some) => new Intl.DateTimeFormat(undefined, some));
 const [dayFormats, dateFormats] = [formats(moment), formats(day)];
@@ -62,8 +65,13 @@ const yearOf = (ms) => new Date(ms).getFullYear();
 const fit = (pair, ...times) => pair[Number(times.some((ms) => yearOf(ms) !== yearOf(Date.now())))];
 export const today = (ms) => new Date(ms).toDateString() === new Date().toDateString();
 export const date = (ms) => fit(dateFormats, ms).format(ms);
-export const clock = (ms) => clockFormat.format(ms);
-export const dayClock = (ms) => fit(dayFormats, ms).format(ms);
+// Which of the two it is, in the hour that autumn has twice.
+const zoned = (ms, time) =>
+  [ms - HOUR_MS, ms + HOUR_MS].some((other) => clockFormat.format(other) === clockFormat.format(ms))
+    ? `${time} ${zoneFormat.formatToParts(ms).find((part) => part.type === "timeZoneName").value}`
+    : time;
+export const clock = (ms) => zoned(ms, clockFormat.format(ms));
+export const dayClock = (ms) => zoned(ms, fit(dayFormats, ms).format(ms));
 export const when = (ms) => (today(ms) ? clock(ms) : dayClock(ms));
 export const stretch = (from, to) => fit(dayFormats, from, to).formatRange(from, to);
 
