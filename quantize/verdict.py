@@ -56,6 +56,8 @@ class Report:
     n: int
     """Faces."""
     float_accuracy: metrics.Interval
+    float_calibrated: metrics.Interval | None
+    """The float network with the bundle's calibration: what that does without the integers; None for a bare .tflite."""
     runtimes: tuple[InRuntime, ...]
     """Before calibration: what the integers cost."""
     calibrated: tuple[InRuntime, ...]
@@ -86,6 +88,8 @@ def as_text(report: Report) -> str:
         f"{'float':34} {_percent(report.float_accuracy)}",
     ]
     lines += [_row(one.runtime, one) for one in report.runtimes]
+    if report.float_calibrated is not None:
+        lines.append(f"{'float, calibrated':34} {_percent(report.float_calibrated)}")
     lines += [_row(f"{one.runtime}, calibrated", one) for one in report.calibrated]
     answer = {True: "bit-equal", False: "DIFFERENT", None: "not compared"}[report.reference_equal]
     lines.append(f"reference kernels of both runtimes, {report.reference_faces} faces: {answer}")

@@ -137,6 +137,7 @@ def verify(
         split=split,
         n=len(label),
         float_accuracy=metrics.measure(metrics.softmax(floats[kept]), label).accuracy,
+        float_calibrated=own and metrics.measure(scores.calibrated(floats[kept], own), label).accuracy,
         runtimes=before,
         calibrated=after,
         reference_faces=min(reference_faces, len(faces.faces)),

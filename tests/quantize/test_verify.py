@@ -143,7 +143,20 @@ def test_a_ruined_calibration_fails(
 def test_a_bare_file_has_no_calibration_to_judge(files: tuple[Path, Path], drawn_dir: Path) -> None:
     """Without a card there is one row a runtime."""
     out = run((files[0], files[1] / "model.tflite"), drawn_dir, "--json", "--drop", "5", "--agreement", "0.9")[1]
-    assert json.loads(out)["calibrated"] == []
+    report = json.loads(out)
+    assert (report["calibrated"], report["float_calibrated"]) == ([], None)
+
+
+def test_what_the_calibration_does_is_told_from_what_the_integers_do(
+    converted: Converted, files: tuple[Path, Path], drawn_dir: Path, tmp_path: Path
+) -> None:
+    """One that calls every face contempt makes the float network as bad as the integers."""
+    how = converted.card.calibration.model_copy(update={"biases": (-99.0,) * 7 + (99.0,)})
+    card = converted.card.model_copy(update={"calibration": how})
+    pack.write(tmp_path / "b", card, converted.model, converted.golden)
+    report = json.loads(run((files[0], tmp_path / "b"), drawn_dir, "--json")[1])
+    float_calibrated = report["float_calibrated"]["value"]
+    assert float_calibrated == report["calibrated"][0]["accuracy"]["value"] < report["float_accuracy"]["value"]
 
 
 def test_layers_of_other_channels_are_not_compared(
