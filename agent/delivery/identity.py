@@ -1,4 +1,4 @@
-"""Two agents with one id: who is who, from what the broker says. State without IO and without a clock."""
+"""Two clients with one id: that there are two, and of agents who is who. State without IO and without a clock."""
 
 from typing import Final, Literal
 
@@ -54,3 +54,34 @@ class Twin:
         self._undecided = self._undecided + 1 if again else 1
         later = self._me > (status.started_ms, status.boot_id) and self._undecided > _UNDECIDED
         return "newer" if later or self._found == status.boot_id else "older"
+
+
+class Contest:
+    """Whether another client of our id takes the connection each time: the broker ends the older one, and mosquitto
+    does not say why. begun / ended / explained.
+
+    brief_s : a connection that ends sooner, seconds, was taken, or the broker is started anew
+    taken : so many of them in a row were taken
+    """
+
+    def __init__(self, brief_s: float, taken: int) -> None:
+        self._brief_s, self._taken = brief_s, taken
+        self._begun, self._brief = 0.0, 0
+
+    @property
+    def on(self) -> bool:
+        """Whether it goes on."""
+        return self._brief >= self._taken
+
+    def begun(self, at: float) -> None:
+        """A connection is good."""
+        self._begun = at
+
+    def ended(self, at: float) -> bool:
+        """It ended, and nothing else says why; whether that is now the first sign of a contest."""
+        self._brief = self._brief + 1 if at - self._begun < self._brief_s else 0
+        return self._brief == self._taken
+
+    def explained(self) -> None:
+        """It ended for another reason."""
+        self._brief = 0

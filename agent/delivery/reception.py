@@ -8,7 +8,7 @@ from agent.config import Mqtt
 from agent.delivery import link, payload, wire
 from agent.delivery.births import Births
 from agent.delivery.commands import Desk
-from agent.delivery.identity import Twin
+from agent.delivery.identity import Contest, Twin
 from agent.delivery.news import Parcel
 from agent.delivery.outbox import Item
 from agent.delivery.shared import SharedSpool
@@ -57,8 +57,7 @@ class Reception:
         self._sender, self._desk = sender, desk
         self._twin = Twin(speaker.boot_id, speaker.started_ms)
         self._bad_acks, self._unacked_s = 0, unacked_s
-        self._begun, self._brief = 0.0, 0
-        """When this connection began, and how many before it the broker ended soon, in a row."""
+        self._contest = Contest(_BRIEF_S, _TAKEN)
         self._unacked_since: float | None = None
         """When the broker took the first window of those for which no ack has come."""
         self._limit: int | None = None
@@ -72,7 +71,8 @@ class Reception:
     def welcome(self, limit: int | None) -> None:
         """A new connection, to a broker that takes packets of `limit` bytes: what was refused is tried again; what
         ended a connection only if the limit is larger now."""
-        before, self._limit, self._begun = self._limit, limit, time.monotonic()
+        before, self._limit = self._limit, limit
+        self._contest.begun(time.monotonic())
         self._twin.connected()
         if limit != before and (limit is None or before is None or limit > before):
             self._deadly.clear()
@@ -98,7 +98,7 @@ class Reception:
     def ended(self, news: link.Closed, unanswered: set[str]) -> bool:
         """Whether the broker ended this connection as the one before, over the same topics. One that cannot answer no
         ends it over what its ACL forbids (RabbitMQ, with MQTT 3.1.1): again and again, and without a word."""
-        self._count_brief(news, unanswered)
+        self._note_contest(news, unanswered)
         if not news.by_broker or news.too_large or news.taken_over or not unanswered:
             return False
         again = self._mute & unanswered
@@ -110,12 +110,11 @@ class Reception:
             self._trouble("ended", f"{why}: does its ACL allow {lines}?")
         return bool(again)
 
-    def _count_brief(self, news: link.Closed, unanswered: set[str]) -> None:
-        """A device of our id in another room speaks on other topics, so no status tells of it; that each connection is
-        taken after a while does (mosquitto 2.0.11 does not say why it ends)."""
-        taken = news.by_broker and not unanswered and not news.too_large and not news.taken_over
-        self._brief = self._brief + 1 if taken and time.monotonic() - self._begun < _BRIEF_S else 0
-        if self._brief == _TAKEN:
+    def _note_contest(self, news: link.Closed, unanswered: set[str]) -> None:
+        """A device of our id in another room speaks on other topics, so no status tells of it."""
+        if not news.by_broker or unanswered or news.too_large or news.taken_over:
+            self._contest.explained()
+        elif self._contest.ended(time.monotonic()):
             me = self._speaker.topics.agent
             why = (
                 "ends each connection soon after it began: another device, in whatever room or school, may have the id"

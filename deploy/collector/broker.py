@@ -22,12 +22,13 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent.config import Mqtt
+from agent.delivery.identity import Contest
 from agent.delivery.link import CLOSED, HUNG_UP, REFUSED, lack
 from agent.delivery.security import Names, explain, mends, no_welcome
 from agent.errors import ConfigError, FerAgentError
 from deploy.collector.client import Client
 from deploy.collector.messages import Source
-from deploy.collector.refusals import Contest, Refusals
+from deploy.collector.refusals import Refusals
 
 log = logging.getLogger("fer.collector")
 
@@ -42,6 +43,10 @@ _RECONNECT_S: Final = (1, 30)
 """Shortest and longest pause between two tries to connect, seconds."""
 _RARELY_S: Final = 30
 """The same where each connection ends over the same thing, seconds."""
+_BRIEF_S: Final = 10.0
+"""A connection that had all its answers and ends sooner was taken, or the broker is started anew."""
+_TAKEN: Final = 3
+"""So many of them in a row were taken."""
 _ASKS: Final = (20, 200)
 """Fewest and most questions of one round, as the broker is slow or quick to take what is published: what everybody's
 acks would wait behind must not grow with the holes of one device."""
@@ -113,7 +118,7 @@ class Broker:
         self._asked = False
         """What is to be read has had no answer on this connection."""
         self._refusals = Refusals(address.username)
-        self._contest = Contest(address.name)
+        self._contest = Contest(_BRIEF_S, _TAKEN)
         self.acl_line = self._refusals.acl_line
         self._five = address.version == "5"
         self._client = Client(
@@ -188,8 +193,8 @@ class Broker:
                 self._client.ack(delivery.mid, delivery.qos)
 
     @property
-    def room(self) -> int:
-        """How many questions may be asked now."""
+    def questions_left(self) -> int:
+        """How many may be asked now."""
         return max(_ASKS[0], _ASKS[1] - len(self._published))
 
     def publish_ack(self, source: Source, epoch: str, upto: int) -> None:
@@ -281,7 +286,11 @@ class Broker:
                 told = HUNG_UP
             self._say(f"event=broker.disconnected reason={told!r}")
             if not self._asked and not self._published:  # else it may be that over which it ended
-                self._contest.ended(time.monotonic())
+                if self._contest.ended(time.monotonic()):
+                    mend = f"another collector may be called {self._address.name}: give each a --name of its own"
+                    log.error(
+                        "event=broker.contested reason='ends each connection soon after it began' action=%r", mend
+                    )
                 self._client.reconnect_delay_set(*((_RARELY_S, _RARELY_S) if self._contest.on else _RECONNECT_S))
         elif not refused:  # what ends after a refusal is no news, and would be told with it at every try
             mend = f"trying again; {no_welcome(self._where(), OPTIONS)}"

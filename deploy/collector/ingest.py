@@ -234,7 +234,7 @@ class Ingest:
             for stream, known in self._store.progress({hole.stream for hole in due}).items():
                 self._catch_up(stream, known, at)
         if self._broker.connected:
-            for hole in self._streams.due(at)[: self._broker.room] if self._broker.hears_windows else ():
+            for hole in self._streams.due(at)[: self._broker.questions_left] if self._broker.hears_windows else ():
                 self._mend(hole, at)
             self._acknowledge()
         self._say_lost()

@@ -10,10 +10,6 @@ log = logging.getLogger("fer.collector")
 
 _EVERYTHING: Final = "fer/v1/#"
 """What a collector reads, in one line of an ACL."""
-_BRIEF_S: Final = 10.0
-"""A connection that had all its answers and ends sooner was taken, or the broker is started anew."""
-_TAKEN: Final = 3
-"""So many of them in a row were taken."""
 _HANGS_UP: Final = "ends each connection and leaves it without an answer"
 
 
@@ -71,29 +67,3 @@ class Refusals:
         if deaf:
             self.note("reading", _EVERYTHING, REFUSED, _HANGS_UP, f"allow {self.acl_line('read', _EVERYTHING)}")
         return bool(again) or deaf
-
-
-class Contest:
-    """Whether another collector of the same name takes the connection each time: the broker ends the older one, and
-    mosquitto does not say why. begun / ended."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._begun = 0.0
-        self._brief = 0
-
-    @property
-    def on(self) -> bool:
-        """Whether it goes on: then to come back at once helps neither."""
-        return self._brief >= _TAKEN
-
-    def begun(self, at: float) -> None:
-        """The broker has answered what is to be read."""
-        self._begun = at
-
-    def ended(self, at: float) -> None:
-        """The connection ended, and nothing was unanswered."""
-        self._brief = self._brief + 1 if at - self._begun < _BRIEF_S else 0
-        if self._brief == _TAKEN:
-            mend = f"another collector may be called {self._name}: give each a --name of its own"
-            log.error("event=broker.contested reason='ends each connection soon after it began' action=%r", mend)
