@@ -2,7 +2,9 @@
 
 import http.client
 import json
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.collector.bench.ingest import running_collector
 from deploy.collector.bench.lessons import free_port, running_broker, suppressed_window, topic_of, window_of
+from deploy.collector.database import open_database
 from tests.deploy.conftest import wait_for
 
 TOKEN = "the-token-of-these-tests"
@@ -115,3 +118,20 @@ def _answers(found: World) -> bool:
 def now_ms() -> int:
     """Wall time, UTC milliseconds."""
     return int(time.time() * 1000)
+
+
+@contextmanager
+def served(folder: Path, url: str, *shell: str) -> Iterator[int]:
+    """Serve the page of an empty database, run by `shell` if given; yield its port. It writes into the file `log`."""
+    open_database(url).dispose()
+    (folder / "token").write_text(TOKEN)
+    port = free_port()
+    options = ["--db", url, "--listen", f"127.0.0.1:{port}", "--token-file", str(folder / "token")]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([*shell, sys.executable, "-m", "deploy.collector", "serve", *options], stderr=log)
+    try:
+        wait_for(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, 30)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(20)

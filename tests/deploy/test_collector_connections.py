@@ -4,18 +4,14 @@ import contextlib
 import http.client
 import resource
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from deploy.collector.bench.lessons import free_port
-from deploy.collector.database import open_database
 from tests.deploy.conftest import wait_for
-from tests.deploy.page_world import TOKEN
+from tests.deploy.page_world import TOKEN, served
 
 MANY = 1200
 """More than the descriptors that the service manager gives."""
@@ -27,20 +23,11 @@ def port(tmp_path: Path, sqlite_url: str) -> Iterator[int]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < 2 * MANY:
         pytest.skip(f"expected {2 * MANY} descriptors for this test, got {hard}; run: ulimit -Hn {2 * MANY}")
-    open_database(sqlite_url).dispose()
-    (tmp_path / "token").write_text(TOKEN)
-    port = free_port()
-    options = ["--db", sqlite_url, "--listen", f"127.0.0.1:{port}", "--token-file", str(tmp_path / "token")]
-    command = ["sh", "-c", 'ulimit -n 1024; exec "$@"', "sh", sys.executable, "-m", "deploy.collector", "serve"]
     resource.setrlimit(resource.RLIMIT_NOFILE, (2 * MANY, hard))
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen([*command, *options], stderr=log)
     try:
-        wait_for(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, 30)
-        yield port
+        with served(tmp_path, sqlite_url, "sh", "-c", 'ulimit -n 1024; exec "$@"', "sh") as port:
+            yield port
     finally:
-        process.terminate()
-        process.wait(20)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 

@@ -2,8 +2,6 @@
 
 import http.client
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,27 +9,14 @@ from urllib.parse import urlencode
 
 import pytest
 
-from deploy.collector.bench.lessons import free_port
-from deploy.collector.database import open_database
-from tests.deploy.conftest import wait_for
-from tests.deploy.page_world import TOKEN
+from tests.deploy.page_world import TOKEN, served
 
 
 @pytest.fixture
 def port(tmp_path: Path, sqlite_url: str) -> Iterator[int]:
     """Where the page of an empty database is served; it writes into the file `log`."""
-    open_database(sqlite_url).dispose()
-    (tmp_path / "token").write_text(TOKEN)
-    port = free_port()
-    options = ["--db", sqlite_url, "--listen", f"127.0.0.1:{port}", "--token-file", str(tmp_path / "token")]
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "deploy.collector", "serve", *options], stderr=log)
-    try:
-        wait_for(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, 30)
+    with served(tmp_path, sqlite_url) as port:
         yield port
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 @pytest.mark.parametrize(("how", "secure"), [("https", True), ("http", False)])
