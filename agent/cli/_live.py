@@ -75,10 +75,12 @@ class WindowView:
         rows = [_cells(window) for window in windows[-most:]]
         if not wide:
             rows = [(*cells, mostly.partition(",")[0]) for *cells, mostly in rows]
-        table = Table(title="engagement (a facial-expression proxy, not a measure of learning)", box=_BOX[wide])
+        shown = self._shown(rows, 3 if wide else 2)
+        title = "engagement (a facial-expression proxy, not a measure of learning)"
+        table = Table(title=title, box=box.HEAVY_HEAD if wide else None)
         if hidden := len(windows) - len(rows) if self._rooms else 0:
             table.caption = f"{hidden} more: --site and --room choose"
-        for number in (shown := self._shown(rows, 3 if wide else 2)):
+        for number in shown:
             table.add_column(_HEADINGS[number], no_wrap=_HEADINGS[number] != "room", overflow="fold")
         for cells in rows:
             table.add_row(*(Text(cells[number]) for number in shown))
@@ -109,7 +111,6 @@ _HEADINGS: Final = (
 )
 _WIDE: Final = 110
 """Characters of a terminal that has room for lines between the columns."""
-_BOX: Final = {True: box.HEAVY_HEAD, False: None}
 _OTHER_LINES: Final = 8
 """Of a table: its title, which may be two lines, its heading and edges, the caption, and where the cursor waits."""
 _LEFT_OUT: Final = ["valence", "arousal", "mostly", "coverage", "seats", "seq", "interval"]

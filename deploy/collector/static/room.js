@@ -5,9 +5,8 @@ import { announce, h } from "./dom.js";
 import { answered, fetchJson, key, listen, now, rooms, standing } from "./live.js";
 import { emotions, result } from "./rooms.js";
 import { amount, shape } from "./shape.js";
-import { ago, clock, coverage, dayClock, EMOTIONS, far, number, percent, reason, seats, signed, stretch, today, UNKNOWN, when } from "./words.js";
+import { ago, clock, coverage, dayClock, EMOTIONS, far, HOUR, number, percent, reason, seats, signed, stretch, today, UNKNOWN, when } from "./words.js";
 
-const HOUR = 3600000;
 const RANGES = [["1 h", HOUR], ["8 h", 8 * HOUR], ["Day", 24 * HOUR], ["Week", 7 * 24 * HOUR], ["Month", 31 * 24 * HOUR], ["Year", 366 * 24 * HOUR]];
 // How old a chart may be, ms: a minute, or what is less than a pixel of it.
 const stale = (length) => Math.min(HOUR, Math.max(60000, length / 2000));

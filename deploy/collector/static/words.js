@@ -52,7 +52,7 @@ export const seats = (window) => (window && LOOKED.has(window.suppressed) ? wind
 export const coverage = (window) => (window && !window.suppressed ? window.coverage : null);
 export const signed = (value) => (value > 0 ? "+" : value < 0 ? "−" : "±") + Math.abs(value).toFixed(2);
 
-const HOUR_MS = 3600000;
+export const HOUR = 3600000;
 const hourMinute = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
 const clockFormat = new Intl.DateTimeFormat(undefined, hourMinute);
 const zoneFormat = new Intl.DateTimeFormat(undefined, { ...hourMinute, timeZoneName: "short" });
@@ -67,7 +67,7 @@ export const today = (ms) => new Date(ms).toDateString() === new Date().toDateSt
 export const date = (ms) => fit(dateFormats, ms).format(ms);
 // Which of the two it is, in the hour that autumn has twice.
 const zoned = (ms, time) =>
-  [ms - HOUR_MS, ms + HOUR_MS].some((other) => clockFormat.format(other) === clockFormat.format(ms))
+  [ms - HOUR, ms + HOUR].some((other) => clockFormat.format(other) === clockFormat.format(ms))
     ? `${time} ${zoneFormat.formatToParts(ms).find((part) => part.type === "timeZoneName").value}`
     : time;
 export const clock = (ms) => zoned(ms, clockFormat.format(ms));
